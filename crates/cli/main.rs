@@ -1,0 +1,2 @@
+//! samestream
+fn main() {}

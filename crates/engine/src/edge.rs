@@ -1,0 +1,102 @@
+//! The vocabulary of the edges: what the outside world must provide. No implementation lives here.
+
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+
+use crate::error::Result;
+use crate::log::{Chunk, Offset, Partition, RawRecords};
+
+/// A log read as it grows: a topic, or a journal that is followed.
+pub trait LogStream: Send {
+    /// Returns the partitions of the log, ascending.
+    fn partitions(&self) -> &[Partition];
+    /// Returns the first offset that the log still holds, per partition in the order of `partitions`.
+    fn starts(&mut self) -> Result<Vec<Offset>>;
+    /// Returns the end offsets at this moment (a topic: the last stable ones), per partition in the order of `partitions`.
+    fn ends(&mut self) -> Result<Vec<Offset>>;
+    /// Sets where reading begins, per partition in the order of `partitions`. Called once, before `poll`.
+    fn seek(&mut self, offsets: &[Offset]) -> Result<()>;
+    /// Waits up to `timeout` for something to happen and returns all of it, at most about `max_records` records.
+    fn poll(&mut self, timeout: Duration, max_records: usize) -> Result<Vec<Polled>>;
+    /// Stops or resumes reading a partition; what is already under way may still come.
+    fn pause(&mut self, partition: Partition, paused: bool) -> Result<()>;
+}
+
+/// What a poll brought.
+#[derive(Clone, Debug)]
+pub enum Polled {
+    /// Records of one partition, next in order.
+    Records(RawRecords),
+    /// Every record of the partition below the offset was delivered (end of partition, or control markers passed).
+    Reached(Partition, Offset),
+}
+
+/// A log read to an end, in pieces that can be loaded in parallel: a lake, or a journal in batch mode.
+pub trait LogScan: Send + Sync {
+    /// Returns the partitions of the log, ascending, empty ones included, with the range of offsets each holds.
+    fn partitions(&self) -> &[PartitionRange];
+    /// Returns the units of a partition in offset order.
+    fn units(&self, partition: Partition) -> &[Unit];
+    /// Reads and decodes the records of a unit with `start <= offset < end`.
+    fn load(&self, unit: &Unit, start: Offset, end: Offset) -> Result<Chunk>;
+    /// Returns a sentence to print when equality with a topic is not claimed for this layout.
+    fn caveat(&self) -> Option<String> {
+        None
+    }
+}
+
+/// The offsets that a partition of a bounded log holds: `[start, end)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartitionRange {
+    /// The partition.
+    pub partition: Partition,
+    /// First offset.
+    pub start: Offset,
+    /// Offset past the last record (and past control markers after it).
+    pub end: Offset,
+}
+
+/// A piece of a partition that is loaded at once, such as a row group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unit {
+    /// The partition.
+    pub partition: Partition,
+    /// What the scan knows it by.
+    pub id: usize,
+    /// First offset.
+    pub start: Offset,
+    /// Offset past the last record.
+    pub end: Offset,
+    /// How many records it holds, or about as many.
+    pub rows: usize,
+    /// Largest event time of its valid records when it is known without loading and may be relied on when the unit is
+    /// read whole; `i64::MIN` when none is valid.
+    pub max_event_time: Option<i64>,
+}
+
+/// Which of a sink's rows a run replaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replace {
+    /// All of them: the run starts at the log's start offsets.
+    All,
+    /// Those whose `window_start` lies in `[from, to)`; None is unbounded.
+    Range(Option<i64>, Option<i64>),
+}
+
+/// Where rows go. Everything staged between two commits becomes visible at once, or not at all.
+///
+/// A driver calls `begin`, then `stage` and `stage_open` any number of times, then `commit` with growing epochs. A sink
+/// may be told the same epoch twice (after a crash whose outcome is unknown) and must then publish it once.
+pub trait Sink: Send {
+    /// Checks that it can write and prepares to replace what it holds. What it holds stays readable until the first commit.
+    fn begin(&mut self, replace: Replace) -> Result<()>;
+    /// Takes final rows, in canonical order, with a last column `final` (bool).
+    fn stage(&mut self, rows: &RecordBatch) -> Result<()>;
+    /// Takes open rows (`final` is false). At the commit they replace the open rows of the commit before as a set.
+    fn stage_open(&mut self, rows: &RecordBatch) -> Result<()>;
+    /// Publishes what was staged.
+    fn commit(&mut self, epoch: u64) -> Result<()>;
+    /// Returns where the rows are, for people.
+    fn describe(&self) -> String;
+}

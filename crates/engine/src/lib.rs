@@ -1,0 +1,18 @@
+//! The pure middle of samestream: what a result is, as a function of a plan and a log's contents.
+//!
+//! It opens no file or socket, reads no clock, starts no thread, draws no random number, and never iterates a hash map
+//! into output. Reading order: [`log`] and [`plan`] are the input, [`watermark`] decides lateness and finality,
+//! [`window`] and [`aggregate`] are the tables of what can be computed, [`expr`] the row-local part.
+
+pub mod aggregate;
+pub mod edge;
+pub mod error;
+pub mod expr;
+pub mod log;
+pub mod plan;
+pub mod value;
+pub mod watermark;
+pub mod window;
+
+pub use error::{Code, Error, Exit, Place, Result};
+pub use value::{DataType, Field, Schema};

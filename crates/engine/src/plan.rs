@@ -1,0 +1,337 @@
+//! The plan: a pipeline as it was understood and checked. The engine and the drivers read nothing else.
+
+use std::collections::BTreeMap;
+
+use crate::aggregate::Aggregate;
+use crate::expr::Expr;
+use crate::log::{IMPLIED, Partition};
+use crate::value::{DataType, Field, Schema};
+use crate::window::Windowing;
+
+/// A checked pipeline.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The pipeline's name.
+    pub name: String,
+    /// Its sources, by name.
+    pub sources: Vec<SourcePlan>,
+    /// Its steps; every step comes after the one it reads.
+    pub steps: Vec<StepPlan>,
+    /// Its sinks, by name.
+    pub sinks: Vec<SinkPlan>,
+    /// The definition digest: 32 hex digits over what the results depend on.
+    pub definition: String,
+}
+
+/// A source: a log, and how its records become rows.
+#[derive(Clone, Debug)]
+pub struct SourcePlan {
+    /// Its name.
+    pub name: String,
+    /// Its columns, in the order of the file.
+    pub columns: Vec<ColumnPlan>,
+    /// Name of the format that makes columns of values, such as `json`.
+    pub format: String,
+    /// Name of the event-time column: one of `columns`, not null, or `_timestamp`.
+    pub event_time: String,
+    /// The bound of disorder, in microseconds.
+    pub out_of_orderness: i64,
+    /// A record further than this past the log's own time is bad, in microseconds.
+    pub max_future: Option<i64>,
+    /// The only partitions to read and count, ascending; None: all.
+    pub partitions: Option<Vec<Partition>>,
+    /// What a bad record does.
+    pub on_bad: OnBad,
+    /// What a late record does.
+    pub on_late: OnLate,
+    /// Where the log is, by mode.
+    pub bindings: Bindings,
+    /// Names of the columns (schema columns and `_timestamp`) that steps, sinks, event time or future guard read.
+    pub needed: Vec<String>,
+}
+
+impl SourcePlan {
+    /// Returns the schema's columns followed by nothing else.
+    pub fn schema(&self) -> Schema {
+        Schema::new(self.columns.iter().map(|column| column.field.clone()).collect())
+    }
+
+    /// Returns the schema's columns and the implied ones: what a step that reads this source sees.
+    pub fn row_schema(&self) -> Schema {
+        let mut schema = self.schema();
+        schema.fields.extend(IMPLIED.iter().map(|(name, data_type)| Field::new(*name, *data_type)));
+        schema
+    }
+
+    /// Returns the schema's columns that the plan needs, in schema order.
+    pub fn needed_columns(&self) -> impl Iterator<Item = &ColumnPlan> {
+        self.columns.iter().filter(|column| self.needed.contains(&column.field.name))
+    }
+
+    /// Returns true when the plan needs the log's own time of each record.
+    pub fn needs_timestamp(&self) -> bool {
+        self.max_future.is_some() || self.needed.iter().any(|name| name == "_timestamp")
+    }
+}
+
+/// A column of a source: its type, and where in a record its value stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ColumnPlan {
+    /// Name, type, nullability.
+    pub field: Field,
+    /// Where the value stands.
+    pub from: ValueFrom,
+    /// How a timestamp is written.
+    pub format: TimeFormat,
+    /// Texts that mean null.
+    pub null_as: Vec<String>,
+}
+
+/// Where in a record a column's value stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ValueFrom {
+    /// A field of the value; the path leads through objects. A column without `from` has the one-element path of its name.
+    Path(Vec<String>),
+    /// The whole value.
+    Value,
+    /// The record's key.
+    Key,
+    /// A header of that name.
+    Header(String),
+}
+
+/// How a timestamp column is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TimeFormat {
+    /// RFC 3339 text, or an integer of epoch milliseconds.
+    Default,
+    /// RFC 3339 text only.
+    Rfc3339,
+    /// Integer seconds since 1970.
+    EpochSeconds,
+    /// Integer milliseconds since 1970.
+    EpochMillis,
+    /// Integer microseconds since 1970.
+    EpochMicros,
+    /// A `%`-pattern of chrono; without an offset in it, the time is UTC.
+    Pattern(String),
+}
+
+/// What a bad record does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnBad {
+    /// It is kept aside with its reason.
+    Quarantine,
+    /// It ends the run with exit code 3.
+    Fail,
+}
+
+/// What a late record does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnLate {
+    /// It is kept aside with its reason.
+    Quarantine,
+    /// It is counted only.
+    Drop,
+    /// It ends the run with exit code 1.
+    Fail,
+}
+
+/// Where a source's log is. At least one is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bindings {
+    /// A Kafka topic.
+    pub kafka: Option<KafkaBinding>,
+    /// A Parquet lake.
+    pub lake: Option<LakeBinding>,
+    /// A journal's folder.
+    pub journal: Option<String>,
+}
+
+/// A topic and how to reach it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KafkaBinding {
+    /// Bootstrap addresses, separated by commas.
+    pub brokers: String,
+    /// The topic.
+    pub topic: String,
+    /// librdkafka settings, passed through. May hold secrets: never printed.
+    pub options: BTreeMap<String, String>,
+}
+
+/// A folder of Parquet files and how its files name their records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LakeBinding {
+    /// The folder (or, for `files`, a glob).
+    pub path: String,
+    /// How files name records.
+    pub layout: Layout,
+}
+
+/// How a lake's files name their records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// `partition=P/<first offset>.parquet` with `_partition`, `_offset`, … columns.
+    Log,
+    /// Kafka Connect's `topic+partition+startOffset.parquet`.
+    Connect,
+    /// A file is a partition, a row's number its offset.
+    Files,
+}
+
+/// What a step or a sink reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// The source of that index.
+    Source(usize),
+    /// The step of that index.
+    Step(usize),
+    /// Bad records of the source of that index (sinks only).
+    SourceBad(usize),
+    /// Rows of the step of that index that were late for all windows (sinks only).
+    StepLate(usize),
+    /// Rows whose expression failed at the step of that index (sinks only).
+    StepBad(usize),
+}
+
+/// A step: row work, then at most one kind of stateful work.
+#[derive(Clone, Debug)]
+pub struct StepPlan {
+    /// Its name.
+    pub name: String,
+    /// What it reads: a source or an earlier step.
+    pub input: Input,
+    /// The source that its rows come from in the end.
+    pub source: usize,
+    /// True when what it reads are window rows (final ones only), false when they are records.
+    pub over_windows: bool,
+    /// Row work, done first.
+    pub rows: RowWork,
+    /// Stateful work.
+    pub work: Work,
+    /// The columns after row work, which stateful work and `STEP.late` see.
+    pub row_schema: Schema,
+    /// The columns of its rows, without `final`.
+    pub schema: Schema,
+}
+
+/// Work on single rows, always in the order of the fields. An expression sees the columns before its own key only.
+#[derive(Clone, Debug, Default)]
+pub struct RowWork {
+    /// Keeps rows for which it is true.
+    pub filter: Option<Expr>,
+    /// Columns to add or replace.
+    pub derive: Vec<(String, Expr)>,
+    /// Columns to take away.
+    pub drop: Vec<String>,
+    /// Exactly these columns.
+    pub select: Option<Vec<(String, Expr)>>,
+}
+
+impl RowWork {
+    /// Returns true when rows pass unchanged.
+    pub fn is_empty(&self) -> bool {
+        self.filter.is_none() && self.derive.is_empty() && self.drop.is_empty() && self.select.is_none()
+    }
+}
+
+/// The stateful work of a step. New kinds are matched without `_`.
+#[derive(Clone, Debug)]
+pub enum Work {
+    /// None: a row step.
+    Rows,
+    /// A window aggregate.
+    Window(Box<WindowPlan>),
+}
+
+/// A window aggregate.
+#[derive(Clone, Debug)]
+pub struct WindowPlan {
+    /// How rows find windows.
+    pub windowing: Windowing,
+    /// How long after its end a window stays open, in microseconds; 0 over window rows.
+    pub allowed_lateness: i64,
+    /// Grouping columns: name and expression over `row_schema`.
+    pub keys: Vec<(String, Expr)>,
+    /// The aggregate calls that the outputs need, without repetition.
+    pub calls: Vec<AggregateCall>,
+    /// The aggregate outputs: name and expression over [`WindowPlan::closed_schema`].
+    pub outputs: Vec<(String, Expr)>,
+    /// Keeps closed rows for which it is true; over the step's schema.
+    pub having: Option<Expr>,
+    /// Keeps the first rows of each window; over the step's schema.
+    pub top: Option<Top>,
+}
+
+impl WindowPlan {
+    /// Returns what output expressions see: `window_start`, `window_end`, the keys, then the calls as `#0`, `#1`, ….
+    pub fn closed_schema(&self) -> Schema {
+        let mut fields =
+            vec![Field::new("window_start", DataType::Timestamp), Field::new("window_end", DataType::Timestamp)];
+        fields.extend(self.keys.iter().map(|(name, expr)| Field::new(name, expr.data_type())));
+        fields.extend(self.calls.iter().enumerate().map(|(i, call)| Field::new(format!("#{i}"), call.output_type)));
+        Schema::new(fields)
+    }
+}
+
+/// One aggregate over evaluated arguments.
+#[derive(Clone)]
+pub struct AggregateCall {
+    /// The aggregate.
+    pub aggregate: &'static dyn Aggregate,
+    /// Its arguments, over `row_schema`; none for `count(*)`.
+    pub arguments: Vec<Expr>,
+    /// The type of its result.
+    pub output_type: DataType,
+}
+
+impl std::fmt::Debug for AggregateCall {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}(", self.aggregate.name())?;
+        for (i, argument) in self.arguments.iter().enumerate() {
+            write!(f, "{}{argument}", if i > 0 { ", " } else { "" })?;
+        }
+        f.write_str(")")
+    }
+}
+
+/// The first rows of each window by a total order: `by`, then the keys ascending.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Top {
+    /// How many rows.
+    pub n: usize,
+    /// Output columns and whether each is descending. Null is least, NaN greatest, text bytewise; `desc` reverses all of it.
+    pub by: Vec<(String, bool)>,
+    /// Output columns within which rows are counted apart.
+    pub per: Vec<String>,
+    /// Keep all rows that equal the n-th on `by`.
+    pub keep_ties: bool,
+}
+
+/// A sink: rows of one input, and where they go.
+#[derive(Clone, Debug)]
+pub struct SinkPlan {
+    /// Its name.
+    pub name: String,
+    /// What it reads.
+    pub input: Input,
+    /// Keeps rows for which it is true.
+    pub filter: Option<Expr>,
+    /// Exactly these columns.
+    pub select: Option<Vec<(String, Expr)>>,
+    /// The columns that are written, without `final`.
+    pub schema: Schema,
+    /// The columns whose values name a row (bounds and keys), if it has such.
+    pub identity: Vec<String>,
+    /// Its kind and settings.
+    pub target: SinkTarget,
+}
+
+/// Where a sink writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SinkTarget {
+    /// Name of the kind in the sinks table, such as `parquet`.
+    pub kind: String,
+    /// Its settings as written: `path`, `topic`, …; nested `options` as `options.NAME`.
+    pub settings: BTreeMap<String, String>,
+}

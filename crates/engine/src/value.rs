@@ -1,0 +1,155 @@
+//! Types of values, and how each is held in an Arrow array.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType as ArrowType, Field as ArrowField, Schema as ArrowSchema, SchemaRef, TimeUnit};
+
+/// The type of a column or an expression. List, struct and json come with the language's later parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DataType {
+    /// True or false.
+    Bool,
+    /// 32-bit signed integer.
+    Int32,
+    /// 64-bit signed integer.
+    Int64,
+    /// IEEE 754 double. NaN is one value, greater than all others; −0.0 does not occur.
+    Float64,
+    /// Exact decimal: up to 38 digits, `.1` of them after the point.
+    Decimal(u8, u8),
+    /// UTF-8 text, ordered bytewise.
+    String,
+    /// Microseconds since 1970-01-01T00:00:00Z.
+    Timestamp,
+    /// Days since 1970-01-01.
+    Date,
+    /// Bytes.
+    Binary,
+    /// The type of a bare `null`; fits everywhere.
+    Null,
+}
+
+impl DataType {
+    /// Returns the Arrow type that holds it. Timestamps are microseconds in UTC.
+    pub fn arrow(self) -> ArrowType {
+        match self {
+            DataType::Bool => ArrowType::Boolean,
+            DataType::Int32 => ArrowType::Int32,
+            DataType::Int64 => ArrowType::Int64,
+            DataType::Float64 => ArrowType::Float64,
+            DataType::Decimal(precision, scale) => ArrowType::Decimal128(precision, scale as i8),
+            DataType::String => ArrowType::Utf8,
+            DataType::Timestamp => ArrowType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+            DataType::Date => ArrowType::Date32,
+            DataType::Binary => ArrowType::Binary,
+            DataType::Null => ArrowType::Null,
+        }
+    }
+
+    /// Returns true for integers, floats and decimals.
+    pub fn is_numeric(self) -> bool {
+        matches!(self, DataType::Int32 | DataType::Int64 | DataType::Float64 | DataType::Decimal(..))
+    }
+
+    /// Returns true for `int32` and `int64`.
+    pub fn is_integer(self) -> bool {
+        matches!(self, DataType::Int32 | DataType::Int64)
+    }
+
+    /// Reads a type as written in a pipeline file, such as `int64` or `decimal(18,2)` (without `!`).
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text.trim() {
+            "bool" => DataType::Bool,
+            "int32" => DataType::Int32,
+            "int64" => DataType::Int64,
+            "float64" => DataType::Float64,
+            "string" => DataType::String,
+            "timestamp" => DataType::Timestamp,
+            "date" => DataType::Date,
+            "binary" => DataType::Binary,
+            other => {
+                let inner = other.strip_prefix("decimal(")?.strip_suffix(')')?;
+                let (precision, scale) = inner.split_once(',')?;
+                let (precision, scale) = (precision.trim().parse().ok()?, scale.trim().parse().ok()?);
+                if precision == 0 || precision > 38 || scale > precision {
+                    return None;
+                }
+                DataType::Decimal(precision, scale)
+            }
+        })
+    }
+}
+
+impl fmt::Display for DataType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DataType::Bool => f.write_str("bool"),
+            DataType::Int32 => f.write_str("int32"),
+            DataType::Int64 => f.write_str("int64"),
+            DataType::Float64 => f.write_str("float64"),
+            DataType::Decimal(precision, scale) => write!(f, "decimal({precision},{scale})"),
+            DataType::String => f.write_str("string"),
+            DataType::Timestamp => f.write_str("timestamp"),
+            DataType::Date => f.write_str("date"),
+            DataType::Binary => f.write_str("binary"),
+            DataType::Null => f.write_str("null"),
+        }
+    }
+}
+
+/// A named, typed column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// The column's name.
+    pub name: String,
+    /// The type of its values.
+    pub data_type: DataType,
+    /// Whether null may occur.
+    pub nullable: bool,
+}
+
+impl Field {
+    /// Makes a field that may be null.
+    pub fn new(name: impl Into<String>, data_type: DataType) -> Self {
+        Self { name: name.into(), data_type, nullable: true }
+    }
+}
+
+/// The columns of rows, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Schema {
+    /// The columns, in order.
+    pub fields: Vec<Field>,
+}
+
+impl Schema {
+    /// Makes a schema from fields.
+    pub fn new(fields: Vec<Field>) -> Self {
+        Self { fields }
+    }
+
+    /// Returns the column of that name.
+    pub fn field(&self, name: &str) -> Option<&Field> {
+        self.fields.iter().find(|field| field.name == name)
+    }
+
+    /// Returns the Arrow schema. Every field is nullable there, so that batches of different origin have equal schemas.
+    pub fn arrow(&self) -> SchemaRef {
+        let fields: Vec<ArrowField> =
+            self.fields.iter().map(|field| ArrowField::new(&field.name, field.data_type.arrow(), true)).collect();
+        Arc::new(ArrowSchema::new(fields))
+    }
+}
+
+/// Returns the float that stands for `x` everywhere: one NaN, and no −0.0.
+#[inline]
+pub fn canonical_f64(x: f64) -> f64 {
+    if x == 0.0 {
+        0.0
+    } else if x.is_nan() {
+        f64::NAN
+    } else {
+        x
+    }
+}
