@@ -5,14 +5,23 @@
 //! [`window`] and [`aggregate`] are the tables of what can be computed, [`expr`] the row-local part.
 
 pub mod aggregate;
+mod close;
+pub mod digest;
 pub mod edge;
 pub mod error;
 pub mod expr;
+pub mod group;
 pub mod log;
 pub mod plan;
+mod rows;
+mod state;
+mod task;
 pub mod value;
 pub mod watermark;
 pub mod window;
 
+pub use close::Closed;
 pub use error::{Code, Error, Exit, Place, Result};
+pub use rows::Identity;
+pub use task::{Aside, Emission, Engine, Folded, State, duration};
 pub use value::{DataType, Field, Schema};

@@ -285,6 +285,13 @@ pub struct AggregateCall {
     pub output_type: DataType,
 }
 
+impl AggregateCall {
+    /// Returns the types of its arguments.
+    pub fn argument_types(&self) -> Vec<DataType> {
+        self.arguments.iter().map(Expr::data_type).collect()
+    }
+}
+
 impl std::fmt::Debug for AggregateCall {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}(", self.aggregate.name())?;

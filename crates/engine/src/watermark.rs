@@ -35,3 +35,55 @@ pub fn is_final(end: i64, allowed_lateness: i64, frontier: i64) -> bool {
 pub fn completeness(frontier: i64, allowed_lateness: i64) -> i64 {
     if frontier == NEVER { NEVER } else { frontier.saturating_sub(allowed_lateness).max(NEVER + 1) }
 }
+
+/// Returns `W` before each record of a run, and the running maximum after all of them. Only valid records count.
+///
+/// A run's borders change nothing: that is the law. The feature `planted-fault` breaks it on purpose (all records of a
+/// run see the maximum from before the run, as engines that advance per micro-batch do), so that tests can show they
+/// would notice.
+pub fn watermarks(event_times: &[i64], maximum: i64, out_of_orderness: i64) -> (Vec<i64>, i64) {
+    let mut running = maximum;
+    let marks = event_times
+        .iter()
+        .map(|time| {
+            let seen = if cfg!(feature = "planted-fault") { maximum } else { running };
+            running = running.max(*time);
+            watermark(seen, out_of_orderness)
+        })
+        .collect();
+    (marks, running)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_late_or_final_before_the_first_record() {
+        assert!(!is_late_for_window(i64::MIN + 5, 0, watermark(NEVER, 0)));
+        assert!(!is_late_for_point(i64::MIN + 5, 0, watermark(NEVER, 0)));
+        assert!(!is_final(i64::MIN + 5, 0, NEVER));
+    }
+
+    #[test]
+    fn a_window_takes_records_until_the_watermark_reaches_its_end() {
+        assert!(!is_late_for_window(60, 0, 59));
+        assert!(is_late_for_window(60, 0, 60));
+        assert!(!is_late_for_window(60, 1, 60));
+        assert!(!is_late_for_point(60, 0, 60));
+        assert!(is_late_for_point(60, 0, 61));
+    }
+
+    #[cfg(not(feature = "planted-fault"))]
+    #[test]
+    fn the_running_maximum_does_not_see_where_runs_are_cut() {
+        let times = [5, 3, 9, 9, 1, 12];
+        let (whole, end) = watermarks(&times, NEVER, 2);
+        for cut in 0..=times.len() {
+            let (mut left, middle) = watermarks(&times[..cut], NEVER, 2);
+            let (right, last) = watermarks(&times[cut..], middle, 2);
+            left.extend(right);
+            assert_eq!((left, last), (whole.clone(), end));
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! Closing: the only place where partitions meet and results are born.
+//!
+//! `close` takes out of the state what the frontier has passed, `finish` what is still open at the end of input. Both
+//! go through all steps in order, so that a step over window rows reads what the step before gave. Rows come out
+//! sorted by window end, window start, key; frontiers only grow, so successive closings laid end to end are sorted too.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, BinaryArray, RecordBatch, TimestampMicrosecondArray};
+use arrow::compute::concat;
+
+use crate::aggregate::{GroupId, Overflow};
+use crate::error::{Code, Error, Result};
+use crate::group::{KeyCodec, plain};
+use crate::plan::{Input, StepPlan, Top, WindowPlan, Work};
+use crate::rows::{Batch, Failures, Identity, Origin, evaluate_filter, evaluate_plain, named, row_work};
+use crate::state::{Accumulators, WindowState};
+use crate::task::{Aside, Emission, Engine, State};
+use crate::watermark::{NEVER, completeness, is_final};
+use crate::window::Window;
+
+/// What a closing brought.
+#[derive(Debug, Default)]
+pub struct Closed {
+    /// Rows of window steps and of row steps over them, step by step in plan order, each in canonical order.
+    pub emissions: Vec<Emission>,
+    /// Window rows whose expression failed at a step over them.
+    pub asides: Vec<Aside>,
+    /// How many windows were closed.
+    pub windows: u64,
+}
+
+/// About how many rows one emission holds.
+const EMISSION_ROWS: usize = 1 << 18;
+
+impl Engine {
+    /// Closes what is final. `frontiers` holds `G` of each source: the least `W` over its partitions.
+    pub fn close(&self, frontiers: &[i64], state: &mut State) -> Result<Closed> {
+        self.close_steps(state, Some(frontiers))
+    }
+
+    /// Closes everything as if the log ended here; the rows are open ones. The state is used up.
+    pub fn finish(&self, mut state: State) -> Result<Closed> {
+        self.close_steps(&mut state, None)
+    }
+
+    fn close_steps(&self, state: &mut State, frontiers: Option<&[i64]>) -> Result<Closed> {
+        let mut closed = Closed::default();
+        let steps = &self.plan.steps;
+        // Per step: how far its output is complete, and the rows it gave just now.
+        let mut complete = vec![NEVER; steps.len()];
+        let mut outputs: Vec<Vec<Batch>> = vec![Vec::new(); steps.len()];
+        for (index, step) in steps.iter().enumerate() {
+            let inputs = match step.input {
+                Input::Step(input) if step.over_windows => {
+                    complete[index] = complete[input];
+                    outputs[input].clone()
+                }
+                _ => Vec::new(),
+            };
+            match &step.work {
+                Work::Rows if step.over_windows => {
+                    for input in inputs {
+                        let (rows, failed) = row_work(&step.rows, &input);
+                        self.keep_failed(index, &input, failed, &mut closed.asides);
+                        outputs[index].push(rows);
+                    }
+                }
+                Work::Rows => continue,
+                Work::Window(window) => {
+                    let state = state.0[index].as_mut().expect("a window step has state");
+                    for input in inputs {
+                        let (rows, failed) = row_work(&step.rows, &input);
+                        self.keep_failed(index, &input, failed, &mut closed.asides);
+                        self.fold_window(index, window, &rows, state, &mut closed.asides);
+                    }
+                    if let (Some(frontiers), false) = (frontiers, step.over_windows) {
+                        complete[index] = completeness(frontiers[step.source], window.allowed_lateness);
+                    }
+                    let bound = complete[index];
+                    // `C >= end` is `G >= end + A`: completeness has taken the allowed lateness off.
+                    let ends = |end: i64| frontiers.is_none() || is_final(end, 0, bound);
+                    let (batches, windows) = self.take_closed(index, step, window, state, ends)?;
+                    closed.windows += windows;
+                    outputs[index] = batches;
+                }
+            }
+            for batch in &outputs[index] {
+                self.emit_closed(index, step, batch, frontiers.is_some(), &mut closed.emissions);
+            }
+        }
+        Ok(closed)
+    }
+
+    fn emit_closed(&self, index: usize, step: &StepPlan, batch: &Batch, is_final: bool, emissions: &mut Vec<Emission>) {
+        if batch.len() == 0 {
+            return;
+        }
+        let all: Vec<u32> = (0..batch.len() as u32).collect();
+        let Identity::Windows { starts, .. } = batch.identity(&all) else { unreachable!("closing gives window rows") };
+        let columns = step.schema.fields.iter().map(|field| {
+            let array = batch.columns.column_by_name(&field.name).expect("a step gives the columns of its schema");
+            (field.name.clone(), plain(array))
+        });
+        let rows = named(columns.collect(), batch.len());
+        emissions.push(Emission { input: Input::Step(index), rows, times: starts, is_final });
+    }
+
+    /// Takes closed windows out of a step's state and makes their rows.
+    fn take_closed(
+        &self,
+        index: usize,
+        step: &StepPlan,
+        window: &WindowPlan,
+        state: &mut WindowState,
+        ends: impl Fn(i64) -> bool,
+    ) -> Result<(Vec<Batch>, u64)> {
+        let codec = self.codecs[index].as_ref().expect("a window step has a key codec");
+        let mut rows = ClosedRows::new(window);
+        let mut batches = Vec::new();
+        let windows;
+        match state {
+            WindowState::Fixed(state) => {
+                let closed = state.close(ends);
+                windows = closed.len() as u64;
+                for (at, table) in closed {
+                    let order = table.groups.sorted();
+                    order.iter().for_each(|group| rows.push(at, table.groups.key(*group)));
+                    rows.finish(step, codec, &table.accumulators, &order)?;
+                    if rows.len() >= EMISSION_ROWS {
+                        batches.push(rows.into_batch(step, window, codec)?);
+                        rows = ClosedRows::new(window);
+                    }
+                }
+            }
+            WindowState::Session(state) => {
+                let closed = state.close(ends);
+                windows = closed.len() as u64;
+                for part in closed.chunks(EMISSION_ROWS) {
+                    part.iter().for_each(|(at, key, _)| rows.push(*at, state.key(*key)));
+                    let slots: Vec<GroupId> = part.iter().map(|(.., slot)| *slot).collect();
+                    rows.finish(step, codec, state.accumulators(), &slots)?;
+                    batches.push(rows.into_batch(step, window, codec)?);
+                    rows = ClosedRows::new(window);
+                }
+            }
+        }
+        if rows.len() > 0 {
+            batches.push(rows.into_batch(step, window, codec)?);
+        }
+        Ok((batches, windows))
+    }
+}
+
+/// Rows of closed windows on their way into one batch.
+struct ClosedRows {
+    starts: Vec<i64>,
+    ends: Vec<i64>,
+    keys: arrow::array::BinaryBuilder,
+    /// Per call, the finished pieces.
+    calls: Vec<Vec<ArrayRef>>,
+    /// How many rows have their calls finished.
+    finished: usize,
+}
+
+impl ClosedRows {
+    fn new(window: &WindowPlan) -> Self {
+        let calls = vec![Vec::new(); window.calls.len()];
+        Self { starts: Vec::new(), ends: Vec::new(), keys: Default::default(), calls, finished: 0 }
+    }
+
+    fn len(&self) -> usize {
+        self.starts.len()
+    }
+
+    fn push(&mut self, window: Window, key: &[u8]) {
+        self.starts.push(window.start);
+        self.ends.push(window.end);
+        self.keys.append_value(key);
+    }
+
+    /// Finishes the calls of the rows pushed since the last time, which are these groups.
+    fn finish(
+        &mut self,
+        step: &StepPlan,
+        codec: &KeyCodec,
+        accumulators: &Accumulators,
+        groups: &[GroupId],
+    ) -> Result<()> {
+        for (pieces, accumulator) in self.calls.iter_mut().zip(accumulators.calls()) {
+            match accumulator.finish(groups) {
+                Ok(piece) => pieces.push(piece),
+                Err(Overflow { index, message }) => {
+                    let keys = self.keys.finish_cloned();
+                    return Err(overflow(
+                        step,
+                        codec,
+                        &self.starts,
+                        &self.ends,
+                        &keys,
+                        self.finished + index,
+                        &message,
+                    ));
+                }
+            }
+        }
+        self.finished = self.len();
+        Ok(())
+    }
+
+    /// Makes the step's rows: output expressions, then `having`, then `top`.
+    fn into_batch(mut self, step: &StepPlan, window: &WindowPlan, codec: &KeyCodec) -> Result<Batch> {
+        let rows = self.len();
+        let keys = self.keys.finish();
+        let time = |values: &[i64]| -> ArrayRef {
+            Arc::new(TimestampMicrosecondArray::from(values.to_vec()).with_timezone("UTC"))
+        };
+        let mut columns: Vec<(String, ArrayRef)> =
+            vec![("window_start".into(), time(&self.starts)), ("window_end".into(), time(&self.ends))];
+        let decoded = codec.decode((0..rows).map(|row| keys.value(row)));
+        columns.extend(window.keys.iter().map(|(name, _)| name.clone()).zip(decoded));
+        let own = columns.clone();
+        for (number, pieces) in self.calls.iter().enumerate() {
+            let pieces: Vec<&dyn Array> = pieces.iter().map(|piece| &**piece).collect();
+            let values = match pieces.as_slice() {
+                [] => arrow::array::new_empty_array(&window.calls[number].output_type.arrow()),
+                pieces => concat(pieces).expect("pieces of one call have one type"),
+            };
+            columns.push((format!("#{number}"), values));
+        }
+        let closed = named(columns, rows);
+        let mut columns = own;
+        let mut failures = Failures::new();
+        for (name, expr) in &window.outputs {
+            columns.push((name.clone(), evaluate_plain(expr, &closed, &mut failures)));
+        }
+        let columns = named(columns, rows);
+        let keep = window.having.as_ref().map(|having| evaluate_filter(having, &columns, &mut failures));
+        if let Some((row, reason)) = failures.first_key_value() {
+            return Err(overflow(step, codec, &self.starts, &self.ends, &keys, *row as usize, reason));
+        }
+        let mut chosen: Vec<u32> = match keep {
+            Some(keep) => {
+                (0..rows as u32).filter(|row| keep.is_valid(*row as usize) && keep.value(*row as usize)).collect()
+            }
+            None => (0..rows as u32).collect(),
+        };
+        if let Some(top) = &window.top {
+            chosen = first_rows(top, &columns, &self.starts, &self.ends, chosen);
+        }
+        let origin = Origin {
+            event_times: self.ends.iter().map(|end| end - 1).collect(),
+            watermarks: Vec::new(),
+            identity: Identity::Windows { starts: self.starts, ends: self.ends, keys },
+        };
+        let batch = Batch { columns, origin: Arc::new(origin), selection: None };
+        Ok(if chosen.len() == rows { batch } else { batch.take(&chosen) })
+    }
+}
+
+/// Returns the rows that `top` keeps, in the order they had. `chosen` is sorted by window, then key.
+fn first_rows(top: &Top, columns: &RecordBatch, starts: &[i64], ends: &[i64], chosen: Vec<u32>) -> Vec<u32> {
+    let by = order_keys(columns, &top.by);
+    let per = order_keys(columns, &top.per.iter().map(|name| (name.clone(), false)).collect::<Vec<_>>());
+    let mut order = chosen;
+    let window = |row: u32| (ends[row as usize], starts[row as usize]);
+    let part = |a: u32, b: u32| window(a).cmp(&window(b)).then_with(|| per.compare(a, b));
+    // Ties go to the lesser key: rows come in key order, and the row number says which is lesser.
+    order.sort_unstable_by(|a, b| part(*a, *b).then_with(|| by.compare(*a, *b)).then_with(|| a.cmp(b)));
+    let mut kept = Vec::new();
+    let mut begin = 0;
+    while begin < order.len() {
+        let end = begin + order[begin..].iter().take_while(|row| part(order[begin], **row) == Ordering::Equal).count();
+        let mut take = top.n.min(end - begin);
+        if top.keep_ties && take > 0 {
+            let last = order[begin + take - 1];
+            take +=
+                order[begin + take..end].iter().take_while(|row| by.compare(last, **row) == Ordering::Equal).count();
+        }
+        kept.extend_from_slice(&order[begin..begin + take]);
+        begin = end;
+    }
+    kept.sort_unstable();
+    kept
+}
+
+/// Rows' sort keys in the value order: null least, text bytewise, NaN greatest; `desc` reverses all of it.
+struct OrderKeys(Vec<(BinaryArray, bool)>);
+
+impl OrderKeys {
+    fn compare(&self, a: u32, b: u32) -> Ordering {
+        for (keys, descending) in &self.0 {
+            let order = keys.value(a as usize).cmp(keys.value(b as usize));
+            if order != Ordering::Equal {
+                return if *descending { order.reverse() } else { order };
+            }
+        }
+        Ordering::Equal
+    }
+}
+
+fn order_keys(columns: &RecordBatch, names: &[(String, bool)]) -> OrderKeys {
+    let keys = names.iter().map(|(name, descending)| {
+        let column = columns.column_by_name(name).expect("the plan was checked against these columns");
+        let codec = KeyCodec::of_arrow(vec![column.data_type().clone()]);
+        (codec.encode(&[column.clone()], columns.num_rows()), *descending)
+    });
+    OrderKeys(keys.collect())
+}
+
+fn overflow(
+    step: &StepPlan,
+    codec: &KeyCodec,
+    starts: &[i64],
+    ends: &[i64],
+    keys: &BinaryArray,
+    row: usize,
+    reason: &str,
+) -> Error {
+    let time = |micros: i64| {
+        chrono::DateTime::from_timestamp_micros(micros)
+            .map_or_else(|| format!("{micros} µs"), |time| time.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true))
+    };
+    let Work::Window(window) = &step.work else { unreachable!("only window steps close") };
+    let values = codec.decode(std::iter::once(keys.value(row)));
+    let key: Vec<String> = window
+        .keys
+        .iter()
+        .zip(&values)
+        .map(|((name, _), value)| {
+            let text = arrow::util::display::array_value_to_string(value, 0).unwrap_or_default();
+            format!("{name} = {}", if value.is_null(0) { "null" } else { &text })
+        })
+        .collect();
+    let key = if key.is_empty() { String::new() } else { format!(", {}", key.join(", ")) };
+    Error::new(
+        Code::Overflow,
+        format!("step `{}`, window {} .. {}{key}: {reason}", step.name, time(starts[row]), time(ends[row])),
+    )
+    .help("cast to a wider type, such as `sum(cast(x as decimal(38,0)))` or `sum(cast(x as float64))`")
+}

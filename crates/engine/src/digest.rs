@@ -1,0 +1,122 @@
+//! Digests of rows and record sets: order-free, so that any two runs may be compared by a few characters.
+//!
+//! A row's digest is XXH3-128 (seed 0) over: the step's name, the count of its columns, each column's name and type;
+//! then for each column one byte, 0 for null or 1, and the value: bool one byte; int32, int64, timestamp (microseconds)
+//! and date (days) as int64; float64 its bits (one NaN, no −0.0); decimal its unscaled int128; text and binary their
+//! length and bytes. All numbers are little-endian; names and types are written as length (u64) and UTF-8 bytes, counts as u64.
+//! `final` is not in it. The digest of a set is the sum of its rows' digests modulo 2^128, with the count of rows.
+
+use std::fmt;
+
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::{
+    DataType as ArrowType, Date32Type, Decimal128Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType,
+};
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::group::plain;
+use crate::value::{Schema, canonical_f64};
+
+/// The digest of a set of rows: the sum of their digests, and how many there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Digest {
+    sum: u128,
+    rows: u64,
+}
+
+impl Digest {
+    /// Adds a row by its own digest.
+    pub fn add(&mut self, row: u128) {
+        self.sum = self.sum.wrapping_add(row);
+        self.rows += 1;
+    }
+
+    /// Adds all rows of another set.
+    pub fn merge(&mut self, other: &Digest) {
+        self.sum = self.sum.wrapping_add(other.sum);
+        self.rows += other.rows;
+    }
+
+    /// Returns how many rows it covers.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+}
+
+/// Printed as `x1:<32 hex digits>:<rows>`.
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "x1:{:032x}:{}", self.sum, self.rows)
+    }
+}
+
+/// Digests rows of one step.
+#[derive(Clone)]
+pub struct RowDigester {
+    buffer: Vec<u8>,
+    prefix: usize,
+}
+
+impl RowDigester {
+    /// Makes a digester for rows of the step `name` with these columns.
+    pub fn new(name: &str, schema: &Schema) -> Self {
+        let mut buffer = Vec::with_capacity(256);
+        put_text(&mut buffer, name.as_bytes());
+        buffer.extend_from_slice(&(schema.fields.len() as u64).to_le_bytes());
+        for field in &schema.fields {
+            put_text(&mut buffer, field.name.as_bytes());
+            put_text(&mut buffer, field.data_type.to_string().as_bytes());
+        }
+        let prefix = buffer.len();
+        Self { buffer, prefix }
+    }
+
+    /// Calls `take` with the digest of each row of the columns, which are those of the schema in order.
+    pub fn rows(&mut self, columns: &[ArrayRef], rows: usize, mut take: impl FnMut(usize, u128)) {
+        let columns: Vec<ArrayRef> = columns.iter().map(plain).collect();
+        for row in 0..rows {
+            self.buffer.truncate(self.prefix);
+            for column in &columns {
+                put_value(&mut self.buffer, column, row);
+            }
+            take(row, xxh3_128(&self.buffer));
+        }
+    }
+}
+
+/// Returns the digest of a record in a set such as "late at a step": XXH3-128 over the words, each as length and bytes,
+/// then the numbers as little-endian int64.
+pub fn record_digest(words: &[&[u8]], numbers: &[i64]) -> u128 {
+    let mut buffer = Vec::with_capacity(128);
+    words.iter().for_each(|word| put_text(&mut buffer, word));
+    numbers.iter().for_each(|number| buffer.extend_from_slice(&number.to_le_bytes()));
+    xxh3_128(&buffer)
+}
+
+fn put_text(buffer: &mut Vec<u8>, text: &[u8]) {
+    buffer.extend_from_slice(&(text.len() as u64).to_le_bytes());
+    buffer.extend_from_slice(text);
+}
+
+fn put_value(buffer: &mut Vec<u8>, column: &ArrayRef, row: usize) {
+    if column.is_null(row) {
+        buffer.push(0);
+        return;
+    }
+    buffer.push(1);
+    let integer = match column.data_type() {
+        ArrowType::Int64 => column.as_primitive::<Int64Type>().value(row),
+        ArrowType::Int32 => column.as_primitive::<Int32Type>().value(row) as i64,
+        ArrowType::Timestamp(..) => column.as_primitive::<TimestampMicrosecondType>().value(row),
+        ArrowType::Date32 => column.as_primitive::<Date32Type>().value(row) as i64,
+        ArrowType::Float64 => canonical_f64(column.as_primitive::<Float64Type>().value(row)).to_bits() as i64,
+        ArrowType::Boolean => return buffer.push(column.as_boolean().value(row) as u8),
+        ArrowType::Utf8 => return put_text(buffer, column.as_string::<i32>().value(row).as_bytes()),
+        ArrowType::Binary => return put_text(buffer, column.as_binary::<i32>().value(row)),
+        ArrowType::Decimal128(..) => {
+            return buffer.extend_from_slice(&column.as_primitive::<Decimal128Type>().value(row).to_le_bytes());
+        }
+        other => unreachable!("results have scalar types, not {other}"),
+    };
+    buffer.extend_from_slice(&integer.to_le_bytes());
+}

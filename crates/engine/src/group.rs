@@ -1,0 +1,263 @@
+//! Groups: from key columns to dense numbers, and back to key columns in canonical order.
+//!
+//! A key is held as bytes whose order is the canonical order of keys: column by column, null least, text bytewise, NaN
+//! greatest. They come from Arrow's row format over canonical values. Two steps keep the hash work small: [`intern`]
+//! numbers the distinct keys of a batch, then each table that the batch touches looks up each distinct key once.
+
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, UInt32Array};
+use arrow::compute::{cast, take};
+use arrow::datatypes::{DataType as ArrowType, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow::row::{RowConverter, SortField};
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+use crate::aggregate::GroupId;
+use crate::value::{DataType, canonical_f64};
+
+/// Turns key columns into bytes and back.
+pub struct KeyCodec {
+    types: Vec<ArrowType>,
+    converter: RowConverter,
+}
+
+impl KeyCodec {
+    /// Makes a codec for keys of these types.
+    pub fn new(types: &[DataType]) -> Self {
+        Self::of_arrow(types.iter().map(|data_type| data_type.arrow()).collect())
+    }
+
+    /// Makes a codec for columns of these Arrow types.
+    pub fn of_arrow(types: Vec<ArrowType>) -> Self {
+        let fields = types.iter().cloned().map(SortField::new).collect();
+        let converter = RowConverter::new(fields).expect("scalar types have a row format");
+        Self { types, converter }
+    }
+
+    /// Returns the bytes of every row; `columns` are plain arrays of the codec's types with canonical floats.
+    pub fn encode(&self, columns: &[ArrayRef], rows: usize) -> BinaryArray {
+        if self.types.is_empty() {
+            let mut builder = BinaryBuilder::with_capacity(rows, 0);
+            (0..rows).for_each(|_| builder.append_value([]));
+            return builder.finish();
+        }
+        let rows = self.converter.convert_columns(columns).expect("columns have the codec's types");
+        rows.try_into_binary().expect("keys of a batch are below 2 GiB")
+    }
+
+    /// Returns the key columns of encoded keys.
+    pub fn decode<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) -> Vec<ArrayRef> {
+        if self.types.is_empty() {
+            return Vec::new();
+        }
+        let parser = self.converter.parser();
+        self.converter.convert_rows(keys.map(|key| parser.parse(key))).expect("keys came from this codec")
+    }
+}
+
+impl Clone for KeyCodec {
+    fn clone(&self) -> Self {
+        Self::of_arrow(self.types.clone())
+    }
+}
+
+/// The distinct keys of a batch.
+pub struct Interned {
+    /// The dense number of each row's key.
+    pub ids: Vec<u32>,
+    /// The bytes of each distinct key, by number.
+    pub keys: BinaryArray,
+    /// The hash of each distinct key, by number.
+    pub hashes: Vec<u64>,
+}
+
+/// Numbers the distinct keys of a batch. A single text column may be a dictionary.
+pub fn intern(codec: &KeyCodec, columns: &[ArrayRef], rows: usize, hasher: &DefaultHashBuilder) -> Interned {
+    let (ids, firsts) = match columns {
+        [] => (vec![0; rows], if rows > 0 { vec![0] } else { vec![] }),
+        [column] => match column.data_type() {
+            ArrowType::Dictionary(..) => intern_dictionary(column),
+            ArrowType::Utf8 => intern_text(column, hasher),
+            ArrowType::Int64 => {
+                let values = column.as_primitive::<Int64Type>();
+                intern_i64(column, values.values(), hasher)
+            }
+            ArrowType::Timestamp(..) => {
+                let values = column.as_primitive::<TimestampMicrosecondType>();
+                intern_i64(column, values.values(), hasher)
+            }
+            _ => intern_rows(codec, columns, rows, hasher),
+        },
+        _ => intern_rows(codec, columns, rows, hasher),
+    };
+    let firsts = UInt32Array::from(firsts);
+    let distinct: Vec<ArrayRef> =
+        columns.iter().map(|column| plain(&take(column, &firsts, None).expect("rows are in range"))).collect();
+    let keys = codec.encode(&distinct, firsts.len());
+    let hashes = (0..keys.len()).map(|i| hasher.hash_one(keys.value(i))).collect();
+    Interned { ids, keys, hashes }
+}
+
+/// Returns a text dictionary as plain text; everything else unchanged.
+pub fn plain(column: &ArrayRef) -> ArrayRef {
+    match column.data_type() {
+        ArrowType::Dictionary(_, value) => cast(column, value).expect("a dictionary casts to its values"),
+        _ => column.clone(),
+    }
+}
+
+/// Returns a float column with one NaN and no −0.0; everything else unchanged.
+pub fn canonical(column: &ArrayRef) -> ArrayRef {
+    match column.data_type() {
+        ArrowType::Float64 => Arc::new(column.as_primitive::<Float64Type>().unary::<_, Float64Type>(canonical_f64)),
+        _ => column.clone(),
+    }
+}
+
+const NONE: u32 = u32::MAX;
+
+/// Gives numbers to keys in the order of their first row.
+#[derive(Default)]
+struct Numbering {
+    ids: Vec<u32>,
+    firsts: Vec<u32>,
+}
+
+impl Numbering {
+    /// Notes that the key of `row` is a new one and returns its number.
+    fn new_key(&mut self, row: usize) -> u32 {
+        self.firsts.push(row as u32);
+        self.firsts.len() as u32 - 1
+    }
+}
+
+fn intern_dictionary(column: &ArrayRef) -> (Vec<u32>, Vec<u32>) {
+    let dictionary = column.as_dictionary::<Int32Type>();
+    let codes = dictionary.keys();
+    let values = dictionary.values().as_string::<i32>();
+    // Two codes may stand for one text, so a code's number is found through its text, once.
+    let mut by_code = vec![NONE; values.len()];
+    let mut by_text: hashbrown::HashMap<Option<&str>, u32> = hashbrown::HashMap::new();
+    let mut numbering = Numbering::default();
+    numbering.ids.reserve(codes.len());
+    for row in 0..codes.len() {
+        let code = (!codes.is_null(row)).then(|| codes.value(row) as usize);
+        let known = code.map_or(NONE, |code| by_code[code]);
+        let id = if known != NONE {
+            known
+        } else {
+            let text = code.filter(|code| !values.is_null(*code)).map(|code| values.value(code));
+            let id = *by_text.entry(text).or_insert_with(|| numbering.new_key(row));
+            if let Some(code) = code {
+                by_code[code] = id;
+            }
+            id
+        };
+        numbering.ids.push(id);
+    }
+    (numbering.ids, numbering.firsts)
+}
+
+fn intern_text(column: &ArrayRef, hasher: &DefaultHashBuilder) -> (Vec<u32>, Vec<u32>) {
+    let values = column.as_string::<i32>();
+    intern_by(column, hasher, |row| values.value(row).as_bytes())
+}
+
+fn intern_i64(column: &ArrayRef, values: &[i64], hasher: &DefaultHashBuilder) -> (Vec<u32>, Vec<u32>) {
+    intern_by(column, hasher, |row| values[row])
+}
+
+fn intern_by<K: std::hash::Hash + Eq>(
+    column: &ArrayRef,
+    hasher: &DefaultHashBuilder,
+    key: impl Fn(usize) -> K,
+) -> (Vec<u32>, Vec<u32>) {
+    let nulls = column.nulls();
+    let mut table: HashTable<(u32, u32)> = HashTable::with_capacity(1024);
+    let mut numbering = Numbering::default();
+    let mut null_id = NONE;
+    numbering.ids.reserve(column.len());
+    for row in 0..column.len() {
+        if nulls.is_some_and(|nulls| nulls.is_null(row)) {
+            if null_id == NONE {
+                null_id = numbering.new_key(row);
+            }
+            numbering.ids.push(null_id);
+            continue;
+        }
+        let value = key(row);
+        let hash = hasher.hash_one(&value);
+        let found = table.find(hash, |(first, _)| key(*first as usize) == value).map(|(_, id)| *id);
+        let id = found.unwrap_or_else(|| {
+            let id = numbering.new_key(row);
+            table.insert_unique(hash, (row as u32, id), |(first, _)| hasher.hash_one(key(*first as usize)));
+            id
+        });
+        numbering.ids.push(id);
+    }
+    (numbering.ids, numbering.firsts)
+}
+
+fn intern_rows(
+    codec: &KeyCodec,
+    columns: &[ArrayRef],
+    rows: usize,
+    hasher: &DefaultHashBuilder,
+) -> (Vec<u32>, Vec<u32>) {
+    let columns: Vec<ArrayRef> = columns.iter().map(plain).collect();
+    let encoded: ArrayRef = Arc::new(codec.encode(&columns, rows));
+    let bytes = encoded.as_binary::<i32>();
+    intern_by(&encoded, hasher, |row| bytes.value(row))
+}
+
+/// Groups of one table: each key's bytes, and its dense number.
+#[derive(Clone, Default)]
+pub struct Groups {
+    index: HashTable<GroupId>,
+    bytes: Vec<u8>,
+    ends: Vec<u64>,
+}
+
+impl Groups {
+    /// Returns how many groups there are.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Returns the key of a group.
+    pub fn key(&self, group: GroupId) -> &[u8] {
+        key_at(&self.bytes, &self.ends, group)
+    }
+
+    /// Returns the group of a key, made if it is new.
+    pub fn group(&mut self, hash: u64, key: &[u8], hasher: &DefaultHashBuilder) -> GroupId {
+        let Self { index, bytes, ends } = self;
+        if let Some(group) = index.find(hash, |group| key_at(bytes, ends, *group) == key) {
+            return *group;
+        }
+        let group = ends.len() as GroupId;
+        bytes.extend_from_slice(key);
+        ends.push(bytes.len() as u64);
+        index.insert_unique(hash, group, |group| hasher.hash_one(key_at(bytes, ends, *group)));
+        group
+    }
+
+    /// Returns all groups in canonical key order.
+    pub fn sorted(&self) -> Vec<GroupId> {
+        let mut groups: Vec<GroupId> = (0..self.len() as GroupId).collect();
+        groups.sort_unstable_by(|a, b| self.key(*a).cmp(self.key(*b)));
+        groups
+    }
+
+    /// Returns about how many bytes it occupies.
+    pub fn size_bytes(&self) -> usize {
+        self.bytes.capacity() + self.ends.capacity() * 8 + self.index.capacity() * 5
+    }
+}
+
+fn key_at<'a>(bytes: &'a [u8], ends: &[u64], group: GroupId) -> &'a [u8] {
+    let group = group as usize;
+    let start = if group == 0 { 0 } else { ends[group - 1] as usize };
+    &bytes[start..ends[group] as usize]
+}

@@ -1,0 +1,609 @@
+//! Folding: records of one partition, in offset order, into the state of the steps that read them.
+//!
+//! What a record does depends on the plan, the record and the largest event time before it in its partition, so a
+//! partition may be cut into chunks anywhere and the chunks folded anywhere, as long as each is told the running
+//! maximum at its start.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, Int32Array, Int64Array, RecordBatch,
+    TimestampMicrosecondArray,
+};
+use arrow::datatypes::{DataType as ArrowType, Int64Type, TimestampMicrosecondType};
+use hashbrown::DefaultHashBuilder;
+
+use crate::group::{KeyCodec, canonical, intern, plain};
+use crate::log::Chunk;
+use crate::plan::{Input, Plan, SourcePlan, StepPlan, WindowPlan, Work};
+use crate::rows::{Batch, Failures, Identity, Origin, evaluate, evaluate_plain, named, row_work, take_rows};
+use crate::state::{Arguments, SessionState, WindowState};
+use crate::watermark::{NEVER, is_late_for_point, is_late_for_window, watermarks};
+use crate::window::{Window, Windowing, last_start};
+
+/// A plan made ready to run. Shared by all threads.
+pub struct Engine {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) hasher: DefaultHashBuilder,
+    /// By step; None for row steps.
+    pub(crate) codecs: Vec<Option<KeyCodec>>,
+    /// Which implied columns the steps of each source may read.
+    implied: Vec<[bool; 3]>,
+    sunk: Vec<Input>,
+}
+
+/// State of all window steps, by step.
+pub struct State(pub(crate) Vec<Option<WindowState>>);
+
+impl State {
+    /// Returns how many windows and sessions are open.
+    pub fn open_windows(&self) -> usize {
+        self.0.iter().flatten().map(WindowState::open).sum()
+    }
+
+    /// Returns about how many bytes it occupies.
+    pub fn size_bytes(&self) -> usize {
+        self.0.iter().flatten().map(WindowState::size_bytes).sum()
+    }
+}
+
+/// Rows that came out of a step or a source, to be written.
+#[derive(Clone, Debug)]
+pub struct Emission {
+    /// Where they came out: `Input::Step`, or `Input::Source` for a sink that reads a source.
+    pub input: Input,
+    /// The columns of the step's schema; record-level rows have `_partition`, `_offset` first.
+    pub rows: RecordBatch,
+    /// What `--from`/`--to` judge: each row's window start, or its event time.
+    pub times: Vec<i64>,
+    /// False for rows of windows that were open at the end of input.
+    pub is_final: bool,
+}
+
+/// Rows kept aside.
+#[derive(Clone, Debug)]
+pub struct Aside {
+    /// Which set they belong to: `StepLate`, `StepBad` or `SourceBad`.
+    pub input: Input,
+    /// The source they come from.
+    pub source: usize,
+    /// What names each row.
+    pub identity: Identity,
+    /// Event time of each row, where it has one.
+    pub event_times: Vec<Option<i64>>,
+    /// Why each row is here.
+    pub reasons: Vec<String>,
+    /// The columns of each row: after row work for late rows, before it for failed ones, as decoded for bad ones.
+    pub rows: RecordBatch,
+    /// Key and value of each record as bytes, if at hand.
+    pub raw: Vec<(Option<Vec<u8>>, Option<Vec<u8>>)>,
+}
+
+/// What folding a chunk brought besides state.
+#[derive(Debug, Default)]
+pub struct Folded {
+    /// The running maximum of event time after the chunk.
+    pub maximum: i64,
+    /// Rows of record-level steps and sources that a sink reads.
+    pub emissions: Vec<Emission>,
+    /// Late, failed and bad rows.
+    pub asides: Vec<Aside>,
+}
+
+impl Engine {
+    /// Makes a plan ready.
+    pub fn new(plan: Arc<Plan>) -> Self {
+        let codecs = plan
+            .steps
+            .iter()
+            .map(|step| match &step.work {
+                Work::Rows => None,
+                Work::Window(window) => {
+                    Some(KeyCodec::new(&window.keys.iter().map(|(_, expr)| expr.data_type()).collect::<Vec<_>>()))
+                }
+            })
+            .collect();
+        let implied = (0..plan.sources.len()).map(|source| implied_columns(&plan, source)).collect();
+        let sunk = plan.sinks.iter().map(|sink| sink.input).collect();
+        Self { plan, hasher: DefaultHashBuilder::default(), codecs, implied, sunk }
+    }
+
+    /// Returns the plan.
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    /// Returns the empty state.
+    pub fn empty(&self) -> State {
+        let of_step = |step: &StepPlan| match &step.work {
+            Work::Rows => None,
+            Work::Window(window) => Some(WindowState::new(window)),
+        };
+        State(self.plan.steps.iter().map(of_step).collect())
+    }
+
+    /// Joins two states. Commutative and exact.
+    pub fn merge(&self, state: &mut State, other: State) {
+        for (index, other) in other.0.into_iter().enumerate() {
+            if let (Some(mine), Some(other), Work::Window(window)) =
+                (&mut state.0[index], other, &self.plan.steps[index].work)
+            {
+                mine.merge(other, &window.calls, &self.hasher);
+            }
+        }
+    }
+
+    /// Folds the next chunk of a partition into the state. `maximum` is the running maximum before it ([`NEVER`] at first).
+    pub fn fold(&self, source: usize, chunk: &Chunk, maximum: i64, state: &mut State) -> Folded {
+        let mut folded = Folded { maximum, ..Folded::default() };
+        let Some(records) = self.records(source, chunk, &mut folded) else { return folded };
+        self.emit_rows(Input::Source(source), &records, &mut folded);
+        let mut batches: Vec<Option<Batch>> = vec![None; self.plan.steps.len()];
+        for (index, step) in self.plan.steps.iter().enumerate() {
+            if step.source != source || step.over_windows {
+                continue;
+            }
+            let input = match step.input {
+                Input::Step(input) => batches[input].clone(),
+                _ => Some(records.clone()),
+            };
+            let Some(input) = input.filter(|input| input.len() > 0) else { continue };
+            let (rows, failed) = row_work(&step.rows, &input);
+            self.keep_failed(index, &input, failed, &mut folded.asides);
+            match &step.work {
+                Work::Rows => {
+                    self.emit_rows(Input::Step(index), &rows, &mut folded);
+                    batches[index] = Some(rows);
+                }
+                Work::Window(window) => {
+                    let state = state.0[index].as_mut().expect("a window step has state");
+                    self.fold_window(index, window, &rows, state, &mut folded.asides);
+                }
+            }
+        }
+        folded
+    }
+
+    /// Returns the largest event time among the valid records of a chunk, [`NEVER`] when there is none.
+    pub fn largest_event_time(&self, source: usize, chunk: &Chunk) -> i64 {
+        let plan = &self.plan.sources[source];
+        let times = event_times(plan, chunk);
+        let bad = bad_rows(plan, chunk, &times);
+        let mut bad = bad.iter().map(|(row, ..)| *row as usize).peekable();
+        let mut largest = NEVER;
+        for row in 0..times.len() {
+            if bad.next_if_eq(&row).is_none() {
+                largest = largest.max(times.value(row));
+            }
+        }
+        largest
+    }
+
+    /// Judges which records are valid, and returns those with what rides along.
+    fn records(&self, source: usize, chunk: &Chunk, folded: &mut Folded) -> Option<Batch> {
+        let plan = &self.plan.sources[source];
+        let times = event_times(plan, chunk);
+        let bad = bad_rows(plan, chunk, &times);
+        let columns = self.with_implied(source, chunk);
+        let offsets = chunk.offsets.values();
+        if bad.is_empty() {
+            let event_times: Vec<i64> = times.values().to_vec();
+            let (marks, maximum) = watermarks(&event_times, folded.maximum, plan.out_of_orderness);
+            folded.maximum = maximum;
+            let identity = Identity::Records { partition: chunk.partition, offsets: offsets.to_vec() };
+            let origin = Arc::new(Origin { event_times, watermarks: marks, identity });
+            return Some(Batch { columns, origin, selection: None });
+        }
+        self.keep_bad(source, chunk, &columns, &times, &bad, folded);
+        let mut next_bad = bad.iter().map(|(row, ..)| *row).peekable();
+        let good: Vec<u32> = (0..chunk.len() as u32).filter(|row| next_bad.next_if_eq(row).is_none()).collect();
+        if good.is_empty() {
+            return None;
+        }
+        let event_times: Vec<i64> = good.iter().map(|row| times.value(*row as usize)).collect();
+        let (marks, maximum) = watermarks(&event_times, folded.maximum, plan.out_of_orderness);
+        folded.maximum = maximum;
+        let offsets = good.iter().map(|row| offsets[*row as usize]).collect();
+        let identity = Identity::Records { partition: chunk.partition, offsets };
+        let origin = Arc::new(Origin { event_times, watermarks: marks, identity });
+        Some(Batch { columns: take_rows(&columns, &good), origin, selection: None })
+    }
+
+    /// Adds the implied columns that are read, and makes floats canonical.
+    fn with_implied(&self, source: usize, chunk: &Chunk) -> RecordBatch {
+        let schema = chunk.columns.schema();
+        let names = schema.fields().iter().map(|field| field.name().clone());
+        let mut columns: Vec<(String, ArrayRef)> = names.zip(chunk.columns.columns().iter().map(canonical)).collect();
+        let [partition, offset, timestamp] = self.implied[source];
+        if partition {
+            let values = Int32Array::from_value(chunk.partition, chunk.len());
+            columns.push(("_partition".into(), Arc::new(values)));
+        }
+        if offset {
+            columns.push(("_offset".into(), Arc::new(chunk.offsets.clone())));
+        }
+        if timestamp {
+            columns.push(("_timestamp".into(), Arc::new(log_times(chunk))));
+        }
+        named(columns, chunk.len())
+    }
+
+    fn keep_bad(
+        &self,
+        source: usize,
+        chunk: &Chunk,
+        columns: &RecordBatch,
+        times: &Int64Array,
+        bad: &[(u32, String, Option<Vec<u8>>)],
+        folded: &mut Folded,
+    ) {
+        let rows: Vec<u32> = bad.iter().map(|(row, ..)| *row).collect();
+        let offsets = rows.iter().map(|row| chunk.offsets.value(*row as usize)).collect();
+        let bytes =
+            |array: &BinaryArray, row: u32| array.is_valid(row as usize).then(|| array.value(row as usize).to_vec());
+        let raw = bad.iter().map(|(row, _, value)| match &chunk.raw {
+            Some((keys, values)) => (bytes(keys, *row), bytes(values, *row)),
+            None => (None, value.clone()),
+        });
+        let decoded = chunk.bad.iter().map(|bad| bad.row).collect::<std::collections::BTreeSet<_>>();
+        folded.asides.push(Aside {
+            input: Input::SourceBad(source),
+            source,
+            identity: Identity::Records { partition: chunk.partition, offsets },
+            // Only a record that was decoded and is bad for another reason has an event time.
+            event_times: rows
+                .iter()
+                .map(|row| {
+                    (!decoded.contains(row) && times.is_valid(*row as usize)).then(|| times.value(*row as usize))
+                })
+                .collect(),
+            reasons: bad.iter().map(|(_, reason, _)| reason.clone()).collect(),
+            rows: take_rows(columns, &rows),
+            raw: raw.collect(),
+        });
+    }
+
+    pub(crate) fn keep_failed(&self, step: usize, input: &Batch, failed: Vec<(u32, String)>, asides: &mut Vec<Aside>) {
+        if failed.is_empty() {
+            return;
+        }
+        let rows: Vec<u32> = failed.iter().map(|(row, _)| *row).collect();
+        asides.push(Aside {
+            input: Input::StepBad(step),
+            source: self.plan.steps[step].source,
+            identity: input.identity(&rows),
+            event_times: rows.iter().map(|row| Some(input.event_time(*row))).collect(),
+            reasons: failed.into_iter().map(|(_, reason)| reason).collect(),
+            raw: vec![(None, None); rows.len()],
+            rows: take_rows(&input.columns, &rows),
+        });
+    }
+
+    /// Gives record-level rows to the sinks that read them there.
+    fn emit_rows(&self, input: Input, rows: &Batch, folded: &mut Folded) {
+        if rows.len() == 0 || !self.sunk.contains(&input) {
+            return;
+        }
+        let all: Vec<u32> = (0..rows.len() as u32).collect();
+        let Identity::Records { partition, offsets } = rows.identity(&all) else {
+            unreachable!("rows of a chunk are records")
+        };
+        let schema = match input {
+            Input::Step(step) => &self.plan.steps[step].schema,
+            Input::Source(source) => &self.plan.sources[source].row_schema(),
+            _ => unreachable!("asides are not emitted"),
+        };
+        let mut columns: Vec<(String, ArrayRef)> = vec![
+            ("_partition".into(), Arc::new(Int32Array::from_value(partition, rows.len()))),
+            ("_offset".into(), Arc::new(Int64Array::from(offsets))),
+        ];
+        for field in &schema.fields {
+            if field.name != "_partition" && field.name != "_offset" {
+                let array = rows.columns.column_by_name(&field.name).expect("a sunk step's columns are needed ones");
+                columns.push((field.name.clone(), plain(array)));
+            }
+        }
+        folded.emissions.push(Emission {
+            input,
+            rows: named(columns, rows.len()),
+            times: all.iter().map(|row| rows.event_time(*row)).collect(),
+            is_final: true,
+        });
+    }
+
+    /// Folds rows into a window step: late test, grouping, aggregation.
+    pub(crate) fn fold_window(
+        &self,
+        step: usize,
+        window: &WindowPlan,
+        rows: &Batch,
+        state: &mut WindowState,
+        asides: &mut Vec<Aside>,
+    ) {
+        if rows.len() == 0 {
+            return;
+        }
+        let mut failures = Failures::new();
+        let keys: Vec<ArrayRef> =
+            window.keys.iter().map(|(_, expr)| canonical(&evaluate(expr, &rows.columns, &mut failures))).collect();
+        let calls = window
+            .calls
+            .iter()
+            .map(|call| call.arguments.iter().map(|expr| evaluate_plain(expr, &rows.columns, &mut failures)).collect())
+            .collect();
+        let order = window.calls.iter().any(|call| call.aggregate.needs_order()).then(|| record_order(rows));
+        let arguments = Arguments { calls, order };
+        let mut placed = Placed::default();
+        match window.windowing {
+            Windowing::Fixed { size, every, offset } => {
+                placed.fixed(rows, window.allowed_lateness, size, every, offset, &failures)
+            }
+            Windowing::Session { .. } => placed.points(rows, window.allowed_lateness, &failures),
+            Windowing::Same => placed.same(rows, &failures),
+        }
+        if !failures.is_empty() {
+            self.keep_failed(step, rows, failures.into_iter().collect(), asides);
+        }
+        self.keep_late(step, rows, &placed, asides);
+        let codec = self.codecs[step].as_ref().expect("a window step has a key codec");
+        let interned = intern(codec, &keys, rows.len(), &self.hasher);
+        match state {
+            WindowState::Fixed(state) => {
+                for (at, chosen) in &placed.windows {
+                    state.update(*at, chosen, &interned, &arguments, &window.calls, &self.hasher);
+                }
+            }
+            WindowState::Session(state) => {
+                let Windowing::Session { gap } = window.windowing else { unreachable!("session state of sessions") };
+                let time = |row| rows.event_time(row);
+                let batch = SessionState::of_batch(
+                    gap,
+                    &placed.accepted,
+                    time,
+                    &interned,
+                    &arguments,
+                    &window.calls,
+                    &self.hasher,
+                );
+                state.merge(&batch, &window.calls, &self.hasher);
+            }
+        }
+    }
+
+    fn keep_late(&self, step: usize, rows: &Batch, placed: &Placed, asides: &mut Vec<Aside>) {
+        if placed.late.is_empty() {
+            return;
+        }
+        let chosen: Vec<u32> = placed.late.iter().map(|(row, _)| *row).collect();
+        asides.push(Aside {
+            input: Input::StepLate(step),
+            source: self.plan.steps[step].source,
+            identity: rows.identity(&chosen),
+            event_times: chosen.iter().map(|row| Some(rows.event_time(*row))).collect(),
+            reasons: placed.late.iter().map(|(_, by)| format!("late by {}", duration(*by))).collect(),
+            raw: vec![(None, None); chosen.len()],
+            rows: take_rows(&rows.columns, &chosen),
+        });
+    }
+}
+
+/// Where the rows of a batch go.
+#[derive(Default)]
+struct Placed {
+    /// Fixed windows: the rows that each takes.
+    windows: Vec<(Window, Vec<u32>)>,
+    /// The place of each window in `windows`, kept when they are many.
+    places: hashbrown::HashMap<Window, usize>,
+    /// Sessions: the rows that are in time.
+    accepted: Vec<u32>,
+    /// Rows late for every window of theirs, and by how many microseconds for the last.
+    late: Vec<(u32, i64)>,
+}
+
+impl Placed {
+    fn fixed(&mut self, rows: &Batch, allowed: i64, size: i64, every: i64, offset: i64, failures: &Failures) {
+        let judged = !rows.origin.watermarks.is_empty();
+        let mut recent = 0;
+        for row in 0..rows.len() as u32 {
+            if !failures.is_empty() && failures.contains_key(&row) {
+                continue;
+            }
+            let time = rows.event_time(row);
+            let watermark = if judged { rows.watermark(row) } else { NEVER };
+            // A row mostly falls into the window of the row before, and is in time for it.
+            if every == size
+                && let Some((window, chosen)) = self.windows.get_mut(recent)
+                && window.start <= time
+                && time < window.end
+                && !is_late_for_window(window.end, allowed, watermark)
+            {
+                chosen.push(row);
+                continue;
+            }
+            let last = last_start(time, every, offset);
+            let mut accepted = false;
+            let mut start = last;
+            while start > time - size {
+                let window = Window { start, end: start + size };
+                if !is_late_for_window(window.end, allowed, watermark) {
+                    recent = self.push(window, row);
+                    accepted = true;
+                }
+                start -= every;
+            }
+            if !accepted {
+                self.late.push((row, watermark - (last + size + allowed)));
+            }
+        }
+    }
+
+    fn same(&mut self, rows: &Batch, failures: &Failures) {
+        let Identity::Windows { starts, ends, .. } = &rows.origin.identity else {
+            unreachable!("`same` reads window rows")
+        };
+        for row in (0..rows.len() as u32).filter(|row| !failures.contains_key(row)) {
+            let origin = rows.origin_of(row) as usize;
+            self.push(Window { start: starts[origin], end: ends[origin] }, row);
+        }
+    }
+
+    fn points(&mut self, rows: &Batch, allowed: i64, failures: &Failures) {
+        let judged = !rows.origin.watermarks.is_empty();
+        for row in (0..rows.len() as u32).filter(|row| !failures.contains_key(row)) {
+            let time = rows.event_time(row);
+            let watermark = if judged { rows.watermark(row) } else { NEVER };
+            if is_late_for_point(time, allowed, watermark) {
+                self.late.push((row, watermark - (time + allowed)));
+            } else {
+                self.accepted.push(row);
+            }
+        }
+    }
+
+    /// Puts a row into a window and returns the window's place.
+    fn push(&mut self, window: Window, row: u32) -> usize {
+        // The windows of a batch are mostly few, and the wanted one among the last.
+        const FEW: usize = 16;
+        let tail = self.windows.len().saturating_sub(FEW);
+        let near = self.windows[tail..].iter().rposition(|(known, _)| *known == window).map(|place| tail + place);
+        let place = near.or_else(|| self.places.get(&window).copied()).unwrap_or_else(|| {
+            self.windows.push((window, Vec::new()));
+            self.places.insert(window, self.windows.len() - 1);
+            self.windows.len() - 1
+        });
+        self.windows[place].1.push(row);
+        place
+    }
+}
+
+/// Returns each row's place in the record order as bytes: event time, partition, offset; over window rows: window end,
+/// window start, key.
+fn record_order(rows: &Batch) -> BinaryArray {
+    let mut builder = BinaryBuilder::with_capacity(rows.len(), rows.len() * 20);
+    let ordered = |value: i64| ((value as u64) ^ (1 << 63)).to_be_bytes();
+    let mut bytes = Vec::with_capacity(32);
+    for row in 0..rows.len() as u32 {
+        bytes.clear();
+        let origin = rows.origin_of(row) as usize;
+        match &rows.origin.identity {
+            Identity::Records { partition, offsets } => {
+                bytes.extend_from_slice(&ordered(rows.origin.event_times[origin]));
+                bytes.extend_from_slice(&((*partition as u32) ^ (1 << 31)).to_be_bytes());
+                bytes.extend_from_slice(&ordered(offsets[origin]));
+            }
+            Identity::Windows { starts, ends, keys } => {
+                bytes.extend_from_slice(&ordered(ends[origin]));
+                bytes.extend_from_slice(&ordered(starts[origin]));
+                bytes.extend_from_slice(keys.value(origin));
+            }
+        }
+        builder.append_value(&bytes);
+    }
+    builder.finish()
+}
+
+/// Returns the event time of each row of a chunk in microseconds; null where a bad row has none.
+fn event_times(plan: &SourcePlan, chunk: &Chunk) -> Int64Array {
+    if plan.event_time == "_timestamp" {
+        return log_times(chunk).reinterpret_cast::<Int64Type>();
+    }
+    let column = chunk.columns.column_by_name(&plan.event_time).expect("the event-time column is a needed one");
+    match column.data_type() {
+        ArrowType::Timestamp(..) => column.as_primitive::<TimestampMicrosecondType>().reinterpret_cast::<Int64Type>(),
+        other => unreachable!("event time is a timestamp, not {other}"),
+    }
+}
+
+/// Event times that leave room for the arithmetic of windows.
+const EVENT_TIMES: std::ops::Range<i64> = -(1 << 62)..1 << 62;
+
+fn log_times(chunk: &Chunk) -> TimestampMicrosecondArray {
+    let millis = chunk.timestamps.as_ref().expect("a plan that needs `_timestamp` gets it");
+    millis.unary::<_, TimestampMicrosecondType>(|millis| millis.saturating_mul(1000)).with_timezone("UTC")
+}
+
+/// Returns the rows that are not valid records, with reason and bytes: undecodable ones, and those past the future guard.
+fn bad_rows(plan: &SourcePlan, chunk: &Chunk, times: &Int64Array) -> Vec<(u32, String, Option<Vec<u8>>)> {
+    let mut bad: Vec<_> = chunk.bad.iter().map(|bad| (bad.row, bad.reason.clone(), bad.raw.clone())).collect();
+    if times.values().iter().any(|time| !EVENT_TIMES.contains(time)) {
+        for row in (0..chunk.len()).filter(|row| times.is_valid(*row) && !EVENT_TIMES.contains(&times.value(*row))) {
+            bad.push((row as u32, "event_time_range: more than 146,000 years from 1970".into(), None));
+        }
+    }
+    if let Some(max_future) = plan.max_future {
+        let millis = chunk.timestamps.as_ref().expect("a plan with a future guard gets `_timestamp`");
+        for row in 0..chunk.len() {
+            let limit = millis.value(row).saturating_mul(1000).saturating_add(max_future);
+            if times.is_valid(row) && times.value(row) > limit {
+                let by = duration(times.value(row).saturating_sub(limit));
+                bad.push((row as u32, format!("future: event time is {by} past the future guard"), None));
+            }
+        }
+    }
+    // A row may be bad for two reasons; the decoder's comes first and stays.
+    bad.sort_by_key(|(row, ..)| *row);
+    bad.dedup_by_key(|(row, ..)| *row);
+    bad
+}
+
+fn implied_columns(plan: &Plan, source: usize) -> [bool; 3] {
+    let mut used = [false; 3];
+    let mut see = |name: &str| match name {
+        "_partition" => used[0] = true,
+        "_offset" => used[1] = true,
+        "_timestamp" => used[2] = true,
+        _ => {}
+    };
+    for step in plan.steps.iter().filter(|step| step.source == source && !step.over_windows) {
+        let rows = &step.rows;
+        rows.filter.iter().for_each(|expr| expr.visit_columns(&mut see));
+        rows.derive.iter().for_each(|(_, expr)| expr.visit_columns(&mut see));
+        rows.select.iter().flatten().for_each(|(_, expr)| expr.visit_columns(&mut see));
+        if let Work::Window(window) = &step.work {
+            window.keys.iter().for_each(|(_, expr)| expr.visit_columns(&mut see));
+            window.calls.iter().flat_map(|call| &call.arguments).for_each(|expr| expr.visit_columns(&mut see));
+        }
+    }
+    // A sink writes every column of what it reads.
+    used[2] |= plan.sources[source].needed.iter().any(|name| name == "_timestamp");
+    used
+}
+
+/// Returns a time span for people, such as `1h 2m 3.5s`.
+pub fn duration(micros: i64) -> String {
+    let (sign, micros) = if micros < 0 { ("-", micros.unsigned_abs()) } else { ("", micros as u64) };
+    let (seconds, rest) = (micros / 1_000_000, micros % 1_000_000);
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    let mut text = String::from(sign);
+    for (value, unit) in [(days, "d "), (hours, "h "), (minutes, "m ")] {
+        if value > 0 {
+            text.push_str(&format!("{value}{unit}"));
+        }
+    }
+    let fraction = format!("{rest:06}");
+    match fraction.trim_end_matches('0') {
+        "" => text.push_str(&format!("{}s", seconds % 60)),
+        fraction => text.push_str(&format!("{}.{fraction}s", seconds % 60)),
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_and_states_may_be_shared_by_threads() {
+        fn shared<T: Send + Sync>() {}
+        shared::<Engine>();
+        shared::<State>();
+    }
+
+    #[test]
+    fn durations_read_well() {
+        assert_eq!(duration(0), "0s");
+        assert_eq!(duration(90_000_000), "1m 30s");
+        assert_eq!(duration(-1_500_000), "-1.5s");
+        assert_eq!(duration(90_061_000_001), "1d 1h 1m 1.000001s");
+    }
+}
