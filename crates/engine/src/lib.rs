@@ -9,6 +9,7 @@ mod close;
 pub mod digest;
 pub mod edge;
 pub mod error;
+pub mod exact;
 pub mod expr;
 pub mod group;
 pub mod log;

@@ -3,6 +3,20 @@
 //! There is one contract, the columnar one over many groups. `state` is what `merge` reads, what a checkpoint stores
 //! and what a spill writes; it is canonical: equal multisets of values give equal state arrays, whatever the order of
 //! updates and merges.
+//!
+//! A new aggregate is one file here and one line in the table; the law test in `law.rs` walks the table.
+
+mod avg;
+mod count;
+mod distinct;
+mod first_last;
+#[cfg(test)]
+mod law;
+mod min_max;
+mod scalar;
+mod sum;
+mod totals;
+mod variance;
 
 use arrow::array::ArrayRef;
 
@@ -11,6 +25,14 @@ use crate::value::DataType;
 
 /// A dense number of a group inside one accumulator.
 pub type GroupId = u32;
+
+/// Returns the only argument's type, or says that there must be exactly one.
+fn only_argument(arguments: &[DataType]) -> Result<DataType, String> {
+    match arguments {
+        [argument] => Ok(*argument),
+        _ => Err(format!("takes one argument, not {}", arguments.len())),
+    }
+}
 
 /// What an aggregate is: its names, types and how to make its accumulator.
 pub trait Aggregate: Sync {
@@ -66,7 +88,20 @@ pub struct Overflow {
 }
 
 /// Every aggregate, in the order of the reference page.
-pub const AGGREGATES: &[&dyn Aggregate] = &[];
+pub const AGGREGATES: &[&dyn Aggregate] = &[
+    &count::Count,
+    &distinct::CountDistinct,
+    &sum::Sum,
+    &avg::Avg,
+    &min_max::MIN,
+    &min_max::MAX,
+    &first_last::FIRST,
+    &first_last::LAST,
+    &variance::VAR_POP,
+    &variance::VAR_SAMP,
+    &variance::STDDEV_POP,
+    &variance::STDDEV_SAMP,
+];
 
 /// Returns the aggregate of that SQL name (lower case).
 pub fn find(name: &str) -> Option<&'static dyn Aggregate> {

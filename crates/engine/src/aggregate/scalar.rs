@@ -1,0 +1,328 @@
+//! How the aggregates read one value out of an Arrow array, compare and keep it, and write an array again.
+//!
+//! [`Kind`] is one type of value; the macro `dispatch_kind` goes from a run-time type to it, so that loops are compiled
+//! per type. Floats are kept as integers of the same order, NaN last, so that every kept value is `Ord` and `Hash`.
+
+use std::hash::Hash;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, BooleanArray, Decimal128Array, Float64Array, GenericByteArray, PrimitiveArray};
+use arrow::buffer::NullBuffer;
+use arrow::datatypes::{
+    BinaryType, ByteArrayType, Date32Type, Decimal128Type, Int32Type, Int64Type, TimestampMicrosecondType, Utf8Type,
+};
+
+use super::{GroupId, Rows};
+use crate::value::{DataType, canonical_f64};
+
+/// Calls `visit` with the group and the row of every chosen row that is not null.
+#[inline(always)]
+pub(super) fn each_valid(rows: &Rows<'_>, nulls: Option<&NullBuffer>, mut visit: impl FnMut(usize, usize)) {
+    let chosen = rows.groups.iter().zip(rows.rows);
+    match nulls.filter(|nulls| nulls.null_count() > 0) {
+        None => chosen.for_each(|(group, row)| visit(*group as usize, *row as usize)),
+        Some(nulls) => chosen.for_each(|(group, row)| {
+            if nulls.is_valid(*row as usize) {
+                visit(*group as usize, *row as usize);
+            }
+        }),
+    }
+}
+
+/// Calls `visit` with the group and the row of every state row that is not null.
+#[inline(always)]
+pub(super) fn each_state(groups: &[GroupId], nulls: Option<&NullBuffer>, mut visit: impl FnMut(usize, usize)) {
+    let states = groups.iter().enumerate();
+    match nulls.filter(|nulls| nulls.null_count() > 0) {
+        None => states.for_each(|(row, group)| visit(*group as usize, row)),
+        Some(nulls) => states.for_each(|(row, group)| {
+            if nulls.is_valid(row) {
+                visit(*group as usize, row);
+            }
+        }),
+    }
+}
+
+/// Lengthens `slots` to `groups` entries; never shortens it.
+pub(super) fn grow<T: Clone>(slots: &mut Vec<T>, groups: usize, empty: T) {
+    if groups > slots.len() {
+        slots.resize(groups, empty);
+    }
+}
+
+/// A type of value.
+pub(super) trait Kind: 'static {
+    /// The Arrow array that holds such values.
+    type Array: Array + 'static;
+    /// A value that is kept; its order is the value order.
+    type Value: Clone + Ord + Hash + Send + Sync + 'static;
+
+    /// Returns the value of a row that is not null.
+    fn value(array: &Self::Array, row: usize) -> Self::Value;
+    /// Makes an array of the type.
+    fn array<'a>(data_type: DataType, values: impl Iterator<Item = Option<&'a Self::Value>>) -> ArrayRef;
+    /// Appends the value's bytes, from which `decode` knows where they end.
+    fn encode(value: &Self::Value, bytes: &mut Vec<u8>);
+    /// Takes a value from the front of `bytes`.
+    fn decode(bytes: &mut &[u8]) -> Self::Value;
+    /// Returns the bytes that a value holds outside itself.
+    fn heap_bytes(_value: &Self::Value) -> usize {
+        0
+    }
+}
+
+/// A type whose values are small and have a least and a greatest one.
+pub(super) trait FixedKind: Kind<Value: Copy> {
+    /// No value is less.
+    const LEAST: Self::Value;
+    /// No value is greater.
+    const GREATEST: Self::Value;
+}
+
+/// Returns the array as the one that holds values of the kind.
+pub(super) fn downcast<K: Kind>(array: &ArrayRef) -> &K::Array {
+    array.as_any().downcast_ref().expect("the plan was checked, so an argument has the type it was planned with")
+}
+
+/// Evaluates `$body` with `$kind` standing for the [`FixedKind`] of the type, or `$bytes_body` with `$bytes` standing
+/// for its [`BytesKind`].
+macro_rules! dispatch_kind {
+    ($data_type:expr, $kind:ident => $body:expr, $bytes:ident => $bytes_body:expr) => {
+        match $data_type {
+            $crate::value::DataType::Bool => {
+                type $kind = $crate::aggregate::scalar::BoolKind;
+                $body
+            }
+            $crate::value::DataType::Int32 => {
+                type $kind = $crate::aggregate::scalar::Int32Kind;
+                $body
+            }
+            $crate::value::DataType::Int64 => {
+                type $kind = $crate::aggregate::scalar::Int64Kind;
+                $body
+            }
+            $crate::value::DataType::Float64 => {
+                type $kind = $crate::aggregate::scalar::FloatKind;
+                $body
+            }
+            $crate::value::DataType::Decimal(..) => {
+                type $kind = $crate::aggregate::scalar::DecimalKind;
+                $body
+            }
+            $crate::value::DataType::Timestamp => {
+                type $kind = $crate::aggregate::scalar::TimestampKind;
+                $body
+            }
+            $crate::value::DataType::Date => {
+                type $kind = $crate::aggregate::scalar::DateKind;
+                $body
+            }
+            $crate::value::DataType::String => {
+                type $bytes = $crate::aggregate::scalar::TextKind;
+                $bytes_body
+            }
+            $crate::value::DataType::Binary => {
+                type $bytes = $crate::aggregate::scalar::BinaryKind;
+                $bytes_body
+            }
+            $crate::value::DataType::Null => unreachable!("an aggregate that keeps values refuses a bare null"),
+        }
+    };
+}
+pub(super) use dispatch_kind;
+
+/// Refuses a bare `null`, whose type no result could have.
+pub(super) fn refuse_null(argument: DataType) -> Result<DataType, String> {
+    match argument {
+        DataType::Null => Err("a bare null has no type; write cast(null as TYPE)".to_string()),
+        other => Ok(other),
+    }
+}
+
+/// `bool`.
+pub(super) struct BoolKind;
+
+impl Kind for BoolKind {
+    type Array = BooleanArray;
+    type Value = bool;
+
+    fn value(array: &BooleanArray, row: usize) -> bool {
+        array.value(row)
+    }
+
+    fn array<'a>(_: DataType, values: impl Iterator<Item = Option<&'a bool>>) -> ArrayRef {
+        Arc::new(values.map(Option::<&bool>::copied).collect::<BooleanArray>())
+    }
+
+    fn encode(value: &bool, bytes: &mut Vec<u8>) {
+        bytes.push(u8::from(*value));
+    }
+
+    fn decode(bytes: &mut &[u8]) -> bool {
+        take::<1>(bytes) == [1]
+    }
+}
+
+impl FixedKind for BoolKind {
+    const LEAST: bool = false;
+    const GREATEST: bool = true;
+}
+
+macro_rules! primitive_kind {
+    ($kind:ident, $arrow:ty, $native:ty, $doc:literal, $finish:expr) => {
+        #[doc = $doc]
+        pub(super) struct $kind;
+
+        impl Kind for $kind {
+            type Array = PrimitiveArray<$arrow>;
+            type Value = $native;
+
+            #[inline(always)]
+            fn value(array: &Self::Array, row: usize) -> $native {
+                array.values()[row]
+            }
+
+            fn array<'a>(data_type: DataType, values: impl Iterator<Item = Option<&'a $native>>) -> ArrayRef {
+                let array = values.map(|value| value.copied()).collect::<PrimitiveArray<$arrow>>();
+                let finish: fn(PrimitiveArray<$arrow>, DataType) -> PrimitiveArray<$arrow> = $finish;
+                Arc::new(finish(array, data_type))
+            }
+
+            fn encode(value: &$native, bytes: &mut Vec<u8>) {
+                bytes.extend_from_slice(&value.to_le_bytes());
+            }
+
+            fn decode(bytes: &mut &[u8]) -> $native {
+                <$native>::from_le_bytes(take(bytes))
+            }
+        }
+
+        impl FixedKind for $kind {
+            const LEAST: $native = <$native>::MIN;
+            const GREATEST: $native = <$native>::MAX;
+        }
+    };
+}
+
+primitive_kind!(Int32Kind, Int32Type, i32, "`int32`.", |array, _| array);
+primitive_kind!(Int64Kind, Int64Type, i64, "`int64`.", |array, _| array);
+primitive_kind!(DateKind, Date32Type, i32, "`date`.", |array, _| array);
+primitive_kind!(TimestampKind, TimestampMicrosecondType, i64, "`timestamp`.", |array, _| array.with_timezone("UTC"));
+primitive_kind!(DecimalKind, Decimal128Type, i128, "`decimal(p,s)`, kept as its unscaled integer.", decimal_array);
+
+/// Gives an array of unscaled integers its precision and scale.
+pub(super) fn decimal_array(array: Decimal128Array, data_type: DataType) -> Decimal128Array {
+    array.with_data_type(data_type.arrow())
+}
+
+/// `float64`, kept as an integer of the same order: NaN is greater than all, −0.0 is 0.0.
+pub(super) struct FloatKind;
+
+impl FloatKind {
+    /// Returns the integer that stands for the float.
+    #[inline(always)]
+    pub(super) fn key(x: f64) -> i64 {
+        Self::flip(canonical_f64(x).to_bits() as i64)
+    }
+
+    /// Returns the float for which the integer stands.
+    #[inline(always)]
+    pub(super) fn float(key: i64) -> f64 {
+        f64::from_bits(Self::flip(key) as u64)
+    }
+
+    /// Turns the order of negative numbers round; its own inverse.
+    #[inline(always)]
+    fn flip(bits: i64) -> i64 {
+        bits ^ (((bits >> 63) as u64) >> 1) as i64
+    }
+}
+
+impl Kind for FloatKind {
+    type Array = Float64Array;
+    type Value = i64;
+
+    #[inline(always)]
+    fn value(array: &Float64Array, row: usize) -> i64 {
+        Self::key(array.values()[row])
+    }
+
+    fn array<'a>(_: DataType, values: impl Iterator<Item = Option<&'a i64>>) -> ArrayRef {
+        Arc::new(values.map(|value| value.map(|key| Self::float(*key))).collect::<Float64Array>())
+    }
+
+    fn encode(value: &i64, bytes: &mut Vec<u8>) {
+        Int64Kind::encode(value, bytes);
+    }
+
+    fn decode(bytes: &mut &[u8]) -> i64 {
+        Int64Kind::decode(bytes)
+    }
+}
+
+impl FixedKind for FloatKind {
+    const LEAST: i64 = i64::MIN;
+    const GREATEST: i64 = i64::MAX;
+}
+
+/// A type whose values are bytes, ordered bytewise.
+pub(super) trait BytesKind: Kind<Value = Box<[u8]>> {
+    /// Returns the bytes of a row that is not null.
+    fn bytes(array: &Self::Array, row: usize) -> &[u8];
+}
+
+macro_rules! bytes_kind {
+    ($kind:ident, $arrow:ty, $doc:literal, $from_bytes:expr) => {
+        #[doc = $doc]
+        pub(super) struct $kind;
+
+        impl Kind for $kind {
+            type Array = GenericByteArray<$arrow>;
+            type Value = Box<[u8]>;
+
+            fn value(array: &Self::Array, row: usize) -> Box<[u8]> {
+                Self::bytes(array, row).into()
+            }
+
+            fn array<'a>(_: DataType, values: impl Iterator<Item = Option<&'a Box<[u8]>>>) -> ArrayRef {
+                let from_bytes: fn(&[u8]) -> &<$arrow as ByteArrayType>::Native = $from_bytes;
+                let values = values.map(|value| value.map(|bytes| from_bytes(bytes)));
+                Arc::new(values.collect::<GenericByteArray<$arrow>>())
+            }
+
+            fn encode(value: &Box<[u8]>, bytes: &mut Vec<u8>) {
+                let length = u32::try_from(value.len()).expect("a value in an Arrow array is below 2 GiB");
+                bytes.extend_from_slice(&length.to_le_bytes());
+                bytes.extend_from_slice(value);
+            }
+
+            fn decode(bytes: &mut &[u8]) -> Box<[u8]> {
+                let length = u32::from_le_bytes(take(bytes)) as usize;
+                let (value, rest) = bytes.split_at(length);
+                *bytes = rest;
+                value.into()
+            }
+
+            fn heap_bytes(value: &Box<[u8]>) -> usize {
+                value.len()
+            }
+        }
+
+        impl BytesKind for $kind {
+            fn bytes(array: &Self::Array, row: usize) -> &[u8] {
+                let value: &<$arrow as ByteArrayType>::Native = array.value(row);
+                value.as_ref()
+            }
+        }
+    };
+}
+
+bytes_kind!(TextKind, Utf8Type, "`string`.", |bytes| std::str::from_utf8(bytes)
+    .expect("the bytes came from a text array, or from a state that its checksum vouches for"));
+bytes_kind!(BinaryKind, BinaryType, "`binary`.", |bytes| bytes);
+
+fn take<const N: usize>(bytes: &mut &[u8]) -> [u8; N] {
+    let (value, rest) = bytes.split_first_chunk().expect("a state holds whole values");
+    *bytes = rest;
+    *value
+}

@@ -1,0 +1,341 @@
+//! Exact totals per group of floats, integers and decimals: what `sum` and `avg` are made of.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BinaryBuilder, FixedSizeBinaryArray};
+use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer};
+use arrow::datatypes::{Decimal128Type, Float64Type, Int32Type, Int64Type};
+use hashbrown::HashMap;
+
+use super::scalar::{each_state, each_valid, grow};
+use super::{GroupId, Rows};
+use crate::exact::{FIXED_POINT_EXPONENT, Wide, fixed_point, fixed_point_to_f64};
+
+/// Totals over many groups; the methods are those of [`super::Accumulator`].
+pub(super) trait Totals: Default + Send + Sync + 'static {
+    /// A group's exact total.
+    type Total;
+    /// How many arrays `state` returns.
+    const STATE_COLUMNS: usize;
+
+    fn resize(&mut self, groups: usize);
+    fn update(&mut self, rows: &Rows<'_>);
+    fn merge(&mut self, groups: &[GroupId], state: &[ArrayRef]);
+    fn state(&self, groups: &[GroupId]) -> Vec<ArrayRef>;
+    /// Returns the group's total; None when it has no values.
+    fn total(&self, group: GroupId) -> Option<Self::Total>;
+    fn size_bytes(&self) -> usize;
+}
+
+/// Stands for a group without values; a total that would be this number goes elsewhere.
+const EMPTY: i128 = i128::MIN;
+
+/// Totals of floats: 16 bytes a group, and the rest of a group's total in a side map when it has one.
+///
+/// A group's exact total is its fixed-point number plus its spill. Its state is canonical: the fixed-point number holds
+/// the whole total if that fits, else the spill does.
+#[derive(Default)]
+pub(super) struct FloatTotals {
+    fixed: Vec<i128>,
+    spill: HashMap<GroupId, Spill>,
+}
+
+/// What a fixed-point number cannot hold.
+#[derive(Default)]
+struct Spill {
+    special: u8,
+    rest: Wide,
+}
+
+const NAN: u8 = 1;
+const PLUS_INFINITY: u8 = 2;
+const MINUS_INFINITY: u8 = 4;
+
+impl Totals for FloatTotals {
+    type Total = f64;
+    const STATE_COLUMNS: usize = 2;
+
+    fn resize(&mut self, groups: usize) {
+        grow(&mut self.fixed, groups, EMPTY);
+    }
+
+    fn update(&mut self, rows: &Rows<'_>) {
+        let array = rows.arguments[0].as_primitive::<Float64Type>();
+        let (values, fixed, spill) = (&array.values()[..], &mut self.fixed[..], &mut self.spill);
+        each_valid(rows, array.nulls(), |group, row| match fixed_point(values[row]) {
+            Some(value) => add_fixed(&mut fixed[group], value, group, spill),
+            None => spill_float(&mut fixed[group], values[row], group, spill),
+        });
+    }
+
+    fn merge(&mut self, groups: &[GroupId], state: &[ArrayRef]) {
+        let array = state[0].as_fixed_size_binary();
+        let (totals, _) = array.value_data().as_chunks::<16>();
+        let (fixed, spill) = (&mut self.fixed[..], &mut self.spill);
+        each_state(groups, array.nulls(), |group, row| {
+            add_fixed(&mut fixed[group], i128::from_le_bytes(totals[row]), group, spill);
+        });
+        let spilled = state[1].as_binary::<i32>();
+        if spilled.null_count() < spilled.len() {
+            each_state(groups, spilled.nulls(), |group, row| {
+                let (special, rest) = spilled.value(row).split_first().expect("a spill starts with its flags");
+                let spill = spill.entry(group as GroupId).or_default();
+                spill.special |= special;
+                spill.rest.add_wide(&Wide::decode(rest));
+            });
+        }
+    }
+
+    fn state(&self, groups: &[GroupId]) -> Vec<ArrayRef> {
+        let mut spilled = BinaryBuilder::with_capacity(groups.len(), 0);
+        let mut bytes = Vec::new();
+        let fixed = groups.iter().map(|group| {
+            let fixed = self.fixed[*group as usize];
+            let Some(spill) = self.spill_of(*group) else {
+                spilled.append_null();
+                return (fixed != EMPTY).then(|| fixed.to_le_bytes());
+            };
+            bytes.clear();
+            bytes.push(spill.special);
+            let total = spill.total(fixed);
+            let whole = total.to_fixed_point().filter(|whole| *whole != EMPTY);
+            if whole.is_none() {
+                total.encode(&mut bytes);
+            }
+            if bytes == [0] {
+                spilled.append_null()
+            } else {
+                spilled.append_value(&bytes)
+            }
+            Some(whole.unwrap_or(0).to_le_bytes())
+        });
+        let fixed = fixed_size_array(fixed);
+        vec![fixed, Arc::new(spilled.finish())]
+    }
+
+    fn total(&self, group: GroupId) -> Option<f64> {
+        let fixed = self.fixed[group as usize];
+        match self.spill_of(group) {
+            None => (fixed != EMPTY).then(|| fixed_point_to_f64(fixed)),
+            Some(spill) => Some(spill.round(fixed)),
+        }
+    }
+
+    fn size_bytes(&self) -> usize {
+        let spill: usize = self.spill.values().map(|spill| spill.rest.heap_bytes()).sum();
+        self.fixed.capacity() * size_of::<i128>() + self.spill.capacity() * (1 + size_of::<(GroupId, Spill)>()) + spill
+    }
+}
+
+impl FloatTotals {
+    fn spill_of(&self, group: GroupId) -> Option<&Spill> {
+        if self.spill.is_empty() { None } else { self.spill.get(&group) }
+    }
+}
+
+impl Spill {
+    /// Returns the whole total, the fixed-point part included.
+    fn total(&self, fixed: i128) -> Wide {
+        let mut total = self.rest.clone();
+        total.add_integer(fixed, FIXED_POINT_EXPONENT);
+        total
+    }
+
+    fn round(&self, fixed: i128) -> f64 {
+        match self.special {
+            0 => self.total(fixed).to_f64(),
+            PLUS_INFINITY => f64::INFINITY,
+            MINUS_INFINITY => f64::NEG_INFINITY,
+            _ => f64::NAN,
+        }
+    }
+}
+
+#[inline(always)]
+fn add_fixed(slot: &mut i128, value: i128, group: usize, spill: &mut HashMap<GroupId, Spill>) {
+    let start = if *slot == EMPTY { 0 } else { *slot };
+    let (total, overflow) = start.overflowing_add(value);
+    if overflow || total == EMPTY {
+        spill_fixed(slot, value, group, spill);
+    } else {
+        *slot = total;
+    }
+}
+
+/// Moves the number that would overflow to the spill, and goes on with the value.
+#[cold]
+#[inline(never)]
+fn spill_fixed(slot: &mut i128, value: i128, group: usize, spill: &mut HashMap<GroupId, Spill>) {
+    spill.entry(group as GroupId).or_default().rest.add_integer(*slot, FIXED_POINT_EXPONENT);
+    *slot = value;
+}
+
+#[cold]
+#[inline(never)]
+fn spill_float(slot: &mut i128, x: f64, group: usize, spill: &mut HashMap<GroupId, Spill>) {
+    if *slot == EMPTY {
+        *slot = 0;
+    }
+    let spill = spill.entry(group as GroupId).or_default();
+    if x.is_nan() {
+        spill.special |= NAN;
+    } else if x.is_infinite() {
+        spill.special |= if x > 0.0 { PLUS_INFINITY } else { MINUS_INFINITY };
+    } else {
+        spill.rest.add_f64(x);
+    }
+}
+
+/// Totals of integers. They fit: 2^64 values would be needed to leave 128 bits.
+#[derive(Default)]
+pub(super) struct IntegerTotals(Vec<i128>);
+
+impl Totals for IntegerTotals {
+    type Total = i128;
+    const STATE_COLUMNS: usize = 1;
+
+    fn resize(&mut self, groups: usize) {
+        grow(&mut self.0, groups, EMPTY);
+    }
+
+    fn update(&mut self, rows: &Rows<'_>) {
+        let (array, totals) = (&rows.arguments[0], &mut self.0[..]);
+        if let Some(narrow) = array.as_primitive_opt::<Int32Type>() {
+            let values = &narrow.values()[..];
+            each_valid(rows, array.nulls(), |group, row| add_integer(&mut totals[group], values[row].into()));
+        } else {
+            let values = &array.as_primitive::<Int64Type>().values()[..];
+            each_valid(rows, array.nulls(), |group, row| add_integer(&mut totals[group], values[row].into()));
+        }
+    }
+
+    fn merge(&mut self, groups: &[GroupId], state: &[ArrayRef]) {
+        let array = state[0].as_fixed_size_binary();
+        let (values, _) = array.value_data().as_chunks::<16>();
+        let totals = &mut self.0[..];
+        each_state(groups, array.nulls(), |group, row| {
+            add_integer(&mut totals[group], i128::from_le_bytes(values[row]));
+        });
+    }
+
+    fn state(&self, groups: &[GroupId]) -> Vec<ArrayRef> {
+        vec![fixed_size_array(groups.iter().map(|group| self.total(*group).map(i128::to_le_bytes)))]
+    }
+
+    fn total(&self, group: GroupId) -> Option<i128> {
+        Some(self.0[group as usize]).filter(|total| *total != EMPTY)
+    }
+
+    fn size_bytes(&self) -> usize {
+        self.0.capacity() * size_of::<i128>()
+    }
+}
+
+#[inline(always)]
+fn add_integer(slot: &mut i128, value: i128) {
+    *slot = if *slot == EMPTY { value } else { *slot + value };
+}
+
+/// Totals of decimals, as unscaled integers.
+#[derive(Default)]
+pub(super) struct DecimalTotals(Vec<LongInteger>);
+
+/// A 192-bit integer in two's complement: 2^64 values of 38 digits fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LongInteger {
+    pub(super) low: u128,
+    pub(super) high: i64,
+}
+
+impl LongInteger {
+    /// Stands for a group without values; no total comes near it.
+    const EMPTY: Self = Self { low: 0, high: i64::MIN };
+
+    fn new(value: i128) -> Self {
+        Self { low: value as u128, high: if value < 0 { -1 } else { 0 } }
+    }
+
+    fn plus(self, other: Self) -> Self {
+        let (low, carry) = self.low.overflowing_add(other.low);
+        Self { low, high: self.high + other.high + i64::from(carry) }
+    }
+
+    /// Returns the value if it fits.
+    pub(super) fn to_i128(self) -> Option<i128> {
+        let value = self.low as i128;
+        (Self::new(value) == self).then_some(value)
+    }
+
+    /// Returns the sign and the absolute value, high half first.
+    pub(super) fn magnitude(self) -> (bool, u64, u128) {
+        if self.high >= 0 {
+            return (false, self.high as u64, self.low);
+        }
+        let (low, carry) = (!self.low).overflowing_add(1);
+        (true, (!self.high as u64) + u64::from(carry), low)
+    }
+
+    fn to_bytes(self) -> [u8; 24] {
+        let mut bytes = [0; 24];
+        bytes[..16].copy_from_slice(&self.low.to_le_bytes());
+        bytes[16..].copy_from_slice(&self.high.to_le_bytes());
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8; 24]) -> Self {
+        let (low, high) = bytes.split_first_chunk::<16>().expect("24 bytes have 16");
+        Self { low: u128::from_le_bytes(*low), high: i64::from_le_bytes(high.try_into().expect("8 bytes are left")) }
+    }
+}
+
+impl Totals for DecimalTotals {
+    type Total = LongInteger;
+    const STATE_COLUMNS: usize = 1;
+
+    fn resize(&mut self, groups: usize) {
+        grow(&mut self.0, groups, LongInteger::EMPTY);
+    }
+
+    fn update(&mut self, rows: &Rows<'_>) {
+        let array = rows.arguments[0].as_primitive::<Decimal128Type>();
+        let (values, totals) = (&array.values()[..], &mut self.0[..]);
+        each_valid(rows, array.nulls(), |group, row| add_long(&mut totals[group], LongInteger::new(values[row])));
+    }
+
+    fn merge(&mut self, groups: &[GroupId], state: &[ArrayRef]) {
+        let array = state[0].as_fixed_size_binary();
+        let (values, _) = array.value_data().as_chunks::<24>();
+        let totals = &mut self.0[..];
+        each_state(groups, array.nulls(), |group, row| {
+            add_long(&mut totals[group], LongInteger::from_bytes(&values[row]));
+        });
+    }
+
+    fn state(&self, groups: &[GroupId]) -> Vec<ArrayRef> {
+        vec![fixed_size_array(groups.iter().map(|group| self.total(*group).map(LongInteger::to_bytes)))]
+    }
+
+    fn total(&self, group: GroupId) -> Option<LongInteger> {
+        Some(self.0[group as usize]).filter(|total| *total != LongInteger::EMPTY)
+    }
+
+    fn size_bytes(&self) -> usize {
+        self.0.capacity() * size_of::<LongInteger>()
+    }
+}
+
+#[inline(always)]
+fn add_long(slot: &mut LongInteger, value: LongInteger) {
+    *slot = if *slot == LongInteger::EMPTY { value } else { slot.plus(value) };
+}
+
+/// Makes a FixedSizeBinary array; bytes under a null are zero.
+fn fixed_size_array<const N: usize>(values: impl ExactSizeIterator<Item = Option<[u8; N]>>) -> ArrayRef {
+    let mut bytes = Vec::with_capacity(values.len() * N);
+    let valid = BooleanBuffer::from_iter(values.map(|value| {
+        bytes.extend_from_slice(&value.unwrap_or([0; N]));
+        value.is_some()
+    }));
+    let nulls = Some(NullBuffer::new(valid)).filter(|nulls| nulls.null_count() > 0);
+    Arc::new(FixedSizeBinaryArray::new(N as i32, Buffer::from_vec(bytes), nulls))
+}

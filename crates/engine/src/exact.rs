@@ -1,0 +1,383 @@
+//! Sums that are never rounded: doubles, integers and their squares, added in any order, read as a double at the end.
+//!
+//! [`Wide`] is an integer of any length times a power of two, so every finite double and every product of two doubles
+//! has an exact place in it. It is as long as the values in it need. [`fixed_point`] is its short cut: most doubles are
+//! whole multiples of 2^-76 below 2^47, and those add up inside one `i128`. Which of the two a value went into can
+//! never be seen in a result, because both are exact and the sum of both is rounded once.
+
+/// The weight of the lowest bit of [`fixed_point`] numbers is two to this power.
+pub const FIXED_POINT_EXPONENT: i32 = -76;
+
+const MANTISSA_BITS: u32 = 52;
+const MANTISSA: u64 = (1 << MANTISSA_BITS) - 1;
+/// Biased exponents of the doubles with 2^-24 <= |x| < 2^47.
+const LEAST_FIXED: u64 = 1023 - 24;
+const FIXED_COUNT: u64 = 24 + 47;
+
+/// Returns `x` as a multiple of 2^-76 if it is one with 2^-24 <= |x| < 2^47, or zero.
+#[inline(always)]
+pub fn fixed_point(x: f64) -> Option<i128> {
+    let bits = x.to_bits();
+    let shift = ((bits >> MANTISSA_BITS) & 0x7ff).wrapping_sub(LEAST_FIXED);
+    if shift < FIXED_COUNT {
+        let magnitude = i128::from((bits & MANTISSA) | (1 << MANTISSA_BITS)) << shift;
+        Some(if x.is_sign_negative() { -magnitude } else { magnitude })
+    } else if x == 0.0 {
+        Some(0)
+    } else {
+        None
+    }
+}
+
+/// Returns a multiple of 2^-76 as a double, rounded once, half to even.
+#[inline]
+pub fn fixed_point_to_f64(total: i128) -> f64 {
+    // The conversion rounds correctly, and the product is exact: no such number is subnormal.
+    total as f64 * const { f64::from_bits(((1023 + FIXED_POINT_EXPONENT) as u64) << MANTISSA_BITS) }
+}
+
+/// Returns a finite double as (magnitude, exponent, negative): `±magnitude · 2^exponent`, exactly.
+pub fn parts(x: f64) -> (u64, i32, bool) {
+    debug_assert!(x.is_finite());
+    let bits = x.to_bits();
+    let exponent = ((bits >> MANTISSA_BITS) & 0x7ff) as i32;
+    let mantissa = bits & MANTISSA;
+    let (magnitude, exponent) =
+        if exponent == 0 { (mantissa, -1074) } else { (mantissa | (1 << MANTISSA_BITS), exponent - 1075) };
+    (magnitude, exponent, x.is_sign_negative())
+}
+
+/// An exact number: an integer of any length times a power of 2^64.
+///
+/// Two's complement over `limbs`, lowest first; limb `i` weighs 2^(64·(low + i)); the top bit of the last limb is the
+/// sign. Adding keeps the window as it is or lengthens it; [`Wide::encode`] writes the one shortest form.
+#[derive(Clone, Debug, Default)]
+pub struct Wide {
+    low: i32,
+    limbs: Vec<u64>,
+}
+
+impl Wide {
+    /// Adds `±magnitude · 2^exponent`.
+    pub fn add(&mut self, magnitude: u128, exponent: i32, negative: bool) {
+        if magnitude == 0 {
+            return;
+        }
+        let (limb, bit) = (exponent.div_euclid(64), exponent.rem_euclid(64) as u32);
+        let shifted = magnitude << bit;
+        let above = if bit == 0 { 0 } else { (magnitude >> (128 - bit)) as u64 };
+        self.cover(limb, limb + 3);
+        let start = (limb - self.low) as usize;
+        let addend = [shifted as u64, (shifted >> 64) as u64, above];
+        if negative {
+            subtract_limbs(&mut self.limbs[start..], &addend);
+        } else {
+            add_limbs(&mut self.limbs[start..], &addend, 0);
+        }
+    }
+
+    /// Adds a signed integer times a power of two.
+    pub fn add_integer(&mut self, value: i128, exponent: i32) {
+        self.add(value.unsigned_abs(), exponent, value < 0);
+    }
+
+    /// Adds a finite double.
+    pub fn add_f64(&mut self, x: f64) {
+        let (magnitude, exponent, negative) = parts(x);
+        self.add(u128::from(magnitude), exponent, negative);
+    }
+
+    /// Adds another number.
+    pub fn add_wide(&mut self, other: &Wide) {
+        if other.limbs.is_empty() {
+            return;
+        }
+        self.cover(other.low, other.low + other.limbs.len() as i32);
+        let start = (other.low - self.low) as usize;
+        add_limbs(&mut self.limbs[start..], &other.limbs, other.sign());
+    }
+
+    /// Returns true when the number is zero.
+    pub fn is_zero(&self) -> bool {
+        self.limbs.iter().all(|limb| *limb == 0)
+    }
+
+    /// Returns the number negated.
+    pub fn negated(&self) -> Wide {
+        let mut result = Wide::default();
+        if !self.limbs.is_empty() {
+            result.cover(self.low, self.low + self.limbs.len() as i32);
+            subtract_limbs(&mut result.limbs, &self.limbs);
+            // The minuend's sign bits above the subtrahend: they are ones when it is negative.
+            if self.sign() != 0 {
+                add_limbs(&mut result.limbs[self.limbs.len()..], &[1], 0);
+            }
+        }
+        result
+    }
+
+    /// Returns the number as a multiple of 2^-76, if it is one and fits.
+    pub fn to_fixed_point(&self) -> Option<i128> {
+        const LOWEST: i32 = FIXED_POINT_EXPONENT.div_euclid(64);
+        const SHIFT: u32 = FIXED_POINT_EXPONENT.rem_euclid(64) as u32;
+        let least = self.limbs.iter().position(|limb| *limb != 0);
+        let Some(least) = least else { return Some(0) };
+        if self.low + (least as i32) < LOWEST || self.limb(LOWEST) & ((1 << SHIFT) - 1) != 0 {
+            return None;
+        }
+        let top = self.limb(LOWEST + 2) as i64;
+        let sign = (top >> 63) as u64;
+        if (LOWEST + 3..self.low + self.limbs.len() as i32).any(|index| self.limb(index) != sign) {
+            return None;
+        }
+        // 128 - SHIFT bits come from the two lower limbs; the third must fit above them.
+        let room = SHIFT - 1;
+        if top >> room != top >> 63 {
+            return None;
+        }
+        let lower = u128::from(self.limb(LOWEST)) | (u128::from(self.limb(LOWEST + 1)) << 64);
+        Some(((lower >> SHIFT) as i128) | (i128::from(top) << (128 - SHIFT)))
+    }
+
+    /// Returns the nearest double, half to even; beyond the largest: an infinity. Zero is +0.
+    pub fn to_f64(&self) -> f64 {
+        let (negative, magnitude) = self.magnitude();
+        let x = round(&magnitude, 64 * self.low, false);
+        if negative { -x } else { x }
+    }
+
+    /// Returns the double nearest to the number divided by all of `divisors` (none zero), half to even, rounded once.
+    pub fn divided_to_f64(&self, divisors: &[u64]) -> f64 {
+        let (negative, mut magnitude) = self.magnitude();
+        if magnitude.is_empty() {
+            return 0.0;
+        }
+        // At least 64 bits must be left in the quotient, so that what is cut off lies below the rounding bit.
+        let divisor_bits: u32 = divisors.iter().map(|divisor| 64 - divisor.leading_zeros()).sum();
+        let shift = (divisor_bits as usize + 65).saturating_sub(bit_length(&magnitude)).div_ceil(64);
+        magnitude.splice(0..0, std::iter::repeat_n(0, shift));
+        // Dividing one factor after the other and cutting off each time gives the same quotient as dividing at once.
+        let mut inexact = false;
+        for divisor in divisors {
+            inexact |= divide_in_place(&mut magnitude, *divisor) != 0;
+        }
+        let x = round(&magnitude, 64 * (self.low - shift as i32), inexact);
+        if negative { -x } else { x }
+    }
+
+    /// Returns the number times `factor`.
+    pub fn times(&self, factor: u64) -> Wide {
+        let (negative, magnitude) = self.magnitude();
+        let mut product = vec![0; magnitude.len() + 1];
+        multiply_into(&mut product, &magnitude, factor);
+        Wide::from_magnitude(self.low, product, negative)
+    }
+
+    /// Returns the number times itself.
+    pub fn squared(&self) -> Wide {
+        let (_, magnitude) = self.magnitude();
+        let mut product = vec![0; 2 * magnitude.len() + 1];
+        for (index, limb) in magnitude.iter().enumerate() {
+            multiply_into(&mut product[index..], &magnitude, *limb);
+        }
+        Wide::from_magnitude(2 * self.low, product, false)
+    }
+
+    /// Appends the canonical bytes: equal numbers give equal bytes. Zero has none; otherwise the index of the lowest
+    /// limb (4 bytes), then the limbs without superfluous ones at either end, all little-endian.
+    pub fn encode(&self, bytes: &mut Vec<u8>) {
+        let sign = self.sign();
+        let mut limbs = &self.limbs[..];
+        let mut low = self.low;
+        while let [first, rest @ ..] = limbs
+            && *first == 0
+        {
+            limbs = rest;
+            low += 1;
+        }
+        while let [rest @ .., next, last] = limbs
+            && *last == sign
+            && (*next >> 63 == 1) == (sign != 0)
+        {
+            limbs = &limbs[..rest.len() + 1];
+        }
+        if limbs.is_empty() {
+            return;
+        }
+        bytes.extend_from_slice(&low.to_le_bytes());
+        for limb in limbs {
+            bytes.extend_from_slice(&limb.to_le_bytes());
+        }
+    }
+
+    /// Reads what [`Wide::encode`] wrote.
+    ///
+    /// # Panics
+    /// When the bytes are not such: state is checked by checksum before it gets here.
+    pub fn decode(bytes: &[u8]) -> Wide {
+        let Some((low, limbs)) = bytes.split_first_chunk::<4>() else {
+            assert!(bytes.is_empty(), "an exact sum's state is not empty, nor as long as its exponent");
+            return Wide::default();
+        };
+        let (limbs, rest) = limbs.as_chunks::<8>();
+        assert!(rest.is_empty(), "an exact sum's state has whole limbs");
+        Wide { low: i32::from_le_bytes(*low), limbs: limbs.iter().map(|limb| u64::from_le_bytes(*limb)).collect() }
+    }
+
+    /// Returns the bytes held outside the struct.
+    pub fn heap_bytes(&self) -> usize {
+        self.limbs.capacity() * 8
+    }
+
+    /// Makes room for limbs `low..high`, and a top limb at or above `high - 1` that holds nothing but the sign, so that
+    /// one addition of a number with fewer than `high - 1` limbs cannot overflow.
+    fn cover(&mut self, low: i32, high: i32) {
+        if self.limbs.is_empty() {
+            self.low = low;
+        } else if low < self.low {
+            self.limbs.splice(0..0, std::iter::repeat_n(0, (self.low - low) as usize));
+            self.low = low;
+        }
+        let sign = self.sign();
+        while self.low + (self.limbs.len() as i32) < high + 1 || self.limbs.last() != Some(&sign) {
+            self.limbs.push(sign);
+        }
+    }
+
+    fn sign(&self) -> u64 {
+        self.limbs.last().map_or(0, |top| ((*top as i64) >> 63) as u64)
+    }
+
+    /// Returns the limb of that weight, wherever the window lies.
+    fn limb(&self, index: i32) -> u64 {
+        match usize::try_from(index - self.low) {
+            Ok(at) => self.limbs.get(at).copied().unwrap_or(self.sign()),
+            Err(_) => 0,
+        }
+    }
+
+    /// Returns the sign and the limbs of the absolute value, without leading zeros.
+    fn magnitude(&self) -> (bool, Vec<u64>) {
+        let negative = self.sign() != 0;
+        let mut limbs = self.limbs.clone();
+        if negative {
+            limbs.iter_mut().for_each(|limb| *limb = !*limb);
+            limbs.push(0);
+            add_limbs(&mut limbs, &[1], 0);
+        }
+        while limbs.last() == Some(&0) {
+            limbs.pop();
+        }
+        (negative, limbs)
+    }
+
+    fn from_magnitude(low: i32, mut limbs: Vec<u64>, negative: bool) -> Wide {
+        limbs.push(0);
+        let positive = Wide { low, limbs };
+        if negative { positive.negated() } else { positive }
+    }
+}
+
+/// Adds limbs and, above them, `extension` (all zeros or all ones); what is carried out of the top is dropped.
+fn add_limbs(limbs: &mut [u64], addend: &[u64], extension: u64) {
+    let (below, above) = limbs.split_at_mut(addend.len().min(limbs.len()));
+    let mut carry = false;
+    for (limb, other) in below.iter_mut().zip(addend) {
+        (*limb, carry) = limb.carrying_add(*other, carry);
+    }
+    for limb in above {
+        if extension == 0 && !carry {
+            return;
+        }
+        (*limb, carry) = limb.carrying_add(extension, carry);
+    }
+}
+
+/// Subtracts limbs; what is borrowed from above the top is dropped.
+fn subtract_limbs(limbs: &mut [u64], subtrahend: &[u64]) {
+    let (below, above) = limbs.split_at_mut(subtrahend.len().min(limbs.len()));
+    let mut borrow = false;
+    for (limb, other) in below.iter_mut().zip(subtrahend) {
+        (*limb, borrow) = limb.borrowing_sub(*other, borrow);
+    }
+    for limb in above {
+        if !borrow {
+            return;
+        }
+        (*limb, borrow) = limb.borrowing_sub(0, borrow);
+    }
+}
+
+/// Adds `magnitude · factor` to `product`, which is longer than `magnitude` and large enough for the sum.
+fn multiply_into(product: &mut [u64], magnitude: &[u64], factor: u64) {
+    let mut carry = 0u64;
+    for (limb, other) in product.iter_mut().zip(magnitude) {
+        let sum = u128::from(*limb) + u128::from(*other) * u128::from(factor) + u128::from(carry);
+        *limb = sum as u64;
+        carry = (sum >> 64) as u64;
+    }
+    add_limbs(&mut product[magnitude.len()..], &[carry], 0);
+}
+
+/// Divides by `divisor`, cutting off, and returns the remainder.
+fn divide_in_place(magnitude: &mut [u64], divisor: u64) -> u64 {
+    let mut remainder = 0u64;
+    for limb in magnitude.iter_mut().rev() {
+        let dividend = (u128::from(remainder) << 64) | u128::from(*limb);
+        *limb = (dividend / u128::from(divisor)) as u64;
+        remainder = (dividend % u128::from(divisor)) as u64;
+    }
+    remainder
+}
+
+fn bit_length(magnitude: &[u64]) -> usize {
+    match magnitude.iter().rposition(|limb| *limb != 0) {
+        Some(top) => 64 * (top + 1) - magnitude[top].leading_zeros() as usize,
+        None => 0,
+    }
+}
+
+/// Returns the double nearest to `magnitude · 2^exponent` plus, if `inexact`, something less than 2^exponent; half to
+/// even. An inexact magnitude must have at least 64 bits.
+fn round(magnitude: &[u64], exponent: i32, inexact: bool) -> f64 {
+    let length = bit_length(magnitude) as i32;
+    debug_assert!(!inexact || length >= 64);
+    if length == 0 {
+        return 0.0;
+    }
+    // The weight of the result's lowest bit: 53 bits below the top, but not below the least subnormal.
+    let lowest = (exponent + length - 53).max(-1074);
+    let cut = lowest - exponent;
+    let mut mantissa = if cut <= 0 { magnitude[0] << -cut } else { bits_from(magnitude, cut as usize) };
+    if cut > 0 {
+        let half = cut as usize - 1;
+        let above_half = inexact || any_bit_below(magnitude, half);
+        if bit(magnitude, half) && (above_half || mantissa & 1 == 1) {
+            mantissa += 1;
+        }
+    }
+    let biased = lowest + 1075;
+    if biased >= 2047 {
+        return f64::INFINITY;
+    }
+    // A mantissa that was rounded up to 2^53 carries into the exponent, and so into infinity, by itself; one below
+    // 2^52 stands only at the lowest exponent, where the subtraction turns it into a subnormal.
+    f64::from_bits(((biased as u64) << MANTISSA_BITS) + mantissa - (1 << MANTISSA_BITS))
+}
+
+/// Returns the 64 bits that start at bit `start`.
+fn bits_from(magnitude: &[u64], start: usize) -> u64 {
+    let limb = |index: usize| magnitude.get(index).copied().unwrap_or(0);
+    let (index, shift) = (start / 64, start % 64);
+    if shift == 0 { limb(index) } else { (limb(index) >> shift) | (limb(index + 1) << (64 - shift)) }
+}
+
+fn bit(magnitude: &[u64], index: usize) -> bool {
+    magnitude.get(index / 64).is_some_and(|limb| (limb >> (index % 64)) & 1 == 1)
+}
+
+fn any_bit_below(magnitude: &[u64], index: usize) -> bool {
+    let whole = (index / 64).min(magnitude.len());
+    magnitude[..whole].iter().any(|limb| *limb != 0)
+        || magnitude.get(index / 64).is_some_and(|limb| limb & ((1u64 << (index % 64)) - 1) != 0)
+}
