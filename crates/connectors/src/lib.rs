@@ -1,1 +1,5 @@
-//! connectors
+//! The outside world: formats, the journal, the Parquet lake, Kafka, sinks.
+
+pub mod format;
+pub mod records;
+pub mod store;

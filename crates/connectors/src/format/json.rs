@@ -1,0 +1,722 @@
+//! The format `json`: a value is one JSON object, its fields are columns.
+//!
+//! The parser is written for one purpose: a known schema, a stream of records that look alike. It checks the whole text
+//! (RFC 8259, and the limits of [`Reason`]), looks first for the key that followed the last one in the record before, and
+//! reads numbers and times straight from the bytes. What a record decodes to never depends on the records before it:
+//! they only tell which key to try first.
+//!
+//! | Column | JSON it takes |
+//! | --- | --- |
+//! | `bool` | `true`, `false` |
+//! | `int32`, `int64` | a number without point and exponent (`1.0` is bad: whoever writes it has computed in floats); `-0` is 0 |
+//! | `float64` | a number, rounded correctly; `"NaN"`, `"Infinity"`, `"-Infinity"`; −0 becomes 0 |
+//! | `decimal(p,s)` | a number or a text holding one; at most `s` digits after the point once an exponent is applied |
+//! | `string` | a string |
+//! | `timestamp` | as its `format` says; without one RFC 3339 text or an integer of epoch milliseconds; finer than microseconds is floored |
+//! | `date` | `"YYYY-MM-DD"` |
+//! | `binary` | a string in base64 |
+//!
+//! `null` and an absent field are null everywhere. `from: value` gives a `string` or `binary` column the value's bytes as
+//! they are, and any other column a value that is a bare scalar.
+
+mod encode;
+
+use std::collections::HashSet;
+
+use arrow::array::{Array, Int64Array, RecordBatch};
+use engine::error::{Code, Error, Result};
+use engine::log::{BadRow, Chunk, RawRecords};
+use engine::plan::{SourcePlan, ValueFrom};
+use engine::value::DataType;
+
+use super::columns::{Cell, Column, Gather, beside_value, missing};
+use super::reason::{Fault, Reason};
+use super::scalar::{self, NUMBER_SIZE};
+use super::{Codec, Encoded, Format};
+
+pub use super::text::{write_plain, write_row, write_string, write_value};
+
+/// A value longer than this is bad.
+pub const RECORD_SIZE: usize = 1 << 20;
+/// A value with objects and arrays nested deeper than this is bad.
+pub const DEPTH: usize = 64;
+/// A value with more keys than this, in all its objects together, is bad.
+pub const KEY_COUNT: usize = 10_000;
+/// Up to here the keys of an object are compared one by one; a set is slower for so few.
+const FEW_KEYS: usize = 32;
+
+/// The format `json`.
+#[derive(Debug)]
+pub struct Json;
+
+impl Format for Json {
+    fn name(&self) -> &'static str {
+        "json"
+    }
+
+    fn help(&self) -> &'static str {
+        "one JSON object per record; its fields are the columns"
+    }
+
+    fn codec(&self, source: &SourcePlan) -> Result<Box<dyn Codec>> {
+        Ok(Box::new(JsonCodec::new(source)?))
+    }
+}
+
+/// The columns of a source and where in an object they stand.
+struct JsonCodec {
+    columns: Vec<Column>,
+    /// Columns that take the value's bytes as they are.
+    whole: Vec<usize>,
+    /// What the value itself is expected to be.
+    root: Slot,
+    /// Objects that columns stand in; the first is the value itself.
+    objects: Vec<Object>,
+}
+
+/// A key of an object, or the value itself.
+#[derive(Debug, Default)]
+struct Slot {
+    key: String,
+    /// The key as it usually stands in the text, with the closing quote.
+    quoted: Vec<u8>,
+    /// Columns whose value stands here.
+    columns: Vec<usize>,
+    /// The object that further columns stand in.
+    object: Option<usize>,
+}
+
+#[derive(Debug, Default)]
+struct Object {
+    slots: Vec<Slot>,
+    /// Number of its first slot among the slots of all objects.
+    first: usize,
+}
+
+impl JsonCodec {
+    fn new(source: &SourcePlan) -> Result<Self> {
+        let columns = Column::all(source)?;
+        let mut codec = Self { columns, whole: Vec::new(), root: Slot::default(), objects: Vec::new() };
+        for i in 0..codec.columns.len() {
+            match codec.columns[i].from.clone() {
+                ValueFrom::Path(path) => codec.place(&path, i)?,
+                ValueFrom::Value if matches!(codec.columns[i].data_type, DataType::String | DataType::Binary) => {
+                    codec.whole.push(i)
+                }
+                ValueFrom::Value => codec.root.columns.push(i),
+                ValueFrom::Key | ValueFrom::Header(_) => {}
+            }
+        }
+        let mut first = 0;
+        for object in &mut codec.objects {
+            object.first = first;
+            first += object.slots.len();
+        }
+        Ok(codec)
+    }
+
+    /// Puts a column at the end of a path, making the objects on the way.
+    fn place(&mut self, path: &[String], column: usize) -> Result<()> {
+        let Some((last, above)) = path.split_last() else {
+            let name = &self.columns[column].name;
+            return Err(Error::new(Code::Field, format!("column `{name}` has an empty path in `from`")));
+        };
+        if above.len() >= DEPTH {
+            let name = &self.columns[column].name;
+            return Err(Error::new(Code::Field, format!("column `{name}` stands more than {DEPTH} objects deep")));
+        }
+        let mut object = *self.root.object.get_or_insert(0);
+        if self.objects.is_empty() {
+            self.objects.push(Object::default());
+        }
+        for key in above {
+            let next = self.objects.len();
+            let slot = self.objects[object].slot(key);
+            object = *slot.object.get_or_insert(next);
+            if object == next {
+                self.objects.push(Object::default());
+            }
+        }
+        self.objects[object].slot(last).columns.push(column);
+        Ok(())
+    }
+
+    /// Returns the reason why a value is bad before it is looked into.
+    fn outside(value: &[u8]) -> Option<Fault> {
+        if value.len() > RECORD_SIZE {
+            return Some(Fault::new(Reason::TooLarge, format!("{} bytes", value.len())));
+        }
+        match value {
+            [0, a, b, c, d, ..] => {
+                let id = u32::from_be_bytes([*a, *b, *c, *d]);
+                Some(Fault::new(Reason::SchemaRegistry, format!("schema {id}; the format here is plain json")))
+            }
+            [0xef, 0xbb, 0xbf, ..] => Some(Fault::new(Reason::ByteOrderMark, "")),
+            _ => None,
+        }
+    }
+}
+
+impl Object {
+    fn slot(&mut self, key: &str) -> &mut Slot {
+        let i = match self.slots.iter().position(|slot| slot.key == key) {
+            Some(i) => i,
+            None => {
+                // A key that cannot stand in a text as it is gets bytes that no text has.
+                let is_plain = plain_end(key.as_bytes(), 0) == key.len();
+                let quoted = if is_plain { [key.as_bytes(), b"\""].concat() } else { vec![0xff] };
+                self.slots.push(Slot { key: key.to_string(), quoted, ..Slot::default() });
+                self.slots.len() - 1
+            }
+        };
+        &mut self.slots[i]
+    }
+}
+
+impl Codec for JsonCodec {
+    fn decode(&self, raw: &RawRecords) -> Chunk {
+        let rows = raw.offsets.len();
+        let mut gather = Gather::new(&self.columns, rows, raw.values.value_data().len());
+        let mut reader = Reader::new(self);
+        let mut bad = Vec::new();
+        for row in 0..rows {
+            let value = (!raw.values.is_null(row)).then(|| raw.values.value(row));
+            match reader.record(raw, row, value) {
+                Ok(text) => gather.push(Some(&reader.cells), text, &reader.scratch),
+                Err(fault) => {
+                    gather.push(None, "", &[]);
+                    let raw = value.map(<[u8]>::to_vec);
+                    bad.push(BadRow { row: row as u32, reason: fault.to_string(), raw });
+                }
+            }
+        }
+        Chunk {
+            partition: raw.partition,
+            offsets: Int64Array::from(raw.offsets.clone()),
+            timestamps: Some(Int64Array::from(raw.timestamps.clone())),
+            columns: gather.finish(),
+            bad,
+            raw: Some((raw.keys.clone(), raw.values.clone())),
+        }
+    }
+
+    fn encode(&self, rows: &RecordBatch, row: usize, record: &mut Encoded) -> Result<()> {
+        encode::encode(self, rows, row, record)
+    }
+}
+
+/// Reads one record after the other. What it keeps between them is space, and guesses at the order of keys.
+struct Reader<'a> {
+    codec: &'a JsonCodec,
+    cells: Vec<Cell>,
+    /// Decoded texts and bytes of this record.
+    scratch: Vec<u8>,
+    /// The first fault of a column, kept until the text is known to be JSON.
+    fault: Option<Fault>,
+    /// For each slot, the number of the last record in which its key was seen.
+    seen: Vec<u32>,
+    record: u32,
+    /// For each slot and, last, for the beginning of each object: the slot that came next in its object last time.
+    next: Vec<usize>,
+    key_count: usize,
+    /// Keys of the objects being read that are no slots: `(is_scratch, start, end)`.
+    others: Vec<(bool, usize, usize)>,
+}
+
+/// The text of a string: a stretch of the record or, where it had escapes, of the scratch space.
+#[derive(Clone, Copy)]
+struct Text {
+    start: usize,
+    end: usize,
+    is_scratch: bool,
+}
+
+/// Where reading stands in a record's text.
+struct Cursor<'t> {
+    text: &'t str,
+    bytes: &'t [u8],
+    i: usize,
+}
+
+impl Cursor<'_> {
+    /// Returns the next byte that is not white space, without passing it.
+    #[inline]
+    fn peek(&mut self) -> Option<u8> {
+        loop {
+            let byte = *self.bytes.get(self.i)?;
+            if byte > b' ' || !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
+                return Some(byte);
+            }
+            self.i += 1;
+        }
+    }
+
+    #[cold]
+    fn expected(&self, what: &str) -> Fault {
+        let at = if self.i >= self.bytes.len() { "the end".to_string() } else { format!("byte {}", self.i) };
+        Fault::new(Reason::InvalidJson, format!("expected {what} at {at}"))
+    }
+}
+
+impl<'a> Reader<'a> {
+    fn new(codec: &'a JsonCodec) -> Self {
+        let slots = codec.objects.iter().map(|object| object.slots.len()).sum::<usize>();
+        Self {
+            codec,
+            cells: vec![Cell::Null; codec.columns.len()],
+            scratch: Vec::new(),
+            fault: None,
+            seen: vec![0; slots],
+            record: 0,
+            next: vec![0; slots + codec.objects.len()],
+            key_count: 0,
+            others: Vec::new(),
+        }
+    }
+
+    /// Reads a record into `cells` and returns its text.
+    fn record<'t>(&mut self, raw: &RawRecords, row: usize, value: Option<&'t [u8]>) -> Result<&'t str, Fault> {
+        let value = value.ok_or_else(|| Fault::new(Reason::NullValue, ""))?;
+        if let Some(fault) = JsonCodec::outside(value) {
+            return Err(fault);
+        }
+        let text = std::str::from_utf8(value)
+            .map_err(|error| Fault::new(Reason::InvalidUtf8, format!("at byte {}", error.valid_up_to())))?;
+        self.cells.fill(Cell::Null);
+        self.scratch.clear();
+        self.others.clear();
+        self.fault = None;
+        self.key_count = 0;
+        self.record += 1;
+        let mut cursor = Cursor { text, bytes: value, i: 0 };
+        let codec = self.codec;
+        self.value(&mut cursor, Some(&codec.root), 0)?;
+        if cursor.peek().is_some() {
+            return Err(Fault::new(Reason::TrailingBytes, format!("at byte {}", cursor.i)));
+        }
+        for &i in &codec.whole {
+            let column = &codec.columns[i];
+            if !column.is_null_text(text) {
+                self.cells[i] = Cell::Bytes { start: 0, end: text.len(), is_scratch: false };
+            }
+        }
+        if let Some(fault) = self.fault.take() {
+            return Err(fault);
+        }
+        beside_value(&codec.columns, raw, row, &mut self.cells, &mut self.scratch)?;
+        match missing(&codec.columns, &self.cells) {
+            Some(fault) => Err(fault),
+            None => Ok(text),
+        }
+    }
+
+    /// Reads any value. Without a slot it is only checked.
+    #[inline]
+    fn value(&mut self, cursor: &mut Cursor, slot: Option<&'a Slot>, depth: usize) -> Result<(), Fault> {
+        match cursor.peek() {
+            Some(b'"') => {
+                let mark = self.scratch.len();
+                let text = self.string(cursor)?;
+                match slot {
+                    Some(slot) => self.take_string(cursor, slot, text),
+                    None => self.scratch.truncate(mark),
+                }
+                Ok(())
+            }
+            Some(b'-' | b'0'..=b'9') => {
+                let start = cursor.i;
+                let number = scalar::scan_number(cursor.bytes, start).map_err(|i| {
+                    cursor.i = i;
+                    cursor.expected("a digit")
+                })?;
+                cursor.i = number.end;
+                if number.end - start > NUMBER_SIZE {
+                    return Err(Fault::new(Reason::NumberTooLong, format!("at byte {start}")));
+                }
+                if let Some(slot) = slot {
+                    let text = &cursor.text[start..number.end];
+                    self.take(slot, text, "a number", |column| column.number(text, &number));
+                }
+                Ok(())
+            }
+            Some(b'{') => {
+                let object = slot.and_then(|slot| slot.object);
+                if let Some(slot) = slot {
+                    self.refuse(slot, "an object");
+                }
+                self.enter(cursor, depth)?;
+                match object {
+                    Some(object) => self.object(cursor, object, depth + 1),
+                    None => self.skip_object(cursor, depth + 1),
+                }
+            }
+            Some(b'[') => {
+                if let Some(slot) = slot {
+                    self.refuse(slot, "an array");
+                    self.expect_object(slot, "an array");
+                }
+                self.enter(cursor, depth)?;
+                self.skip_array(cursor, depth + 1)
+            }
+            Some(b't') => self.word(cursor, "true", slot),
+            Some(b'f') => self.word(cursor, "false", slot),
+            Some(b'n') => {
+                if let (Some(slot), 0) = (slot, depth) {
+                    self.expect_object(slot, "null");
+                }
+                self.word(cursor, "null", None)
+            }
+            _ => Err(cursor.expected("a value")),
+        }
+    }
+
+    fn enter(&mut self, cursor: &mut Cursor, depth: usize) -> Result<(), Fault> {
+        if depth >= DEPTH {
+            return Err(Fault::new(Reason::TooDeep, format!("at byte {}", cursor.i)));
+        }
+        cursor.i += 1;
+        Ok(())
+    }
+
+    fn word(&mut self, cursor: &mut Cursor, word: &str, slot: Option<&'a Slot>) -> Result<(), Fault> {
+        if !cursor.bytes[cursor.i..].starts_with(word.as_bytes()) {
+            return Err(cursor.expected("a value"));
+        }
+        cursor.i += word.len();
+        if let Some(slot) = slot {
+            self.take(slot, word, "true or false", |column| column.boolean(word == "true"));
+        }
+        Ok(())
+    }
+
+    /// Gives a slot's columns their value.
+    #[inline]
+    fn take(&mut self, slot: &'a Slot, text: &str, what: &str, value: impl Fn(&Column) -> Result<Cell, Reason>) {
+        for &i in &slot.columns {
+            let column = &self.codec.columns[i];
+            match value(column) {
+                Ok(cell) => self.cells[i] = cell,
+                Err(reason) => self.keep(column, reason, text),
+            }
+        }
+        self.expect_object(slot, what);
+    }
+
+    #[inline]
+    fn take_string(&mut self, cursor: &Cursor, slot: &'a Slot, text: Text) {
+        let place = Cell::Bytes { start: text.start, end: text.end, is_scratch: text.is_scratch };
+        for &i in &slot.columns {
+            let column = &self.codec.columns[i];
+            let value = if text.is_scratch {
+                // Rare: what is decoded from it goes to the same space, so it is copied.
+                let copy = self.scratch_text(text).to_string();
+                column.string(&copy, place, &mut self.scratch).map_err(|reason| (reason, copy))
+            } else {
+                let text = &cursor.text[text.start..text.end];
+                column.string(text, place, &mut self.scratch).map_err(|reason| (reason, text.to_string()))
+            };
+            match value {
+                Ok(cell) => self.cells[i] = cell,
+                Err((reason, text)) => self.keep(column, reason, &text),
+            }
+        }
+        self.expect_object(slot, "a string");
+    }
+
+    fn scratch_text(&self, text: Text) -> &str {
+        std::str::from_utf8(&self.scratch[text.start..text.end]).expect("unescaped text is UTF-8")
+    }
+
+    #[cold]
+    fn keep(&mut self, column: &Column, reason: Reason, seen: &str) {
+        if self.fault.is_none() {
+            self.fault = Some(column.fault(reason, seen));
+        }
+    }
+
+    /// Notes that an object or array stands where columns expect a scalar.
+    fn refuse(&mut self, slot: &'a Slot, what: &str) {
+        for &i in &slot.columns {
+            self.keep(&self.codec.columns[i], Reason::WrongType, what);
+        }
+    }
+
+    /// Notes that something else stands where columns expect an object.
+    #[inline]
+    fn expect_object(&mut self, slot: &Slot, what: &str) {
+        if slot.object.is_some() && self.fault.is_none() {
+            let place = if slot.key.is_empty() { "the value".to_string() } else { format!("`{}`", slot.key) };
+            self.fault = Some(Fault::new(Reason::NotAnObject, format!("{place} is {what}")));
+        }
+    }
+
+    /// Reads an object that columns stand in, after its brace.
+    fn object(&mut self, cursor: &mut Cursor, number: usize, depth: usize) -> Result<(), Fault> {
+        let codec = self.codec;
+        let object = &codec.objects[number];
+        let base = self.others.len();
+        let mut before = self.seen.len() + number;
+        if cursor.peek() == Some(b'}') {
+            cursor.i += 1;
+            return Ok(());
+        }
+        loop {
+            self.open_key(cursor)?;
+            let guess = self.next[before];
+            let found = match object.slots.get(guess) {
+                Some(slot) if cursor.bytes[cursor.i..].starts_with(&slot.quoted) => {
+                    cursor.i += slot.quoted.len();
+                    Some(guess)
+                }
+                _ => self.find(cursor, object, base)?,
+            };
+            let slot = match found {
+                Some(i) => {
+                    let seen = &mut self.seen[object.first + i];
+                    if *seen == self.record {
+                        return Err(Fault::new(Reason::DuplicateKey, format!("`{}`", object.slots[i].key)));
+                    }
+                    *seen = self.record;
+                    self.next[before] = i;
+                    before = object.first + i;
+                    Some(&object.slots[i])
+                }
+                None => None,
+            };
+            self.colon(cursor)?;
+            self.value(cursor, slot, depth)?;
+            if !self.comma(cursor, b'}', "',' or '}'")? {
+                return self.leave(cursor, base);
+            }
+        }
+    }
+
+    /// Passes the quote that opens a key.
+    #[inline]
+    fn open_key(&mut self, cursor: &mut Cursor) -> Result<(), Fault> {
+        if cursor.peek() != Some(b'"') {
+            return Err(cursor.expected("a key"));
+        }
+        cursor.i += 1;
+        self.key_count += 1;
+        if self.key_count > KEY_COUNT {
+            return Err(Fault::new(Reason::TooManyKeys, format!("at byte {}", cursor.i - 1)));
+        }
+        Ok(())
+    }
+
+    /// Reads a key that was not guessed and returns its slot; one without a slot is checked against the others.
+    fn find(&mut self, cursor: &mut Cursor, object: &Object, base: usize) -> Result<Option<usize>, Fault> {
+        cursor.i -= 1;
+        let text = self.string(cursor)?;
+        let key = if text.is_scratch { self.scratch_text(text) } else { &cursor.text[text.start..text.end] };
+        match object.slots.iter().position(|slot| slot.key == key) {
+            Some(i) => Ok(Some(i)),
+            None => self.other(cursor, text, base).map(|()| None),
+        }
+    }
+
+    /// Notes a key without a slot. While they are few they are compared at once; see [`Reader::leave`].
+    fn other(&mut self, cursor: &Cursor, key: Text, base: usize) -> Result<(), Fault> {
+        let bytes = |(is_scratch, start, end): (bool, usize, usize)| {
+            if is_scratch { &self.scratch[start..end] } else { &cursor.bytes[start..end] }
+        };
+        let key = (key.is_scratch, key.start, key.end);
+        let others = &self.others[base..];
+        if others.len() < FEW_KEYS && others.iter().any(|other| bytes(*other) == bytes(key)) {
+            return Err(Fault::new(Reason::DuplicateKey, format!("before byte {}", cursor.i)));
+        }
+        self.others.push(key);
+        Ok(())
+    }
+
+    /// Compares the keys of an object that has many, at its end, and forgets them.
+    #[inline]
+    fn leave(&mut self, cursor: &Cursor, base: usize) -> Result<(), Fault> {
+        if self.others.len() - base > FEW_KEYS {
+            let mut set = HashSet::with_capacity(self.others.len() - base);
+            let is_new = |&(is_scratch, start, end): &(bool, usize, usize)| {
+                set.insert(if is_scratch { &self.scratch[start..end] } else { &cursor.bytes[start..end] })
+            };
+            if !self.others[base..].iter().all(is_new) {
+                return Err(Fault::new(Reason::DuplicateKey, format!("before byte {}", cursor.i)));
+            }
+        }
+        self.others.truncate(base);
+        Ok(())
+    }
+
+    #[inline]
+    fn colon(&mut self, cursor: &mut Cursor) -> Result<(), Fault> {
+        if cursor.peek() != Some(b':') {
+            return Err(cursor.expected("':'"));
+        }
+        cursor.i += 1;
+        Ok(())
+    }
+
+    /// Passes a comma (true) or the closing byte (false).
+    #[inline]
+    fn comma(&mut self, cursor: &mut Cursor, close: u8, what: &str) -> Result<bool, Fault> {
+        let byte = cursor.peek();
+        if byte != Some(b',') && byte != Some(close) {
+            return Err(cursor.expected(what));
+        }
+        cursor.i += 1;
+        Ok(byte == Some(b','))
+    }
+
+    /// Checks an object that no column stands in, after its brace.
+    fn skip_object(&mut self, cursor: &mut Cursor, depth: usize) -> Result<(), Fault> {
+        let (base, mark) = (self.others.len(), self.scratch.len());
+        if cursor.peek() == Some(b'}') {
+            cursor.i += 1;
+            return Ok(());
+        }
+        loop {
+            self.open_key(cursor)?;
+            cursor.i -= 1;
+            let key = self.string(cursor)?;
+            self.other(cursor, key, base)?;
+            self.colon(cursor)?;
+            self.value(cursor, None, depth)?;
+            if !self.comma(cursor, b'}', "',' or '}'")? {
+                break;
+            }
+        }
+        self.leave(cursor, base)?;
+        self.scratch.truncate(mark);
+        Ok(())
+    }
+
+    /// Checks an array, after its bracket.
+    fn skip_array(&mut self, cursor: &mut Cursor, depth: usize) -> Result<(), Fault> {
+        if cursor.peek() == Some(b']') {
+            cursor.i += 1;
+            return Ok(());
+        }
+        loop {
+            self.value(cursor, None, depth)?;
+            if !self.comma(cursor, b']', "',' or ']'")? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads a string, from its opening quote.
+    #[inline]
+    fn string(&mut self, cursor: &mut Cursor) -> Result<Text, Fault> {
+        let start = cursor.i + 1;
+        let end = plain_end(cursor.bytes, start);
+        cursor.i = end;
+        match cursor.bytes.get(end) {
+            Some(b'"') => {
+                cursor.i += 1;
+                Ok(Text { start, end, is_scratch: false })
+            }
+            Some(b'\\') => self.escaped(cursor, start),
+            Some(_) => Err(cursor.expected("no control character in a string")),
+            None => Err(cursor.expected("a closing quote")),
+        }
+    }
+
+    /// Reads the rest of a string from its first escape on.
+    fn escaped(&mut self, cursor: &mut Cursor, start: usize) -> Result<Text, Fault> {
+        let first = self.scratch.len();
+        let mut from = start;
+        loop {
+            self.scratch.extend_from_slice(&cursor.bytes[from..cursor.i]);
+            match cursor.bytes.get(cursor.i) {
+                Some(b'"') => break,
+                Some(b'\\') => {}
+                Some(_) => return Err(cursor.expected("no control character in a string")),
+                None => return Err(cursor.expected("a closing quote")),
+            }
+            cursor.i += 1;
+            let simple = match cursor.bytes.get(cursor.i) {
+                Some(byte @ (b'"' | b'\\' | b'/')) => Some(*byte),
+                Some(b'b') => Some(8),
+                Some(b'f') => Some(12),
+                Some(b'n') => Some(b'\n'),
+                Some(b'r') => Some(b'\r'),
+                Some(b't') => Some(b'\t'),
+                Some(b'u') => None,
+                _ => return Err(cursor.expected("an escape")),
+            };
+            cursor.i += 1;
+            match simple {
+                Some(byte) => self.scratch.push(byte),
+                None => {
+                    let mut utf8 = [0; 4];
+                    let character = unicode_escape(cursor)?;
+                    self.scratch.extend_from_slice(character.encode_utf8(&mut utf8).as_bytes());
+                }
+            }
+            from = cursor.i;
+            cursor.i = plain_end(cursor.bytes, from);
+        }
+        cursor.i += 1;
+        Ok(Text { start: first, end: self.scratch.len(), is_scratch: true })
+    }
+}
+
+/// Reads the digits of a `\u` escape, and the second escape of a pair.
+fn unicode_escape(cursor: &mut Cursor) -> Result<char, Fault> {
+    let at = cursor.i - 2;
+    let lone = || Fault::new(Reason::LoneSurrogate, format!("at byte {at}"));
+    let first = hex(cursor)?;
+    if (0xdc00..0xe000).contains(&first) {
+        return Err(lone());
+    }
+    if !(0xd800..0xdc00).contains(&first) {
+        return char::from_u32(first).ok_or_else(lone);
+    }
+    if !cursor.bytes[cursor.i..].starts_with(b"\\u") {
+        return Err(lone());
+    }
+    cursor.i += 2;
+    let second = hex(cursor)?;
+    if !(0xdc00..0xe000).contains(&second) {
+        return Err(lone());
+    }
+    char::from_u32(0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00)).ok_or_else(lone)
+}
+
+fn hex(cursor: &mut Cursor) -> Result<u32, Fault> {
+    let mut value = 0;
+    for _ in 0..4 {
+        let digit = cursor.bytes.get(cursor.i).and_then(|byte| char::from(*byte).to_digit(16));
+        value = value * 16 + digit.ok_or_else(|| cursor.expected("four hex digits"))?;
+        cursor.i += 1;
+    }
+    Ok(value)
+}
+
+/// Returns the first byte from `i` on that is a quote, a backslash or a control character, or the length.
+#[inline]
+fn plain_end(bytes: &[u8], mut i: usize) -> usize {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGH: u64 = ONES * 128;
+    // Eight bytes at a time. In each test the lowest marked byte is right (a borrow only spoils the bytes above it), and
+    // the lowest is all that is used.
+    while let Some(eight) = bytes.get(i..i + 8) {
+        let word = u64::from_le_bytes(eight.try_into().expect("eight bytes"));
+        let quote = word ^ (ONES * b'"' as u64);
+        let slash = word ^ (ONES * b'\\' as u64);
+        let found = ((quote.wrapping_sub(ONES) & !quote)
+            | (slash.wrapping_sub(ONES) & !slash)
+            | (word.wrapping_sub(ONES * 0x20) & !word))
+            & HIGH;
+        if found != 0 {
+            return i + found.trailing_zeros() as usize / 8;
+        }
+        i += 8;
+    }
+    while i < bytes.len() && bytes[i] >= 0x20 && bytes[i] != b'"' && bytes[i] != b'\\' {
+        i += 1;
+    }
+    i
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,108 @@
+//! Formats: how a record's bytes become columns, and columns bytes again.
+//!
+//! This is the one decoder. The stream, the journal and the writer of the lake all call [`decode`]; what it makes of a
+//! record is a function of the record and the source's schema alone, never of the records beside it. To add a format:
+//! one file, one entry in [`FORMATS`].
+
+mod columns;
+pub mod json;
+pub mod reason;
+mod scalar;
+mod text;
+
+use arrow::array::RecordBatch;
+use engine::error::{Code, Error, Result};
+use engine::log::{Chunk, RawRecords};
+use engine::plan::{SourcePlan, TimeFormat, ValueFrom};
+
+use crate::records::Header;
+
+pub use reason::{Fault, REASONS, Reason};
+
+/// The version of what decoding means. It grows whenever some record decodes to something else than before, and is
+/// written into every lake file.
+pub const DECODER_VERSION: u32 = 1;
+
+/// A kind of value. Its decoders never panic, whatever the bytes.
+pub trait Format: Sync {
+    /// Returns the word for it in a pipeline file.
+    fn name(&self) -> &'static str;
+    /// Returns one line on what it is.
+    fn help(&self) -> &'static str;
+    /// Prepares it for a source.
+    fn codec(&self, source: &SourcePlan) -> Result<Box<dyn Codec>>;
+}
+
+/// A format prepared for one source. May be used by several threads at once.
+pub trait Codec: Send + Sync {
+    /// Decodes records into the columns that the source needs. Every column is checked, needed or not.
+    fn decode(&self, raw: &RawRecords) -> Chunk;
+    /// Writes a row whose batch holds the source's columns by name. Decoding what it writes gives the same row.
+    fn encode(&self, rows: &RecordBatch, row: usize, record: &mut Encoded) -> Result<()>;
+}
+
+/// What a row was written to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Encoded {
+    /// The record's key, where columns stand there.
+    pub key: Option<Vec<u8>>,
+    /// The record's value.
+    pub value: Option<Vec<u8>>,
+    /// The record's headers, where columns stand there.
+    pub headers: Vec<Header>,
+}
+
+/// Every format, in the order in which they are listed to people.
+pub const FORMATS: &[&dyn Format] = &[&json::Json];
+
+/// Returns the format of a source, prepared for it.
+pub fn codec(source: &SourcePlan) -> Result<Box<dyn Codec>> {
+    match FORMATS.iter().find(|format| format.name() == source.format) {
+        Some(format) => format.codec(source),
+        None => {
+            let known: Vec<_> = FORMATS.iter().map(|format| format.name()).collect();
+            Err(Error::new(Code::NotBuilt, format!("source `{}`: format `{}`", source.name, source.format))
+                .help(format!("Formats are: {}", known.join(", "))))
+        }
+    }
+}
+
+/// Decodes records of a source. Who decodes more than once prepares a [`codec`] and keeps it.
+pub fn decode(source: &SourcePlan, raw: &RawRecords) -> Result<Chunk> {
+    Ok(codec(source)?.decode(raw))
+}
+
+/// Returns one text for all that decoding depends on besides [`DECODER_VERSION`]: format, columns, where they stand.
+///
+/// Two sources with the same text decode every record alike, needed columns aside. Lake files carry it.
+pub fn schema_text(source: &SourcePlan) -> String {
+    let mut columns = Vec::new();
+    for column in &source.columns {
+        let mut text = vec![format!(
+            "{}: {}{}",
+            column.field.name,
+            column.field.data_type,
+            if column.field.nullable { "" } else { "!" }
+        )];
+        match &column.from {
+            ValueFrom::Path(path) if path.len() == 1 && path[0] == column.field.name => {}
+            ValueFrom::Path(path) => text.push(format!("from value {path:?}")),
+            ValueFrom::Value => text.push("from value".into()),
+            ValueFrom::Key => text.push("from key".into()),
+            ValueFrom::Header(name) => text.push(format!("from header {name:?}")),
+        }
+        match &column.format {
+            TimeFormat::Default => {}
+            TimeFormat::Rfc3339 => text.push("as rfc3339".into()),
+            TimeFormat::EpochSeconds => text.push("as epoch_s".into()),
+            TimeFormat::EpochMillis => text.push("as epoch_ms".into()),
+            TimeFormat::EpochMicros => text.push("as epoch_us".into()),
+            TimeFormat::Pattern(pattern) => text.push(format!("as {pattern:?}")),
+        }
+        if !column.null_as.is_empty() {
+            text.push(format!("null as {:?}", column.null_as));
+        }
+        columns.push(text.join(" "));
+    }
+    format!("{} {{{}}}", source.format, columns.join("; "))
+}

@@ -1,0 +1,156 @@
+//! Files that appear whole or not at all.
+//!
+//! A writer makes a file under a name that starts with `.`, forces it to disk, renames it to its own name and forces the
+//! folder to disk. So a reader never sees half a file, a plain glob never matches an unfinished one, and what a crash
+//! leaves behind is recognised by its name.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use engine::error::{Error, Result};
+
+/// The end of the name of an unfinished file; its beginning is a dot.
+const UNFINISHED: &str = ".tmp";
+
+/// A file that is being written under a hidden name.
+#[derive(Debug)]
+pub struct Unfinished {
+    file: File,
+    hidden: PathBuf,
+    target: PathBuf,
+}
+
+impl Unfinished {
+    /// Creates the hidden file for `target`, in the same folder, which is created if it is not there.
+    pub fn create(target: impl Into<PathBuf>) -> Result<Self> {
+        let target = target.into();
+        let folder = parent(&target);
+        create_folder(folder)?;
+        let name = target.file_name().unwrap_or_default().to_string_lossy();
+        let hidden = folder.join(format!(".{name}{UNFINISHED}"));
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&hidden)
+            .map_err(|error| Error::io(format!("cannot write `{}`", hidden.display()), error))?;
+        Ok(Self { file, hidden, target })
+    }
+
+    /// Returns the file to write to.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Forces the file to disk and gives it its own name, replacing what had it.
+    pub fn publish(self) -> Result<()> {
+        self.file.sync_all().map_err(|error| Error::io(format!("cannot write `{}`", self.hidden.display()), error))?;
+        fs::rename(&self.hidden, &self.target)
+            .map_err(|error| Error::io(format!("cannot rename to `{}`", self.target.display()), error))?;
+        sync_folder(parent(&self.target))
+    }
+
+    /// Removes the hidden file.
+    pub fn discard(self) -> Result<()> {
+        remove(&self.hidden)
+    }
+}
+
+/// Writes a whole small file so that it appears at once, replacing what was there.
+pub fn write_atomic(target: impl Into<PathBuf>, bytes: &[u8]) -> Result<()> {
+    let unfinished = Unfinished::create(target)?;
+    unfinished
+        .file()
+        .write_all(bytes)
+        .map_err(|error| Error::io(format!("cannot write `{}`", unfinished.hidden.display()), error))?;
+    unfinished.publish()
+}
+
+/// Creates a folder and what is above it, and forces their names to disk.
+pub fn create_folder(folder: &Path) -> Result<()> {
+    if folder.as_os_str().is_empty() || folder.is_dir() {
+        return Ok(());
+    }
+    let above = parent(folder);
+    create_folder(above)?;
+    match fs::create_dir(folder) {
+        Ok(()) => sync_folder(above),
+        // Somebody else was quicker.
+        Err(_) if folder.is_dir() => Ok(()),
+        Err(error) => Err(Error::io(format!("cannot create the folder `{}`", folder.display()), error)),
+    }
+}
+
+/// Forces the names in a folder to disk.
+pub fn sync_folder(folder: &Path) -> Result<()> {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    File::open(folder)
+        .and_then(|file| file.sync_all())
+        .map_err(|error| Error::io(format!("cannot write the folder `{}`", folder.display()), error))
+}
+
+/// Removes a file and forces that to disk.
+pub fn remove(path: &Path) -> Result<()> {
+    fs::remove_file(path).map_err(|error| Error::io(format!("cannot remove `{}`", path.display()), error))?;
+    sync_folder(parent(path))
+}
+
+/// Removes the unfinished files that a crash left in a folder, and returns how many there were.
+pub fn remove_unfinished(folder: &Path) -> Result<usize> {
+    let mut count = 0;
+    for path in list(folder)? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with('.') && name.ends_with(UNFINISHED) && path.is_file() {
+            remove(&path)?;
+            count += 1;
+        }
+    }
+    Ok(count)
+}
+
+/// Returns the paths in a folder, in the byte order of their names.
+pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
+    let fail = |error| Error::io(format!("cannot read the folder `{}`", folder.display()), error);
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder).map_err(fail)? {
+        paths.push(entry.map_err(fail)?.path());
+    }
+    paths.sort_by(|a, b| a.as_os_str().as_encoded_bytes().cmp(b.as_os_str().as_encoded_bytes()));
+    Ok(paths)
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_has_its_name_only_when_it_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("a/b/file");
+        let unfinished = Unfinished::create(&target).unwrap();
+        unfinished.file().write_all(b"half").unwrap();
+        assert!(!target.exists());
+        assert!(list(target.parent().unwrap()).unwrap()[0].file_name().unwrap().to_string_lossy().starts_with('.'));
+        unfinished.publish().unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"half");
+        write_atomic(&target, b"other").unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"other");
+    }
+
+    #[test]
+    fn what_a_crash_leaves_is_removed_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("file");
+        write_atomic(&target, b"kept").unwrap();
+        std::mem::forget(Unfinished::create(folder.path().join("lost")).unwrap());
+        fs::write(folder.path().join(".hidden"), b"somebody else's").unwrap();
+        assert_eq!(remove_unfinished(folder.path()).unwrap(), 1);
+        let names: Vec<_> = list(folder.path()).unwrap().iter().map(|p| p.file_name().unwrap().to_owned()).collect();
+        assert_eq!(names, [".hidden", "file"]);
+    }
+}
