@@ -17,6 +17,7 @@ use crate::plan::{Input, StepPlan, Top, WindowPlan, Work};
 use crate::rows::{Batch, Failures, Identity, Origin, evaluate_filter, evaluate_plain, named, row_work};
 use crate::state::{Accumulators, WindowState};
 use crate::task::{Aside, Emission, Engine, State};
+use crate::value::display;
 use crate::watermark::{NEVER, completeness, is_final};
 use crate::window::Window;
 
@@ -324,15 +325,8 @@ fn overflow(
     };
     let Work::Window(window) = &step.work else { unreachable!("only window steps close") };
     let values = codec.decode(std::iter::once(keys.value(row)));
-    let key: Vec<String> = window
-        .keys
-        .iter()
-        .zip(&values)
-        .map(|((name, _), value)| {
-            let text = arrow::util::display::array_value_to_string(value, 0).unwrap_or_default();
-            format!("{name} = {}", if value.is_null(0) { "null" } else { &text })
-        })
-        .collect();
+    let key: Vec<String> =
+        window.keys.iter().zip(&values).map(|((name, _), value)| format!("{name} = {}", display(value, 0))).collect();
     let key = if key.is_empty() { String::new() } else { format!(", {}", key.join(", ")) };
     Error::new(
         Code::Overflow,

@@ -12,6 +12,8 @@ pub mod error;
 pub mod exact;
 pub mod expr;
 pub mod group;
+#[cfg(test)]
+mod law_tests;
 pub mod log;
 pub mod plan;
 mod rows;

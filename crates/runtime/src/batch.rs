@@ -1,0 +1,262 @@
+//! The batch driver: the log read to an end, in waves of units that threads fold in parallel.
+//!
+//! A wave takes units of the partitions that are furthest behind in event time, so that memory follows the open windows
+//! and not the length of the log. Before a unit is folded its running maximum at the start must be known: the largest
+//! event time of each unit – from the file's statistics where they may be relied on, else from the column – and a prefix
+//! scan give it. That is what makes one large partition as parallel as many small ones.
+
+use std::sync::Arc;
+
+use engine::edge::{LogScan, Unit};
+use engine::log::{Chunk, Offset};
+use engine::watermark::NEVER;
+use engine::{Code, Engine, Error, Folded, Result, State};
+use rayon::prelude::*;
+
+use crate::cut::Cut;
+use crate::driver::{Observer, Outcome, Outlet, Output, PartitionState, Progress, Settings, frontiers, slowest};
+use crate::summary::Mode;
+
+/// Runs a plan over bounded logs, one per source in plan order (None: no step or sink reads that source).
+pub fn run(
+    engine: &Engine,
+    scans: &[Option<Arc<dyn LogScan>>],
+    (start, end): (Option<&Cut>, Option<&Cut>),
+    outlet: &mut dyn Outlet,
+    settings: &Settings,
+    observer: &dyn Observer,
+) -> Result<Outcome> {
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(settings.threads)
+        .build()
+        .map_err(|error| Error::new(Code::Io, format!("cannot start threads: {error}")))?;
+    let mut batch = Batch::new(engine, scans, start, end, outlet, settings)?;
+    let wave_size = pool.current_num_threads() * 2;
+    let mut state = engine.empty();
+    let mut ended = true;
+    loop {
+        if settings.stopped() {
+            ended = false;
+            break;
+        }
+        let wave = batch.next_wave(wave_size);
+        if wave.is_empty() {
+            break;
+        }
+        batch.take_in(&pool, wave, &mut state)?;
+        let closed = engine.close(&frontiers(engine.plan(), &batch.partitions), &mut state)?;
+        batch.output.closed(closed, false)?;
+        observer.progress(&batch.progress());
+    }
+    if ended {
+        for states in &mut batch.partitions {
+            states.iter_mut().for_each(|state| state.next = state.end.unwrap_or(state.next).max(state.start));
+        }
+        batch.output.limits(true)?;
+        let closed = engine.finish(state)?;
+        batch.output.closed(closed, true)?;
+    }
+    observer.progress(&batch.progress());
+    batch.output.outlet.commit()?;
+    let caveats = scans.iter().flatten().filter_map(|scan| scan.caveat()).collect();
+    Ok(Outcome { tally: batch.output.tally, partitions: batch.partitions, ended, caveats })
+}
+
+struct Batch<'a> {
+    engine: &'a Engine,
+    scans: &'a [Option<Arc<dyn LogScan>>],
+    output: Output<'a>,
+    partitions: Vec<Vec<PartitionState>>,
+    /// Per source and partition: the units that remain, the next one last.
+    remaining: Vec<Vec<Vec<Unit>>>,
+    total: u64,
+}
+
+/// A unit on its way through a wave.
+struct Piece {
+    source: usize,
+    /// Index of the partition among the source's.
+    place: usize,
+    unit: Unit,
+    start: Offset,
+    end: Offset,
+    /// Its largest event time, when known.
+    largest: Option<i64>,
+    chunk: Option<Chunk>,
+    /// The running maximum before it.
+    maximum: i64,
+}
+
+impl<'a> Batch<'a> {
+    fn new(
+        engine: &'a Engine,
+        scans: &'a [Option<Arc<dyn LogScan>>],
+        start: Option<&Cut>,
+        end: Option<&Cut>,
+        outlet: &'a mut dyn Outlet,
+        settings: &'a Settings,
+    ) -> Result<Self> {
+        let (mut partitions, mut remaining, mut total) = (Vec::new(), Vec::new(), 0);
+        for (source, scan) in engine.plan().sources.iter().zip(scans) {
+            let Some(scan) = scan else {
+                partitions.push(Vec::new());
+                remaining.push(Vec::new());
+                continue;
+            };
+            let ranges = scan.partitions();
+            if ranges.is_empty() {
+                return Err(Error::new(Code::Empty, format!("source `{}` has no partitions", source.name))
+                    .help("archive a topic or journal into the lake first, or check the path"));
+            }
+            let (mut states, mut units) = (Vec::new(), Vec::new());
+            for range in ranges {
+                let (begin, stop) = clip(&source.name, *range, start, end)?;
+                let state = PartitionState {
+                    partition: range.partition,
+                    start: begin,
+                    end: Some(stop),
+                    next: begin,
+                    maximum: NEVER,
+                };
+                let inside = |unit: &&Unit| unit.end > begin && unit.start < stop;
+                let mut list: Vec<Unit> = scan.units(range.partition).iter().filter(inside).cloned().collect();
+                total += list.iter().map(|unit| unit.rows as u64).sum::<u64>();
+                list.reverse();
+                states.push(state);
+                units.push(list);
+            }
+            partitions.push(states);
+            remaining.push(units);
+        }
+        Ok(Self { engine, scans, output: Output::new(engine, outlet, settings), partitions, remaining, total })
+    }
+
+    /// Takes the next units: again and again one of the partition with the least running maximum known so far.
+    fn next_wave(&mut self, size: usize) -> Vec<Piece> {
+        let mut expected: Vec<Vec<i64>> =
+            self.partitions.iter().map(|states| states.iter().map(|state| state.maximum).collect()).collect();
+        let mut wave = Vec::new();
+        while wave.len() < size {
+            let candidates = self.remaining.iter().enumerate().flat_map(|(source, lists)| {
+                lists.iter().enumerate().filter(|(_, list)| !list.is_empty()).map(move |(place, _)| (source, place))
+            });
+            let Some((source, place)) = candidates.min_by_key(|(source, place)| expected[*source][*place]) else {
+                break;
+            };
+            let unit = self.remaining[source][place].pop().expect("a candidate has units");
+            let state = &self.partitions[source][place];
+            let (start, end) = (unit.start.max(state.start), unit.end.min(state.end.unwrap_or(unit.end)));
+            let whole = start == unit.start && end == unit.end;
+            let largest = unit.max_event_time.filter(|_| whole);
+            expected[source][place] = expected[source][place].max(largest.unwrap_or(NEVER));
+            wave.push(Piece { source, place, unit, start, end, largest, chunk: None, maximum: NEVER });
+        }
+        wave
+    }
+
+    /// Loads and folds a wave and merges its states.
+    fn take_in(&mut self, pool: &rayon::ThreadPool, mut wave: Vec<Piece>, state: &mut State) -> Result<()> {
+        let (engine, scans) = (self.engine, self.scans);
+        let scan = |piece: &Piece| scans[piece.source].as_ref().expect("a piece has a scan").clone();
+        pool.install(|| {
+            wave.par_iter_mut().filter(|piece| piece.largest.is_none()).try_for_each(|piece| {
+                let chunk = scan(piece).load(&piece.unit, piece.start, piece.end)?;
+                piece.largest = Some(engine.largest_event_time(piece.source, &chunk));
+                piece.chunk = Some(chunk);
+                Ok(())
+            })
+        })?;
+        for piece in &mut wave {
+            let maximum = &mut self.partitions[piece.source][piece.place].maximum;
+            piece.maximum = *maximum;
+            *maximum = (*maximum).max(piece.largest.expect("every piece was scanned"));
+        }
+        let folded: Vec<Result<(u64, Offset, Folded, State)>> = pool.install(|| {
+            wave.into_par_iter()
+                .map(|mut piece| {
+                    let chunk = match piece.chunk.take() {
+                        Some(chunk) => chunk,
+                        None => scan(&piece).load(&piece.unit, piece.start, piece.end)?,
+                    };
+                    let mut state = engine.empty();
+                    let folded = engine.fold(piece.source, &chunk, piece.maximum, &mut state);
+                    let known = piece.maximum.max(piece.largest.expect("every piece was scanned"));
+                    if folded.maximum != known {
+                        return Err(contradiction(engine, &piece, folded.maximum));
+                    }
+                    Ok((chunk.len() as u64, piece.end, folded, state))
+                })
+                .collect()
+        });
+        for piece in folded {
+            let (rows, _, folded, partial) = piece?;
+            self.output.tally.read += rows;
+            engine.merge(state, partial);
+            self.output.emissions(folded.emissions)?;
+            self.output.asides(folded.asides)?;
+        }
+        Ok(())
+    }
+
+    fn progress(&self) -> Progress {
+        let plan = self.engine.plan();
+        let slowest = slowest(plan, &self.partitions);
+        let tally = &self.output.tally;
+        Progress {
+            mode: Mode::Batch,
+            read: tally.read,
+            total: Some(self.total.max(tally.read)),
+            lag: None,
+            frontier: slowest.as_ref().map(|(.., mark)| *mark).filter(|mark| *mark != NEVER),
+            held_by: slowest.map(|(source, state, _)| (plan.sources[source].name.clone(), state.partition)),
+            windows: tally.windows,
+            late: tally.late,
+            bad: tally.bad + tally.failed,
+        }
+    }
+}
+
+/// Returns where reading begins and ends in a partition: what it holds, restricted by the cuts.
+fn clip(
+    source: &str,
+    range: engine::edge::PartitionRange,
+    start: Option<&Cut>,
+    end: Option<&Cut>,
+) -> Result<(Offset, Offset)> {
+    let named =
+        |cut: Option<&Cut>| cut.and_then(|cut| cut.get(source)).and_then(|cut| cut.get(&range.partition)).copied();
+    let begin = named(start).unwrap_or(range.start);
+    let stop = named(end).unwrap_or(range.end);
+    let place = format!("source `{source}` partition {}", range.partition);
+    if begin < range.start {
+        return Err(Error::new(
+            Code::Gap,
+            format!("{place} begins at offset {}, the run starts at {begin}", range.start),
+        ));
+    }
+    if stop > range.end {
+        return Err(Error::new(Code::Cut, format!("{place} ends at offset {}, the run ends at {stop}", range.end))
+            .help("archive further, or choose a lesser `--end`"));
+    }
+    if stop < begin {
+        return Err(Error::new(Code::Cut, format!("{place} starts at offset {begin}, after its end {stop}")));
+    }
+    Ok((begin, stop))
+}
+
+fn contradiction(engine: &Engine, piece: &Piece, found: i64) -> Error {
+    let source = &engine.plan().sources[piece.source].name;
+    let unit = &piece.unit;
+    Error::new(
+        Code::Stats,
+        format!(
+            "source `{source}` partition {}, offsets {} .. {}: the file says its largest event time is {}, its records say {}",
+            unit.partition,
+            unit.start,
+            unit.end,
+            crate::time::rfc3339(piece.largest.unwrap_or(NEVER)),
+            crate::time::rfc3339(found)
+        ),
+    )
+    .help("the file's statistics or footer are wrong: write it again")
+}

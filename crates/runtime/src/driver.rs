@@ -1,0 +1,282 @@
+//! What both drivers share: options, progress, where rows go, and what a run came to.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use engine::log::{Offset, Partition};
+use engine::plan::Plan;
+use engine::watermark::{NEVER, watermark};
+use engine::{Aside, Closed, Code, Emission, Engine, Error, Result};
+
+use crate::cut::Cut;
+use crate::summary::{HeldBy, Mode};
+use crate::tally::Tally;
+
+/// Where a run's rows go.
+pub trait Outlet {
+    /// Takes rows of a step or source, already restricted to the range.
+    fn rows(&mut self, emission: &Emission) -> Result<()>;
+    /// Takes late, failed or bad rows.
+    fn aside(&mut self, aside: &Aside) -> Result<()>;
+    /// Makes visible what was taken since the last commit.
+    fn commit(&mut self) -> Result<()>;
+}
+
+/// Settings of a driver. None of them changes a result.
+#[derive(Clone)]
+pub struct Settings {
+    /// Restricts the rows that are written to `[from, to)`, in microseconds.
+    pub range: (Option<i64>, Option<i64>),
+    /// Threads of a batch run; 0: one per core.
+    pub threads: usize,
+    /// Records per poll of a stream, at most about.
+    pub poll_records: usize,
+    /// How often a stream closes what is final.
+    pub close_every: Duration,
+    /// How often a stream's sinks publish.
+    pub commit_every: Duration,
+    /// How far in event time a partition may run ahead of the slowest that still has records, in microseconds.
+    pub max_drift: i64,
+    /// Ends the run when more records than this are late.
+    pub late_limit: Option<Limit>,
+    /// Ends the run when more records than this are bad.
+    pub bad_limit: Option<Limit>,
+    /// Set by someone else to stop a run.
+    pub stop: Arc<AtomicBool>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            range: (None, None),
+            threads: 0,
+            poll_records: 16_384,
+            close_every: Duration::from_millis(200),
+            commit_every: Duration::from_secs(2),
+            max_drift: 10 * 60 * 1_000_000,
+            late_limit: None,
+            bad_limit: None,
+            stop: Arc::default(),
+        }
+    }
+}
+
+impl Settings {
+    pub(crate) fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+/// A limit on a count, absolute or as a share of the records read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Limit {
+    /// So many records.
+    Count(u64),
+    /// So many of a hundred records read.
+    Percent(f64),
+}
+
+impl Limit {
+    /// Returns true when `count` of `read` is over the limit. A share is judged at the end of a run only.
+    pub fn is_passed(self, count: u64, read: u64, at_end: bool) -> bool {
+        match self {
+            Limit::Count(limit) => count > limit,
+            Limit::Percent(limit) => at_end && read > 0 && count as f64 * 100.0 > limit * read as f64,
+        }
+    }
+}
+
+/// How a run is getting on, for people.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    /// Which driver runs.
+    pub mode: Mode,
+    /// Records read so far.
+    pub read: u64,
+    /// Records between start and end as far as known (offsets, so an upper bound).
+    pub total: Option<u64>,
+    /// Records that are there and not read yet, if known.
+    pub lag: Option<u64>,
+    /// `G` of the source that is furthest behind, in microseconds.
+    pub frontier: Option<i64>,
+    /// The partition that holds it.
+    pub held_by: Option<(String, Partition)>,
+    /// Windows closed so far.
+    pub windows: u64,
+    /// Late records so far.
+    pub late: u64,
+    /// Bad records so far.
+    pub bad: u64,
+}
+
+/// Hears of progress; called from the driver's thread several times a second at most.
+pub trait Observer {
+    /// Tells how far the run is.
+    fn progress(&self, progress: &Progress);
+}
+
+/// An observer that does not care.
+impl Observer for () {
+    fn progress(&self, _: &Progress) {}
+}
+
+/// How far a partition was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartitionState {
+    /// The partition.
+    pub partition: Partition,
+    /// Where reading began.
+    pub start: Offset,
+    /// Where reading ends, if it does.
+    pub end: Option<Offset>,
+    /// Everything below was read.
+    pub next: Offset,
+    /// The running maximum of event time.
+    pub maximum: i64,
+}
+
+/// What a run came to.
+#[derive(Clone)]
+pub struct Outcome {
+    /// Counts and digests.
+    pub tally: Tally,
+    /// By source, in plan order: how far each partition was read. Empty for a source that no step or sink reads.
+    pub partitions: Vec<Vec<PartitionState>>,
+    /// Whether the end offsets were reached.
+    pub ended: bool,
+    /// What must be known to compare the run.
+    pub caveats: Vec<String>,
+}
+
+impl Outcome {
+    /// Returns start and end offsets.
+    pub fn cuts(&self, plan: &Plan) -> (Cut, Cut) {
+        let of = |offset: fn(&PartitionState) -> Offset| {
+            let sources = plan.sources.iter().zip(&self.partitions);
+            sources
+                .map(|(source, partitions)| {
+                    (source.name.clone(), partitions.iter().map(|state| (state.partition, offset(state))).collect())
+                })
+                .collect()
+        };
+        (of(|state| state.start), of(|state| state.next))
+    }
+
+    /// Returns the partition whose watermark is least.
+    pub fn held_by(&self, plan: &Plan) -> Option<HeldBy> {
+        let (source, state, mark) = slowest(plan, &self.partitions)?;
+        Some(HeldBy {
+            source: plan.sources[source].name.clone(),
+            partition: state.partition,
+            watermark: (mark != NEVER).then(|| crate::time::rfc3339(mark)),
+        })
+    }
+}
+
+/// Returns the partition with the least watermark, the first of several.
+pub(crate) fn slowest<'a>(
+    plan: &Plan,
+    partitions: &'a [Vec<PartitionState>],
+) -> Option<(usize, &'a PartitionState, i64)> {
+    let all = partitions.iter().enumerate().flat_map(|(source, states)| {
+        let bound = plan.sources[source].out_of_orderness;
+        states.iter().map(move |state| (source, state, watermark(state.maximum, bound)))
+    });
+    all.min_by_key(|(source, state, mark)| (*mark, *source, state.partition))
+}
+
+/// Returns `G` of each source.
+pub(crate) fn frontiers(plan: &Plan, partitions: &[Vec<PartitionState>]) -> Vec<i64> {
+    let of_source = |(source, states): (usize, &Vec<PartitionState>)| {
+        let bound = plan.sources[source].out_of_orderness;
+        states.iter().map(|state| watermark(state.maximum, bound)).min().unwrap_or(NEVER)
+    };
+    partitions.iter().enumerate().map(of_source).collect()
+}
+
+/// What a driver hands on: digests, counts and limits in one place, then the outlet.
+pub(crate) struct Output<'a> {
+    pub(crate) engine: &'a Engine,
+    pub(crate) tally: Tally,
+    pub(crate) outlet: &'a mut dyn Outlet,
+    pub(crate) settings: &'a Settings,
+}
+
+impl<'a> Output<'a> {
+    pub(crate) fn new(engine: &'a Engine, outlet: &'a mut dyn Outlet, settings: &'a Settings) -> Self {
+        Self { engine, tally: Tally::new(engine.plan(), settings.range), outlet, settings }
+    }
+
+    pub(crate) fn emissions(&mut self, emissions: Vec<Emission>) -> Result<()> {
+        for emission in emissions {
+            let emission = self.tally.emission(self.engine.plan(), emission);
+            if emission.rows.num_rows() > 0 {
+                self.outlet.rows(&emission)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn asides(&mut self, asides: Vec<Aside>) -> Result<()> {
+        use engine::plan::{Input, OnBad, OnLate};
+        let plan = self.engine.plan().clone();
+        for aside in asides {
+            self.tally.aside(&plan, &aside);
+            let source = &plan.sources[aside.source];
+            match aside.input {
+                Input::StepLate(_) if source.on_late == OnLate::Fail => {
+                    return Err(first_aside(&plan, &aside, Code::Late, "on_late: fail"));
+                }
+                Input::StepLate(_) if source.on_late == OnLate::Drop => continue,
+                Input::SourceBad(_) if source.on_bad == OnBad::Fail => {
+                    return Err(first_aside(&plan, &aside, Code::BadRecord, "on_bad_record: fail"));
+                }
+                _ => self.outlet.aside(&aside)?,
+            }
+        }
+        self.limits(false)
+    }
+
+    /// Takes what a closing brought. Rows of the end of input count nowhere but among all rows.
+    pub(crate) fn closed(&mut self, closed: Closed, is_end: bool) -> Result<()> {
+        if !is_end {
+            self.tally.windows += closed.windows;
+            self.asides(closed.asides)?;
+        }
+        self.emissions(closed.emissions)
+    }
+
+    pub(crate) fn limits(&self, at_end: bool) -> Result<()> {
+        let tally = &self.tally;
+        let bad = tally.bad + tally.failed;
+        if self.settings.bad_limit.is_some_and(|limit| limit.is_passed(bad, tally.read, at_end)) {
+            return Err(Error::new(
+                Code::BadRecord,
+                format!("{bad} of {} records are bad, more than `--max-decode-errors` allows", tally.read),
+            )
+            .help("`samestream query` reads the bad records that were kept in the state folder, with their reasons"));
+        }
+        if self.settings.late_limit.is_some_and(|limit| limit.is_passed(tally.late, tally.read, at_end)) {
+            return Err(Error::new(
+                Code::Late,
+                format!("{} of {} records were late, more than `--fail-on-late` allows", tally.late, tally.read),
+            )
+            .help("a larger `out_of_orderness` or `allowed_lateness` lets them in, at the price of later results"));
+        }
+        Ok(())
+    }
+}
+
+fn first_aside(plan: &Plan, aside: &Aside, code: Code, rule: &str) -> Error {
+    let source = &plan.sources[aside.source].name;
+    let place = match &aside.identity {
+        engine::Identity::Records { partition, offsets } => {
+            format!("source `{source}` partition {partition} offset {}", offsets.first().copied().unwrap_or_default())
+        }
+        engine::Identity::Windows { .. } => format!("source `{source}`"),
+    };
+    let reason = aside.reasons.first().map_or("", String::as_str);
+    Error::new(code, format!("{place}: {reason}; the pipeline says `{rule}`"))
+        .help("`quarantine` keeps such records aside with their reason and goes on")
+}

@@ -1,0 +1,310 @@
+//! The stream driver: records as the log grows, folded as they come, closed as the frontier moves.
+//!
+//! One thread folds everything; that keeps the order of work simple, and the law makes the order unobservable. Partitions
+//! that run ahead of the slowest one in event time pause, so that what is held open stays small; only partitions that
+//! still have records count in that minimum, otherwise an empty one would stop all.
+
+use std::time::{Duration, Instant};
+
+use connectors::format::{Codec, codec};
+use engine::edge::{LogStream, Polled};
+use engine::log::{Offset, Partition, RawRecords};
+use engine::watermark::NEVER;
+use engine::{Code, Engine, Error, Result, State};
+
+use crate::cut::Cut;
+use crate::driver::{Observer, Outcome, Outlet, Output, PartitionState, Progress, Settings, frontiers, slowest};
+use crate::summary::Mode;
+
+/// Where a stream run ends.
+#[derive(Clone, Debug)]
+pub enum Until {
+    /// It does not: it runs until it is stopped.
+    Stopped,
+    /// At the end offsets seen at start.
+    CaughtUp,
+    /// At these offsets; a partition that the cut does not name ends where it ends at start.
+    Cut(Cut),
+}
+
+/// Runs a plan over growing logs, one per source in plan order (None: no step or sink reads that source).
+pub fn run(
+    engine: &Engine,
+    streams: Vec<Option<Box<dyn LogStream>>>,
+    start: Option<&Cut>,
+    until: &Until,
+    outlet: &mut dyn Outlet,
+    settings: &Settings,
+    observer: &dyn Observer,
+) -> Result<Outcome> {
+    let mut stream = Stream::new(engine, streams, start, until, outlet, settings)?;
+    let (mut closed_at, mut committed_at, mut told_at) = (Instant::now(), Instant::now(), Instant::now());
+    let ended = loop {
+        if settings.stopped() {
+            break false;
+        }
+        if stream.is_done() {
+            break true;
+        }
+        let idle = !stream.poll()?;
+        // A run of records that was caught up with is closed at once, so that results do not wait for the next tick.
+        if closed_at.elapsed() >= settings.close_every || (idle && stream.unclosed) {
+            stream.close()?;
+            stream.align()?;
+            closed_at = Instant::now();
+        }
+        if stream.unpublished && committed_at.elapsed() >= settings.commit_every {
+            stream.output.outlet.commit()?;
+            stream.unpublished = false;
+            committed_at = Instant::now();
+        }
+        if told_at.elapsed() >= Duration::from_millis(250) {
+            observer.progress(&stream.progress()?);
+            told_at = Instant::now();
+        }
+    };
+    stream.close()?;
+    if ended {
+        stream.output.limits(true)?;
+        let state = std::mem::replace(&mut stream.state, engine.empty());
+        let closed = engine.finish(state)?;
+        stream.output.closed(closed, true)?;
+    }
+    observer.progress(&stream.progress()?);
+    stream.output.outlet.commit()?;
+    Ok(Outcome { tally: stream.output.tally, partitions: stream.partitions, ended, caveats: Vec::new() })
+}
+
+struct Stream<'a> {
+    engine: &'a Engine,
+    codecs: Vec<Box<dyn Codec>>,
+    streams: Vec<Option<Box<dyn LogStream>>>,
+    output: Output<'a>,
+    state: State,
+    partitions: Vec<Vec<PartitionState>>,
+    /// Per partition: whether all that is there was read, and whether it is paused.
+    idle: Vec<Vec<bool>>,
+    paused: Vec<Vec<bool>>,
+    ends: Vec<Vec<Offset>>,
+    ends_at: Instant,
+    unclosed: bool,
+    unpublished: bool,
+    bounded: bool,
+}
+
+impl<'a> Stream<'a> {
+    fn new(
+        engine: &'a Engine,
+        mut streams: Vec<Option<Box<dyn LogStream>>>,
+        start: Option<&Cut>,
+        until: &Until,
+        outlet: &'a mut dyn Outlet,
+        settings: &'a Settings,
+    ) -> Result<Self> {
+        let (mut partitions, mut all_ends) = (Vec::new(), Vec::new());
+        for (source, stream) in engine.plan().sources.iter().zip(&mut streams) {
+            let Some(stream) = stream else {
+                partitions.push(Vec::new());
+                all_ends.push(Vec::new());
+                continue;
+            };
+            let numbers = stream.partitions().to_vec();
+            if numbers.is_empty() {
+                return Err(Error::new(Code::Empty, format!("source `{}` has no partitions", source.name)));
+            }
+            let (starts, ends) = (stream.starts()?, stream.ends()?);
+            let mut states = Vec::new();
+            for (place, partition) in numbers.iter().enumerate() {
+                states.push(begin(&source.name, *partition, starts[place], ends[place], start, until)?);
+            }
+            stream.seek(&states.iter().map(|state| state.next).collect::<Vec<_>>())?;
+            partitions.push(states);
+            all_ends.push(ends);
+        }
+        let flags: Vec<Vec<bool>> = partitions.iter().map(|states| vec![false; states.len()]).collect();
+        Ok(Self {
+            engine,
+            codecs: engine.plan().sources.iter().map(codec).collect::<Result<_>>()?,
+            streams,
+            output: Output::new(engine, outlet, settings),
+            state: engine.empty(),
+            partitions,
+            idle: flags.clone(),
+            paused: flags,
+            ends: all_ends,
+            ends_at: Instant::now(),
+            unclosed: false,
+            unpublished: false,
+            bounded: !matches!(until, Until::Stopped),
+        })
+    }
+
+    fn is_done(&self) -> bool {
+        self.bounded && self.partitions.iter().flatten().all(|state| state.end.is_some_and(|end| state.next >= end))
+    }
+
+    /// Reads what is there; returns false when nothing came.
+    fn poll(&mut self) -> Result<bool> {
+        let readers = self.streams.iter().flatten().count();
+        let timeout = Duration::from_millis(if readers > 1 { 10 } else { 100 }).min(self.output.settings.close_every);
+        let mut some = false;
+        for source in 0..self.streams.len() {
+            let Some(stream) = &mut self.streams[source] else { continue };
+            for polled in stream.poll(timeout, self.output.settings.poll_records)? {
+                match polled {
+                    Polled::Records(records) => {
+                        some = true;
+                        self.take_in(source, records)?;
+                    }
+                    Polled::Reached(partition, offset) => {
+                        let place = self.place(source, partition);
+                        let state = &mut self.partitions[source][place];
+                        // A run that ends before this offset ends at its own end: what lies past it was not read.
+                        state.next = state.next.max(offset.min(state.end.unwrap_or(offset)));
+                        self.idle[source][place] = true;
+                    }
+                }
+            }
+        }
+        Ok(some)
+    }
+
+    fn place(&self, source: usize, partition: Partition) -> usize {
+        let states = &self.partitions[source];
+        states
+            .binary_search_by_key(&partition, |state| state.partition)
+            .expect("a stream gives its own partitions only")
+    }
+
+    fn take_in(&mut self, source: usize, records: RawRecords) -> Result<()> {
+        let place = self.place(source, records.partition);
+        let state = &mut self.partitions[source][place];
+        let Some(last) = records.offsets.last().copied() else { return Ok(()) };
+        let records = clipped(records, state.next, state.end);
+        let next = last + 1;
+        if !records.offsets.is_empty() {
+            let chunk = self.codecs[source].decode(&records);
+            let folded = self.engine.fold(source, &chunk, state.maximum, &mut self.state);
+            state.maximum = folded.maximum;
+            self.output.tally.read += chunk.len() as u64;
+            self.unpublished |= !folded.emissions.is_empty() || !folded.asides.is_empty();
+            self.unclosed = true;
+            self.output.emissions(folded.emissions)?;
+            self.output.asides(folded.asides)?;
+        }
+        let state = &mut self.partitions[source][place];
+        state.next = state.next.max(next.min(state.end.unwrap_or(next)));
+        self.idle[source][place] = false;
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<()> {
+        let frontiers = frontiers(self.engine.plan(), &self.partitions);
+        let closed = self.engine.close(&frontiers, &mut self.state)?;
+        self.unpublished |= !closed.emissions.is_empty() || !closed.asides.is_empty();
+        self.unclosed = false;
+        self.output.closed(closed, false)
+    }
+
+    /// Pauses partitions that run ahead, resumes the others.
+    fn align(&mut self) -> Result<()> {
+        let unread = |source: usize, place: usize, state: &PartitionState| {
+            !self.idle[source][place] && state.end.is_none_or(|end| state.next < end)
+        };
+        let slowest = self.partitions.iter().enumerate().flat_map(|(source, states)| {
+            states
+                .iter()
+                .enumerate()
+                .filter(move |(place, state)| unread(source, *place, state))
+                .map(|(_, state)| state.maximum)
+        });
+        let Some(slowest) = slowest.min() else { return self.pause_ahead_of(i64::MAX) };
+        self.pause_ahead_of(slowest.saturating_add(self.output.settings.max_drift))
+    }
+
+    fn pause_ahead_of(&mut self, limit: i64) -> Result<()> {
+        for source in 0..self.streams.len() {
+            let Some(stream) = &mut self.streams[source] else { continue };
+            for (place, state) in self.partitions[source].iter().enumerate() {
+                let ahead = state.maximum != NEVER && state.maximum > limit;
+                if ahead != self.paused[source][place] {
+                    stream.pause(state.partition, ahead)?;
+                    self.paused[source][place] = ahead;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn progress(&mut self) -> Result<Progress> {
+        if self.ends_at.elapsed() >= Duration::from_secs(2) {
+            for (stream, ends) in self.streams.iter_mut().zip(&mut self.ends) {
+                if let Some(stream) = stream {
+                    *ends = stream.ends()?;
+                }
+            }
+            self.ends_at = Instant::now();
+        }
+        let plan = self.engine.plan();
+        let slowest = slowest(plan, &self.partitions);
+        let tally = &self.output.tally;
+        let states = self.partitions.iter().flatten().zip(self.ends.iter().flatten());
+        let lag = states.map(|(state, end)| (state.end.unwrap_or(*end) - state.next).max(0) as u64).sum();
+        Ok(Progress {
+            mode: Mode::Stream,
+            read: tally.read,
+            total: self.bounded.then_some(tally.read + lag),
+            lag: Some(lag),
+            frontier: slowest.as_ref().map(|(.., mark)| *mark).filter(|mark| *mark != NEVER),
+            held_by: slowest.map(|(source, state, _)| (plan.sources[source].name.clone(), state.partition)),
+            windows: tally.windows,
+            late: tally.late,
+            bad: tally.bad + tally.failed,
+        })
+    }
+}
+
+/// Returns where reading of a partition begins and ends.
+fn begin(
+    source: &str,
+    partition: Partition,
+    first: Offset,
+    end: Offset,
+    start: Option<&Cut>,
+    until: &Until,
+) -> Result<PartitionState> {
+    let named = |cut: &Cut| cut.get(source).and_then(|cut| cut.get(&partition)).copied();
+    let begin = start.and_then(named).unwrap_or(first);
+    let place = format!("source `{source}` partition {partition}");
+    if begin < first {
+        return Err(Error::new(Code::Gap, format!("{place} begins at offset {first}, the run starts at {begin}"))
+            .help("the log no longer holds these records; a lake that was archived in time does"));
+    }
+    let stop = match until {
+        Until::Stopped => None,
+        Until::CaughtUp => Some(end.max(begin)),
+        Until::Cut(cut) => Some(named(cut).unwrap_or(end.max(begin))),
+    };
+    if stop.is_some_and(|stop| stop < begin) {
+        return Err(Error::new(Code::Cut, format!("{place} starts at offset {begin}, after its end")));
+    }
+    Ok(PartitionState { partition, start: begin, end: stop, next: begin, maximum: NEVER })
+}
+
+/// Returns the records with `next <= offset < end`.
+fn clipped(records: RawRecords, next: Offset, end: Option<Offset>) -> RawRecords {
+    let from = records.offsets.partition_point(|offset| *offset < next);
+    let to = end.map_or(records.offsets.len(), |end| records.offsets.partition_point(|offset| *offset < end));
+    if from == 0 && to == records.offsets.len() {
+        return records;
+    }
+    let to = to.max(from);
+    RawRecords {
+        partition: records.partition,
+        offsets: records.offsets[from..to].to_vec(),
+        timestamps: records.timestamps[from..to].to_vec(),
+        keys: records.keys.slice(from, to - from),
+        values: records.values.slice(from, to - from),
+        headers: if records.headers.is_empty() { Vec::new() } else { records.headers[from..to].to_vec() },
+    }
+}

@@ -1,0 +1,108 @@
+//! What a run tells about itself when it is over: the same shape in both modes.
+
+use std::collections::BTreeMap;
+
+use engine::log::Partition;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::cut::Cut;
+
+/// Which driver ran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Records as the log grows.
+    Stream,
+    /// The log read to an end, in parallel.
+    Batch,
+}
+
+impl std::fmt::Display for Mode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Mode::Stream => "stream",
+            Mode::Batch => "batch",
+        })
+    }
+}
+
+/// The summary of a run. Two runs have the same results exactly when `definition`, `start`, `end` (and `from`, `to`)
+/// are equal; then every digest is equal too.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Summary {
+    /// Name of the pipeline.
+    pub pipeline: String,
+    /// Which driver ran.
+    pub mode: Mode,
+    /// The definition digest: 32 hex digits over everything that results depend on.
+    pub definition: String,
+    /// Digest of the final rows of all sinked steps.
+    pub digest_final: String,
+    /// Digest of all rows of all sinked steps, open ones included.
+    pub digest_all: String,
+    /// Digests of each sinked step.
+    pub digests: BTreeMap<String, StepDigests>,
+    /// Digest of the records that were late for every window of theirs at a step.
+    pub digest_late: String,
+    /// Digest of the bad records of sources and the failed rows of steps.
+    pub digest_bad: String,
+    /// Records of the log between start and end offsets.
+    pub rows_read: u64,
+    /// Records late for every window of theirs, summed over steps.
+    pub rows_late: u64,
+    /// Records that could not be decoded, or broke the schema or the future guard.
+    pub rows_bad: u64,
+    /// Rows whose expression failed at a step.
+    pub rows_failed: u64,
+    /// Rows in the sinks after the run.
+    pub rows_written: u64,
+    /// Windows that were closed as final.
+    pub windows: u64,
+    /// True when the run read to its end offsets; false when it was stopped before.
+    pub ended: bool,
+    /// True when `from` or `to` restricted the rows that were written.
+    pub range: bool,
+    /// Rows from this time on were written (RFC 3339), if restricted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Rows before this time were written (RFC 3339), if restricted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// Seconds the run took.
+    pub seconds: f64,
+    /// The first offset read, per source and partition.
+    pub start: Cut,
+    /// The offset after the last one read, per source and partition.
+    pub end: Cut,
+    /// The partition that held finality back at the end.
+    pub held_by: Option<HeldBy>,
+    /// What a reader must know to compare this run, such as a layout for which equality with a topic is not claimed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub caveats: Vec<String>,
+}
+
+/// Digests of one step's rows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StepDigests {
+    /// Of its final rows.
+    pub r#final: String,
+    /// Of all its rows.
+    pub all: String,
+}
+
+/// A partition that finality waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HeldBy {
+    /// Its source.
+    pub source: String,
+    /// Its number.
+    pub partition: Partition,
+    /// Its watermark (RFC 3339): windows that end after it are open. Absent when it has no valid record.
+    pub watermark: Option<String>,
+}
+
+/// Returns the JSON Schema of a summary.
+pub fn schema() -> serde_json::Value {
+    serde_json::to_value(schemars::schema_for!(Summary)).expect("a schema is JSON")
+}

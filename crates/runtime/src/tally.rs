@@ -1,0 +1,158 @@
+//! What a run counts and digests, the same in both modes.
+
+use std::collections::BTreeMap;
+
+use arrow::array::BooleanArray;
+use arrow::compute::filter_record_batch;
+use engine::digest::{Digest, RowDigester, record_digest};
+use engine::plan::{Input, Plan};
+use engine::{Aside, Emission, Field, Identity, Schema};
+
+/// Counts and digests of a run.
+#[derive(Clone)]
+pub struct Tally {
+    /// Records between start and end offsets.
+    pub read: u64,
+    /// Records that are not valid.
+    pub bad: u64,
+    /// Rows whose expression failed.
+    pub failed: u64,
+    /// Records late for every window, summed over steps.
+    pub late: u64,
+    /// Windows closed as final.
+    pub windows: u64,
+    /// Digests by sinked step (or source): final rows, and all rows.
+    pub rows: BTreeMap<String, (Digest, Digest)>,
+    /// Late records.
+    pub digest_late: Digest,
+    /// Bad records and failed rows.
+    pub digest_bad: Digest,
+    digesters: BTreeMap<String, RowDigester>,
+    range: (Option<i64>, Option<i64>),
+}
+
+impl Tally {
+    /// Makes an empty tally that covers the rows in `[from, to)`.
+    pub fn new(plan: &Plan, range: (Option<i64>, Option<i64>)) -> Self {
+        let mut rows = BTreeMap::new();
+        let mut digesters = BTreeMap::new();
+        for input in plan.sinks.iter().map(|sink| sink.input) {
+            if let Some((name, schema)) = digested(plan, input) {
+                digesters.insert(name.clone(), RowDigester::new(&name, &schema));
+                rows.insert(name, Default::default());
+            }
+        }
+        let zero = Digest::default();
+        Self {
+            read: 0,
+            bad: 0,
+            failed: 0,
+            late: 0,
+            windows: 0,
+            rows,
+            digest_late: zero,
+            digest_bad: zero,
+            digesters,
+            range,
+        }
+    }
+
+    /// Leaves only the rows of the range, and digests them if their step has a sink.
+    pub fn emission(&mut self, plan: &Plan, mut emission: Emission) -> Emission {
+        if self.range != (None, None) {
+            let (from, to) = self.range;
+            let inside = |time: &i64| from.is_none_or(|from| *time >= from) && to.is_none_or(|to| *time < to);
+            let mask: BooleanArray = emission.times.iter().map(|time| Some(inside(time))).collect();
+            emission.rows = filter_record_batch(&emission.rows, &mask).expect("the mask is as long as the batch");
+            emission.times.retain(inside);
+        }
+        let name = name_of(plan, emission.input);
+        if let Some((finals, all)) = self.rows.get_mut(name) {
+            let digester = self.digesters.get_mut(name).expect("a digested step has a digester");
+            let is_final = emission.is_final;
+            digester.rows(emission.rows.columns(), emission.rows.num_rows(), |_, digest| {
+                all.add(digest);
+                if is_final {
+                    finals.add(digest);
+                }
+            });
+        }
+        emission
+    }
+
+    /// Counts and digests rows kept aside.
+    pub fn aside(&mut self, plan: &Plan, aside: &Aside) {
+        let rows = aside.identity.len() as u64;
+        let source = plan.sources[aside.source].name.as_bytes();
+        let name = name_of(plan, aside.input).as_bytes();
+        let late = matches!(aside.input, Input::StepLate(_));
+        let digest = if late { &mut self.digest_late } else { &mut self.digest_bad };
+        match &aside.identity {
+            Identity::Records { partition, offsets } => {
+                for offset in offsets {
+                    let numbers = [*partition as i64, *offset];
+                    digest.add(if late {
+                        record_digest(&[b"late", name, source], &numbers)
+                    } else {
+                        record_digest(&[b"bad", name], &numbers)
+                    });
+                }
+            }
+            Identity::Windows { starts, ends, keys } => {
+                for row in 0..starts.len() {
+                    digest.add(record_digest(&[b"bad", name, keys.value(row)], &[ends[row], starts[row]]));
+                }
+            }
+        }
+        match aside.input {
+            Input::StepLate(_) => self.late += rows,
+            Input::StepBad(_) => self.failed += rows,
+            _ => self.bad += rows,
+        }
+    }
+
+    /// Returns the digest over all sinked steps: of final rows, and of all rows.
+    pub fn total(&self) -> (Digest, Digest) {
+        let mut total = (Digest::default(), Digest::default());
+        for (finals, all) in self.rows.values() {
+            total.0.merge(finals);
+            total.1.merge(all);
+        }
+        total
+    }
+}
+
+/// Returns the name of a step or source that an input speaks of.
+pub fn name_of(plan: &Plan, input: Input) -> &str {
+    match input {
+        Input::Source(source) | Input::SourceBad(source) => &plan.sources[source].name,
+        Input::Step(step) | Input::StepLate(step) | Input::StepBad(step) => &plan.steps[step].name,
+    }
+}
+
+/// Returns name and columns of a sink's input if its rows are results (late and bad rows have digests of their own).
+fn digested(plan: &Plan, input: Input) -> Option<(String, Schema)> {
+    let schema = match input {
+        Input::Source(source) => record_schema(&plan.sources[source].row_schema()),
+        Input::Step(step) => {
+            let schema = &plan.steps[step].schema;
+            if is_windowed(plan, step) { schema.clone() } else { record_schema(schema) }
+        }
+        _ => return None,
+    };
+    Some((name_of(plan, input).to_string(), schema))
+}
+
+/// Returns the columns of record-level rows when they are written: `_partition`, `_offset`, then the others.
+pub fn record_schema(schema: &Schema) -> Schema {
+    let mut fields =
+        vec![Field::new("_partition", engine::DataType::Int32), Field::new("_offset", engine::DataType::Int64)];
+    fields.extend(schema.fields.iter().filter(|field| field.name != "_partition" && field.name != "_offset").cloned());
+    Schema::new(fields)
+}
+
+/// Returns true when a step's rows are rows of windows, not records.
+pub fn is_windowed(plan: &Plan, step: usize) -> bool {
+    let step = &plan.steps[step];
+    step.over_windows || matches!(step.work, engine::plan::Work::Window(_))
+}
