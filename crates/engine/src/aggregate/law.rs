@@ -118,6 +118,35 @@ fn column(data_type: DataType, length: usize, tame: bool, random: &mut Random) -
     }
 }
 
+/// Computes an aggregate of one argument over one group: its rows in random order, batches and split.
+pub(super) fn scattered(
+    name: &str,
+    data_type: DataType,
+    array: ArrayRef,
+    random: &mut Random,
+) -> Result<ArrayRef, Overflow> {
+    scattered_accumulator(name, data_type, array, random).finish(&[0])
+}
+
+/// Like [`scattered`]; returns the accumulator, whose only group is 0.
+pub(super) fn scattered_accumulator(
+    name: &str,
+    data_type: DataType,
+    array: ArrayRef,
+    random: &mut Random,
+) -> Box<dyn Accumulator> {
+    let length = array.len();
+    let case = Case {
+        aggregate: super::find(name).unwrap(),
+        types: vec![data_type],
+        arguments: vec![array],
+        order: BinaryArray::from_iter_values((0..length as u64).map(u64::to_be_bytes)),
+        groups: vec![0; length],
+        group_count: 1,
+    };
+    case.scattered(random)
+}
+
 /// One generated case: an aggregate, its argument, and which row is in which group.
 struct Case {
     aggregate: &'static dyn Aggregate,

@@ -9,7 +9,11 @@
 mod avg;
 mod count;
 mod distinct;
+#[cfg(test)]
+mod exactness;
 mod first_last;
+#[cfg(test)]
+mod known;
 #[cfg(test)]
 mod law;
 mod min_max;

@@ -37,10 +37,17 @@ const EMPTY: i128 = i128::MIN;
 #[derive(Default)]
 pub(super) struct FloatTotals {
     fixed: Vec<i128>,
-    spill: HashMap<GroupId, Spill>,
+    spills: Spills,
 }
 
-/// What a fixed-point number cannot hold.
+/// What the fixed-point numbers cannot hold, by group.
+#[derive(Default)]
+struct Spills {
+    by_group: HashMap<GroupId, Spill>,
+    heap_bytes: usize,
+}
+
+/// What one fixed-point number cannot hold.
 #[derive(Default)]
 struct Spill {
     special: u8,
@@ -61,27 +68,28 @@ impl Totals for FloatTotals {
 
     fn update(&mut self, rows: &Rows<'_>) {
         let array = rows.arguments[0].as_primitive::<Float64Type>();
-        let (values, fixed, spill) = (&array.values()[..], &mut self.fixed[..], &mut self.spill);
+        let (values, fixed, spills) = (&array.values()[..], &mut self.fixed[..], &mut self.spills);
         each_valid(rows, array.nulls(), |group, row| match fixed_point(values[row]) {
-            Some(value) => add_fixed(&mut fixed[group], value, group, spill),
-            None => spill_float(&mut fixed[group], values[row], group, spill),
+            Some(value) => add_fixed(&mut fixed[group], value, group, spills),
+            None => spill_float(&mut fixed[group], values[row], group, spills),
         });
     }
 
     fn merge(&mut self, groups: &[GroupId], state: &[ArrayRef]) {
         let array = state[0].as_fixed_size_binary();
         let (totals, _) = array.value_data().as_chunks::<16>();
-        let (fixed, spill) = (&mut self.fixed[..], &mut self.spill);
+        let (fixed, spills) = (&mut self.fixed[..], &mut self.spills);
         each_state(groups, array.nulls(), |group, row| {
-            add_fixed(&mut fixed[group], i128::from_le_bytes(totals[row]), group, spill);
+            add_fixed(&mut fixed[group], i128::from_le_bytes(totals[row]), group, spills);
         });
         let spilled = state[1].as_binary::<i32>();
         if spilled.null_count() < spilled.len() {
             each_state(groups, spilled.nulls(), |group, row| {
                 let (special, rest) = spilled.value(row).split_first().expect("a spill starts with its flags");
-                let spill = spill.entry(group as GroupId).or_default();
-                spill.special |= special;
-                spill.rest.add_wide(&Wide::decode(rest));
+                spills.change(group, |spill| {
+                    spill.special |= special;
+                    spill.rest.add_wide(&Wide::decode(rest));
+                });
             });
         }
     }
@@ -91,7 +99,7 @@ impl Totals for FloatTotals {
         let mut bytes = Vec::new();
         let fixed = groups.iter().map(|group| {
             let fixed = self.fixed[*group as usize];
-            let Some(spill) = self.spill_of(*group) else {
+            let Some(spill) = self.spills.get(*group) else {
                 spilled.append_null();
                 return (fixed != EMPTY).then(|| fixed.to_le_bytes());
             };
@@ -115,21 +123,31 @@ impl Totals for FloatTotals {
 
     fn total(&self, group: GroupId) -> Option<f64> {
         let fixed = self.fixed[group as usize];
-        match self.spill_of(group) {
+        match self.spills.get(group) {
             None => (fixed != EMPTY).then(|| fixed_point_to_f64(fixed)),
             Some(spill) => Some(spill.round(fixed)),
         }
     }
 
     fn size_bytes(&self) -> usize {
-        let spill: usize = self.spill.values().map(|spill| spill.rest.heap_bytes()).sum();
-        self.fixed.capacity() * size_of::<i128>() + self.spill.capacity() * (1 + size_of::<(GroupId, Spill)>()) + spill
+        self.fixed.capacity() * size_of::<i128>() + self.spills.size_bytes()
     }
 }
 
-impl FloatTotals {
-    fn spill_of(&self, group: GroupId) -> Option<&Spill> {
-        if self.spill.is_empty() { None } else { self.spill.get(&group) }
+impl Spills {
+    fn get(&self, group: GroupId) -> Option<&Spill> {
+        if self.by_group.is_empty() { None } else { self.by_group.get(&group) }
+    }
+
+    fn change(&mut self, group: usize, change: impl FnOnce(&mut Spill)) {
+        let spill = self.by_group.entry(group as GroupId).or_default();
+        let before = spill.rest.heap_bytes();
+        change(spill);
+        self.heap_bytes += spill.rest.heap_bytes() - before;
+    }
+
+    fn size_bytes(&self) -> usize {
+        self.by_group.capacity() * (1 + size_of::<(GroupId, Spill)>()) + self.heap_bytes
     }
 }
 
@@ -152,11 +170,11 @@ impl Spill {
 }
 
 #[inline(always)]
-fn add_fixed(slot: &mut i128, value: i128, group: usize, spill: &mut HashMap<GroupId, Spill>) {
+fn add_fixed(slot: &mut i128, value: i128, group: usize, spills: &mut Spills) {
     let start = if *slot == EMPTY { 0 } else { *slot };
     let (total, overflow) = start.overflowing_add(value);
     if overflow || total == EMPTY {
-        spill_fixed(slot, value, group, spill);
+        spill_fixed(slot, value, group, spills);
     } else {
         *slot = total;
     }
@@ -165,25 +183,23 @@ fn add_fixed(slot: &mut i128, value: i128, group: usize, spill: &mut HashMap<Gro
 /// Moves the number that would overflow to the spill, and goes on with the value.
 #[cold]
 #[inline(never)]
-fn spill_fixed(slot: &mut i128, value: i128, group: usize, spill: &mut HashMap<GroupId, Spill>) {
-    spill.entry(group as GroupId).or_default().rest.add_integer(*slot, FIXED_POINT_EXPONENT);
-    *slot = value;
+fn spill_fixed(slot: &mut i128, value: i128, group: usize, spills: &mut Spills) {
+    let overflowing = std::mem::replace(slot, value);
+    spills.change(group, |spill| spill.rest.add_integer(overflowing, FIXED_POINT_EXPONENT));
 }
 
 #[cold]
 #[inline(never)]
-fn spill_float(slot: &mut i128, x: f64, group: usize, spill: &mut HashMap<GroupId, Spill>) {
+fn spill_float(slot: &mut i128, x: f64, group: usize, spills: &mut Spills) {
     if *slot == EMPTY {
         *slot = 0;
     }
-    let spill = spill.entry(group as GroupId).or_default();
-    if x.is_nan() {
-        spill.special |= NAN;
-    } else if x.is_infinite() {
-        spill.special |= if x > 0.0 { PLUS_INFINITY } else { MINUS_INFINITY };
-    } else {
-        spill.rest.add_f64(x);
-    }
+    spills.change(group, |spill| match x {
+        _ if x.is_nan() => spill.special |= NAN,
+        f64::INFINITY => spill.special |= PLUS_INFINITY,
+        f64::NEG_INFINITY => spill.special |= MINUS_INFINITY,
+        _ => spill.rest.add_f64(x),
+    });
 }
 
 /// Totals of integers. They fit: 2^64 values would be needed to leave 128 bits.

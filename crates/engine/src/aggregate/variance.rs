@@ -65,7 +65,14 @@ impl Aggregate for Variance {
             DataType::Decimal(_, scale) => scale,
             _ => 0,
         };
-        Box::new(Variances { argument: arguments[0], scale, sample: self.sample, root: self.root, moments: Vec::new() })
+        Box::new(Variances {
+            argument: arguments[0],
+            scale,
+            sample: self.sample,
+            root: self.root,
+            moments: Vec::new(),
+            heap_bytes: 0,
+        })
     }
 }
 
@@ -77,6 +84,7 @@ struct Variances {
     sample: bool,
     root: bool,
     moments: Vec<Moments>,
+    heap_bytes: usize,
 }
 
 /// How many values a group has, and their exact sum and sum of squares.
@@ -89,6 +97,18 @@ struct Moments {
 }
 
 impl Moments {
+    /// Changes the moments and keeps count of the bytes they hold outside themselves.
+    #[inline(always)]
+    fn change(&mut self, heap_bytes: &mut usize, change: impl FnOnce(&mut Self)) {
+        let before = self.heap_bytes();
+        change(self);
+        *heap_bytes += self.heap_bytes() - before;
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.sum.heap_bytes() + self.squares.heap_bytes()
+    }
+
     fn add_f64(&mut self, x: f64) {
         self.count += 1;
         if x.is_finite() {
@@ -146,23 +166,31 @@ impl Accumulator for Variances {
     }
 
     fn update(&mut self, rows: &Rows<'_>) {
-        let (array, moments) = (&rows.arguments[0], &mut self.moments[..]);
+        let (array, moments, heap_bytes) = (&rows.arguments[0], &mut self.moments[..], &mut self.heap_bytes);
         match self.argument {
             DataType::Float64 => {
                 let values = array.as_primitive::<Float64Type>().values();
-                each_valid(rows, array.nulls(), |group, row| moments[group].add_f64(values[row]));
+                each_valid(rows, array.nulls(), |group, row| {
+                    moments[group].change(heap_bytes, |moments| moments.add_f64(values[row]));
+                });
             }
             DataType::Int32 => {
                 let values = array.as_primitive::<Int32Type>().values();
-                each_valid(rows, array.nulls(), |group, row| moments[group].add_i64(values[row].into()));
+                each_valid(rows, array.nulls(), |group, row| {
+                    moments[group].change(heap_bytes, |moments| moments.add_i64(values[row].into()));
+                });
             }
             DataType::Int64 => {
                 let values = array.as_primitive::<Int64Type>().values();
-                each_valid(rows, array.nulls(), |group, row| moments[group].add_i64(values[row]));
+                each_valid(rows, array.nulls(), |group, row| {
+                    moments[group].change(heap_bytes, |moments| moments.add_i64(values[row]));
+                });
             }
             _ => {
                 let values = array.as_primitive::<Decimal128Type>().values();
-                each_valid(rows, array.nulls(), |group, row| moments[group].add_i128(values[row]));
+                each_valid(rows, array.nulls(), |group, row| {
+                    moments[group].change(heap_bytes, |moments| moments.add_i128(values[row]));
+                });
             }
         }
     }
@@ -172,11 +200,12 @@ impl Accumulator for Variances {
         let not_finite = state[1].as_boolean();
         let (sums, squares) = (state[2].as_binary::<i32>(), state[3].as_binary::<i32>());
         for (row, group) in groups.iter().enumerate() {
-            let moments = &mut self.moments[*group as usize];
-            moments.count += counts[row];
-            moments.not_finite |= not_finite.value(row);
-            moments.sum.add_wide(&Wide::decode(sums.value(row)));
-            moments.squares.add_wide(&Wide::decode(squares.value(row)));
+            self.moments[*group as usize].change(&mut self.heap_bytes, |moments| {
+                moments.count += counts[row];
+                moments.not_finite |= not_finite.value(row);
+                moments.sum.add_wide(&Wide::decode(sums.value(row)));
+                moments.squares.add_wide(&Wide::decode(squares.value(row)));
+            });
         }
     }
 
@@ -198,9 +227,7 @@ impl Accumulator for Variances {
     }
 
     fn size_bytes(&self) -> usize {
-        let heap: usize =
-            self.moments.iter().map(|moments| moments.sum.heap_bytes() + moments.squares.heap_bytes()).sum();
-        self.moments.capacity() * size_of::<Moments>() + heap
+        self.moments.capacity() * size_of::<Moments>() + self.heap_bytes
     }
 }
 

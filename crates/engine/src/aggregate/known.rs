@@ -1,0 +1,233 @@
+//! Aggregates of small, visible inputs. Where a value is not plain to see, the command beside it computes it.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Decimal128Array, Float64Array, Int32Array, Int64Array,
+    NullArray, StringArray,
+};
+use arrow::datatypes::{Decimal128Type, Float64Type, Int64Type};
+
+use super::law::{Random, scattered};
+use super::{Overflow, Rows, find};
+use crate::value::DataType;
+
+fn floats(name: &str, values: &[f64]) -> Option<f64> {
+    let array: ArrayRef = Arc::new(Float64Array::from(values.to_vec()));
+    let result = scattered(name, DataType::Float64, array, &mut Random(1)).unwrap();
+    result.as_primitive::<Float64Type>().iter().next().unwrap()
+}
+
+/// Compares bits: NaN equals NaN, and 0.0 does not equal −0.0.
+#[track_caller]
+fn assert_floats(name: &str, values: &[f64], expected: f64) {
+    let result = floats(name, values).unwrap();
+    assert_eq!(result.to_bits(), expected.to_bits(), "{name} of {values:?} is {result:?}, not {expected:?}");
+}
+
+fn integers(name: &str, values: &[i64]) -> Result<ArrayRef, Overflow> {
+    scattered(name, DataType::Int64, Arc::new(Int64Array::from(values.to_vec())), &mut Random(1))
+}
+
+fn decimals(name: &str, data_type: DataType, values: &[i128]) -> Result<i128, Overflow> {
+    let array: ArrayRef = Arc::new(Decimal128Array::from(values.to_vec()).with_data_type(data_type.arrow()));
+    Ok(scattered(name, data_type, array, &mut Random(1))?.as_primitive::<Decimal128Type>().value(0))
+}
+
+#[test]
+fn float_sums_are_those_of_python() {
+    // python3 -c 'from fractions import Fraction as F; print(float(sum(map(F, [...]))))'; math.fsum gives the same,
+    // except for the list with the largest double, where it stops with "intermediate overflow in fsum".
+    assert_floats("sum", &[0.1; 10], 1.0);
+    assert_floats("sum", &[1e16, 1.0, -1e16], 1.0);
+    assert_floats("sum", &[1.0, 2f64.powi(-53), 5e-324], 1.0000000000000002);
+    assert_floats("sum", &[f64::MAX, f64::MAX, f64::MIN], f64::MAX);
+    assert_floats("sum", &[5e-324, 5e-324, 5e-324, 1e-310, -2e-311], 8.0000000000016e-311);
+    assert_floats("sum", &[1e-9, 3.7, 123456.789, -1e12, 2.5e-17], -999999876539.511);
+    // Ties go to the even mantissa.
+    assert_floats("sum", &[1.0, 2f64.powi(-53)], 1.0);
+    assert_floats("sum", &[1.0 + f64::EPSILON, 2f64.powi(-53)], 1.0 + 2.0 * f64::EPSILON);
+}
+
+#[test]
+fn special_floats_in_sums_follow_ieee() {
+    let (nan, infinity) = (f64::NAN, f64::INFINITY);
+    assert_floats("sum", &[1.0, nan], nan);
+    assert_floats("sum", &[-nan, infinity], nan);
+    assert_floats("sum", &[1.0, infinity], infinity);
+    assert_floats("sum", &[-infinity, f64::MAX], -infinity);
+    assert_floats("sum", &[infinity, -infinity], nan);
+    assert_floats("avg", &[infinity, 1.0], infinity);
+    assert_floats("sum", &[f64::MAX, f64::MAX], infinity);
+    assert_floats("avg", &[f64::MAX, f64::MAX], infinity);
+    assert_floats("sum", &[-0.0], 0.0);
+    assert_floats("sum", &[1.5, -1.5], 0.0);
+    // A half of the least subnormal is a tie, and zero is even; it must not be −0.0.
+    assert_floats("avg", &[-5e-324, 0.0], 0.0);
+}
+
+#[test]
+fn variances_are_those_of_python() {
+    // python3 -c 'from fractions import Fraction as F; import statistics as s; x = list(map(F, [...]));
+    //             print(float(s.pvariance(x)), float(s.variance(x)))'; where it is infinite here, python3 stops with
+    // "integer division result too large for a float".
+    for (values, population, sample) in [
+        (&[0.1, 0.2, 0.3, 0.4][..], 0.0125, 0.016666666666666666),
+        (&[1e9 + 1.0, 1e9 + 2.0, 1e9 + 4.0], 1.5555555555555556, 2.3333333333333335),
+        (&[5e-324, 1e-310, 1.0], 0.2222222222222222, 0.3333333333333333),
+        (&[1e15 + 0.5, 1e15 + 1.0, 1e15 + 2.5, 1e15], 0.875, 1.1666666666666667),
+        (&[0.1, 0.1, 0.1], 0.0, 0.0),
+        (&[1e-160, 3e-160, 5e-160], 2.6665e-320, 4e-320),
+        (&[1.3e154, -1.3e154], 1.6899999999999998e308, f64::INFINITY),
+        (&[1e200, -1e200], f64::INFINITY, f64::INFINITY),
+    ] {
+        assert_floats("var_pop", values, population);
+        assert_floats("var_samp", values, sample);
+        assert_floats("stddev_pop", values, population.sqrt());
+        assert_floats("stddev_samp", values, sample.sqrt());
+    }
+    // The same with [F('0.10'), F('0.25'), F('9999.99')] and with [2**63-1, -2**63, 2**63-1, 0].
+    let data_type = DataType::Decimal(6, 2);
+    let array: ArrayRef = Arc::new(Decimal128Array::from(vec![10, 25, 999_999]).with_data_type(data_type.arrow()));
+    let variance = scattered("var_pop", data_type, array, &mut Random(1)).unwrap();
+    assert_eq!(variance.as_primitive::<Float64Type>().value(0), 22221400.011355557);
+    let variance = integers("var_pop", &[i64::MAX, i64::MIN, i64::MAX, 0]).unwrap();
+    assert_eq!(variance.as_primitive::<Float64Type>().value(0), 5.84860318145363e+37);
+}
+
+#[test]
+fn variance_of_one_value_and_of_special_values() {
+    for value in [3.0, f64::NAN, f64::INFINITY] {
+        assert_eq!(floats("var_samp", &[value]), None);
+        assert_eq!(floats("stddev_samp", &[value]), None);
+    }
+    assert_floats("var_pop", &[3.0], 0.0);
+    assert_floats("var_pop", &[f64::INFINITY], f64::NAN);
+    assert_floats("var_samp", &[f64::NEG_INFINITY, 1.0], f64::NAN);
+    assert_floats("stddev_pop", &[f64::NAN, 1.0], f64::NAN);
+}
+
+#[test]
+fn integer_sum_is_judged_on_its_final_value() {
+    let sum = integers("sum", &[i64::MAX, i64::MAX, i64::MIN, i64::MIN, 5]).unwrap();
+    assert_eq!(sum.as_primitive::<Int64Type>().value(0), 3);
+    let overflow = integers("sum", &[i64::MAX, 1]).unwrap_err();
+    assert_eq!(overflow.index, 0);
+    assert!(overflow.message.contains("9223372036854775808"), "{}", overflow.message);
+    let average = integers("avg", &[i64::MAX, i64::MIN, i64::MAX, 0]).unwrap();
+    assert_eq!(average.as_primitive::<Float64Type>().value(0), 2.305843009213694e18);
+    let narrow: ArrayRef = Arc::new(Int32Array::from(vec![i32::MAX, i32::MAX]));
+    let sum = scattered("sum", DataType::Int32, narrow, &mut Random(1)).unwrap();
+    assert_eq!(sum.as_primitive::<Int64Type>().value(0), 2 * i64::from(i32::MAX));
+}
+
+#[test]
+fn overflow_names_the_group_by_its_index() {
+    let mut sum = find("sum").unwrap().accumulator(&[DataType::Int64]);
+    sum.resize(3);
+    let values: ArrayRef = Arc::new(Int64Array::from(vec![1, i64::MAX, 1]));
+    sum.update(&Rows { groups: &[0, 2, 2], rows: &[0, 1, 2], arguments: &[values], order: None });
+    assert_eq!(sum.finish(&[0, 1]).unwrap().as_ref(), &Int64Array::from(vec![Some(1), None]) as &dyn Array);
+    assert_eq!(sum.finish(&[1, 0, 2]).unwrap_err().index, 2);
+}
+
+#[test]
+fn decimal_sum_and_average() {
+    let most = 10i128.pow(38) - 1;
+    let wide = DataType::Decimal(38, 0);
+    assert_eq!(decimals("sum", wide, &[most, most, most, -most, -most]), Ok(most));
+    assert!(decimals("sum", wide, &[most, 1]).is_err());
+    assert!(decimals("sum", wide, &[-most, -most, -most]).unwrap_err().message.contains("38 digits"));
+    let money = DataType::Decimal(10, 2);
+    // 0.02 / 3 = 0.00666…; 0.05 / 2 · 10^-4: 0.000025 is a tie between 0.00002 and 0.00003 only at scale 5.
+    assert_eq!(decimals("avg", money, &[1, 1, 0]), Ok(6667));
+    assert_eq!(decimals("avg", money, &[-1, -1, 0]), Ok(-6667));
+    // At scale 38 nothing is added, so 1/2 and 3/2 units are ties: to 0 and to 2 units.
+    let unit = DataType::Decimal(38, 38);
+    assert_eq!(decimals("avg", unit, &[1, 0]), Ok(0));
+    assert_eq!(decimals("avg", unit, &[2, 1]), Ok(2));
+    assert_eq!(decimals("avg", unit, &[-2, -1]), Ok(-2));
+    assert_eq!(decimals("avg", unit, &[most, most]), Ok(most));
+    assert!(decimals("avg", wide, &[most]).is_err());
+    let average = find("avg").unwrap();
+    assert_eq!(average.output_type(&[DataType::Decimal(18, 2)]), Ok(DataType::Decimal(38, 6)));
+    assert_eq!(average.output_type(&[DataType::Decimal(38, 36)]), Ok(DataType::Decimal(38, 38)));
+}
+
+#[test]
+fn min_and_max_put_nan_last_and_skip_nulls() {
+    let nan = f64::NAN;
+    assert_floats("min", &[nan, 1.0, -3.5], -3.5);
+    assert_floats("max", &[nan, f64::INFINITY], nan);
+    assert_floats("max", &[-nan, 1.0], nan);
+    assert_floats("min", &[-nan], nan);
+    assert_floats("min", &[f64::INFINITY, f64::NEG_INFINITY], f64::NEG_INFINITY);
+    assert_floats("max", &[-0.0], 0.0);
+    assert_floats("min", &[0.0, -0.0], 0.0);
+    for (name, start) in [("min", i64::MAX), ("max", i64::MIN)] {
+        let result = integers(name, &[start, start]).unwrap();
+        assert_eq!(result.as_ref(), &Int64Array::from(vec![start]) as &dyn Array);
+        let nulls: ArrayRef = Arc::new(Int64Array::from(vec![None, None]));
+        assert!(scattered(name, DataType::Int64, nulls, &mut Random(1)).unwrap().is_null(0));
+    }
+    let flags: ArrayRef = Arc::new(BooleanArray::from(vec![Some(false), None, Some(false)]));
+    let result = scattered("max", DataType::Bool, flags, &mut Random(1)).unwrap();
+    assert_eq!(result.as_ref(), &BooleanArray::from(vec![false]) as &dyn Array);
+}
+
+#[test]
+fn text_is_ordered_bytewise() {
+    let texts: ArrayRef = Arc::new(StringArray::from(vec![Some("b"), Some("Z"), None, Some("ä"), Some("ab")]));
+    for (name, expected) in [("min", "Z"), ("max", "ä")] {
+        let result = scattered(name, DataType::String, texts.clone(), &mut Random(1)).unwrap();
+        assert_eq!(result.as_string::<i32>().value(0), expected);
+    }
+}
+
+#[test]
+fn first_and_last_follow_the_order_bytes_and_skip_nulls() {
+    let values: ArrayRef = Arc::new(StringArray::from(vec![Some("third"), None, Some("first"), Some("second"), None]));
+    let order = BinaryArray::from_iter_values([&b"\x03"[..], b"\x00", b"\x01", b"\x02", b"\x04"]);
+    for (name, expected) in [("first", "first"), ("last", "third")] {
+        let mut ends = find(name).unwrap().accumulator(&[DataType::String]);
+        ends.resize(2);
+        ends.update(&Rows {
+            groups: &[0; 5],
+            rows: &[0, 1, 2, 3, 4],
+            arguments: std::slice::from_ref(&values),
+            order: Some(&order),
+        });
+        let result = ends.finish(&[0, 1]).unwrap();
+        assert_eq!(result.as_ref(), &StringArray::from(vec![Some(expected), None]) as &dyn Array);
+    }
+}
+
+#[test]
+fn counts_of_rows_of_values_and_of_different_values() {
+    let values: ArrayRef =
+        Arc::new(Float64Array::from(vec![Some(f64::NAN), Some(-f64::NAN), Some(0.0), Some(-0.0), None, Some(1.0)]));
+    for (name, with_argument, expected) in [("count", false, 6), ("count", true, 5), ("count_distinct", true, 3)] {
+        let (types, arguments) = match with_argument {
+            true => (vec![DataType::Float64], vec![values.clone()]),
+            false => (vec![], vec![]),
+        };
+        let mut counts = find(name).unwrap().accumulator(&types);
+        counts.resize(2);
+        counts.update(&Rows { groups: &[1; 6], rows: &[0, 1, 2, 3, 4, 5], arguments: &arguments, order: None });
+        let result = counts.finish(&[1, 0]).unwrap();
+        assert_eq!(result.as_ref(), &Int64Array::from(vec![expected, 0]) as &dyn Array, "{name}");
+    }
+    for name in ["count", "count_distinct"] {
+        let result = scattered(name, DataType::Null, Arc::new(NullArray::new(3)), &mut Random(1)).unwrap();
+        assert_eq!(result.as_ref(), &Int64Array::from(vec![0]) as &dyn Array);
+    }
+}
+
+#[test]
+fn arguments_that_do_not_fit_are_refused_with_the_reason() {
+    let refused = |name: &str, types: &[DataType]| find(name).unwrap().output_type(types).unwrap_err();
+    assert_eq!(refused("sum", &[DataType::String]), "takes a number, not string");
+    assert_eq!(refused("stddev_pop", &[DataType::Timestamp]), "takes a number, not timestamp");
+    assert_eq!(refused("avg", &[]), "takes one argument, not 0");
+    assert!(refused("max", &[DataType::Null]).contains("cast(null as"));
+}
