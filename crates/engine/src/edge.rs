@@ -82,6 +82,8 @@ pub enum Replace {
     All,
     /// Those whose `window_start` lies in `[from, to)`; None is unbounded.
     Range(Option<i64>, Option<i64>),
+    /// None of the final ones: the run goes on from a checkpoint. Its first commit replaces the open ones.
+    Nothing,
 }
 
 /// Where rows go. Everything staged between two commits becomes visible at once, or not at all.
