@@ -2,4 +2,5 @@
 
 pub mod format;
 pub mod records;
+pub mod sink;
 pub mod store;

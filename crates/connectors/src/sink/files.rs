@@ -1,0 +1,62 @@
+//! Small steps with files that the file sinks share.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use engine::{Error, Result};
+
+/// Creates a file anew.
+pub(super) fn create(path: &Path) -> Result<File> {
+    File::create(path).map_err(|error| Error::io(format!("cannot write `{}`", path.display()), error))
+}
+
+/// Makes a file's contents durable and returns its size.
+pub(super) fn sync(file: &File, path: &Path) -> Result<u64> {
+    file.sync_all()
+        .and_then(|()| file.metadata())
+        .map(|metadata| metadata.len())
+        .map_err(|error| Error::io(format!("cannot write `{}`", path.display()), error))
+}
+
+/// Renames a file over whatever has the new name. Durable only after the folder is synced.
+pub(super) fn rename(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).map_err(|error| Error::io(format!("cannot rename to `{}`", to.display()), error))
+}
+
+/// Removes a file; one that is not there is as good as removed.
+pub(super) fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io(format!("cannot remove `{}`", path.display()), error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Returns the names in a folder.
+pub(super) fn names(folder: &Path) -> Result<Vec<String>> {
+    let failed = |error| Error::io(format!("cannot read the folder `{}`", folder.display()), error);
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        names.push(entry.map_err(failed)?.file_name().to_string_lossy().into_owned());
+    }
+    Ok(names)
+}
+
+/// Returns the folder that a file is in.
+pub(super) fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// Returns the name of a path, as text.
+pub(super) fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Returns the path of a sibling that a reader of data files skips: `_`, the name, and a suffix.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    path.with_file_name(format!("_{}{suffix}", name_of(path)))
+}

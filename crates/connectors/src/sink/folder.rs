@@ -1,0 +1,292 @@
+//! A folder of files with rows: parquet, jsonl and csv alike.
+//!
+//! ```text
+//! _manifest.json                    what is committed
+//! part-00001-0000000007.parquet     final rows of generation 1, epoch 7
+//! open-00001-0000000007.parquet     open rows, replaced as a set by the next commit
+//! _staged.part, _part-….parquet     on the way: readers of `*.parquet` do not see them
+//! ```
+//!
+//! A commit: staged files are synced and get their name behind a `_`; the manifest is replaced (from here on the rows
+//! count); the `_` goes; files that the manifest no longer names are removed. After a crash the next start finishes what
+//! the manifest names and removes what it does not.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use engine::edge::{Replace, Sink};
+use engine::plan::SinkPlan;
+use engine::{Code, Error, Result};
+
+use super::files;
+use super::manifest::{Entry, Manifest};
+use super::rows::{Encoding, RowWriter, Span, WindowRange, column_names, conform, written_schema};
+use crate::store;
+
+const MANIFEST: &str = "_manifest.json";
+
+/// A folder of files of one kind.
+pub(crate) struct FolderSink {
+    folder: PathBuf,
+    encoding: &'static dyn Encoding,
+    schema: SchemaRef,
+    columns: Vec<String>,
+    /// What is committed, and from the first commit on by this run.
+    manifest: Manifest,
+    generation: u32,
+    /// What the first commit still has to replace.
+    pending: Option<Replace>,
+    /// The run replaces a range: the epoch in the manifest is another run's.
+    is_range: bool,
+    /// Open rows of other runs, outside the range that this one replaces.
+    kept_open: Vec<Entry>,
+    /// The last epoch that this run, or the one it continues, has published.
+    published: Option<u64>,
+    staged: Option<Staged>,
+    staged_open: Option<Staged>,
+}
+
+/// Rows since the last commit, on their way into a file.
+struct Staged {
+    writer: Box<dyn RowWriter>,
+    path: PathBuf,
+    span: Span,
+}
+
+impl FolderSink {
+    /// Makes the sink; touches nothing yet.
+    pub(crate) fn new(plan: &SinkPlan, folder: PathBuf, encoding: &'static dyn Encoding) -> Self {
+        let columns = column_names(plan);
+        Self {
+            folder,
+            encoding,
+            schema: written_schema(plan),
+            manifest: Manifest::empty(encoding.extension(), columns.clone()),
+            columns,
+            generation: 0,
+            pending: None,
+            is_range: false,
+            kept_open: Vec::new(),
+            published: None,
+            staged: None,
+            staged_open: None,
+        }
+    }
+
+    fn manifest_path(&self) -> PathBuf {
+        self.folder.join(MANIFEST)
+    }
+
+    /// Gives the files that the manifest names their names, removes those that only a sink makes and that it does not
+    /// name, and returns other files that a reader would take for rows.
+    fn tidy(&self) -> Result<Vec<String>> {
+        let named: BTreeSet<&str> =
+            self.manifest.files.iter().chain(&self.manifest.open).map(|entry| entry.name.as_str()).collect();
+        let mut foreign = Vec::new();
+        for entry in files::names(&self.folder)? {
+            if let Some(name) = entry.strip_prefix('_').filter(|name| named.contains(name)) {
+                files::rename(&self.folder.join(&entry), &self.folder.join(name))?;
+            } else if is_ours(&entry) && !named.contains(entry.as_str()) {
+                files::remove(&self.folder.join(&entry))?;
+            } else if is_data(&entry, self.encoding.extension()) && !named.contains(entry.as_str()) {
+                foreign.push(entry);
+            }
+        }
+        store::sync_folder(&self.folder)?;
+        Ok(foreign)
+    }
+
+    /// Refuses to write among files that a reader of the folder would take for results.
+    fn must_be_ours(&self, foreign: &[String]) -> Result<()> {
+        let Some(name) = foreign.first() else { return Ok(()) };
+        let message = format!("{} holds {name}, which no sink wrote", self.folder.display());
+        Err(Error::new(Code::Target, message)
+            .help("a reader of the folder would take it for results; move it away or write to another path"))
+    }
+
+    /// Checks that rows can be added to those that are there.
+    fn check_held(&self, range: Option<&WindowRange>) -> Result<()> {
+        self.manifest.must_fit(self.encoding.extension(), &self.columns, &self.folder)?;
+        for entry in self.manifest.files.iter().chain(&self.manifest.open) {
+            if !self.folder.join(&entry.name).exists() {
+                let message = format!("{} names {}, which is gone", self.manifest_path().display(), entry.name);
+                return Err(Error::new(Code::Corrupt, message)
+                    .help("run from the start without --from and --to, which replaces all rows"));
+            }
+            if range.is_some() && entry.rows > 0 && entry.windows.is_none() {
+                return Err(no_window_start(&self.folder));
+            }
+        }
+        Ok(())
+    }
+
+    fn stage_into(&mut self, rows: &RecordBatch, is_open: bool) -> Result<()> {
+        if rows.num_rows() == 0 {
+            return Ok(());
+        }
+        let rows = conform(rows, &self.schema)?;
+        let staged = if is_open { &mut self.staged_open } else { &mut self.staged };
+        let staged = match staged {
+            Some(staged) => staged,
+            None => {
+                let path = self.folder.join(if is_open { "_staged.open" } else { "_staged.part" });
+                let file = files::create(&path)?;
+                let writer = self.encoding.append(file, &self.schema)?;
+                staged.insert(Staged { writer, path, span: Span::default() })
+            }
+        };
+        staged.span.add_rows(&rows);
+        staged.writer.write(&rows)
+    }
+
+    /// Puts a staged file, synced, under its name behind a `_`.
+    fn seal(&self, staged: Staged, name: String) -> Result<Entry> {
+        let file = staged.writer.finish()?;
+        let bytes = files::sync(&file, &staged.path)?;
+        files::rename(&staged.path, &self.folder.join(format!("_{name}")))?;
+        Ok(Entry::new(name, bytes, staged.span))
+    }
+
+    /// Returns what the manifest keeps of the entries when a range is replaced: files that meet the range are rewritten.
+    fn keep_outside(&self, entries: &[Entry], range: &WindowRange, prefix: &str) -> Result<Vec<Entry>> {
+        let mut kept = Vec::new();
+        for (index, entry) in entries.iter().enumerate() {
+            if !entry.span().meets(range) {
+                kept.push(entry.clone());
+            } else if !entry.span().is_inside(range) {
+                let name = format!("{prefix}-{:05}-kept-{index:05}.{}", self.generation, self.encoding.extension());
+                let path = self.folder.join(format!("_{name}"));
+                let file = files::create(&path)?;
+                let handle = file.try_clone().map_err(|error| Error::io(path.display(), error))?;
+                let span = self.encoding.copy_outside(&self.folder.join(&entry.name), file, &self.schema, range)?;
+                let bytes = files::sync(&handle, &path)?;
+                match span.rows {
+                    0 => files::remove(&path)?,
+                    _ => kept.push(Entry::new(name, bytes, span)),
+                }
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Returns the entries that stay when this run commits, before its own are added.
+    fn base(&mut self) -> Result<Vec<Entry>> {
+        match self.pending {
+            None => Ok(self.manifest.files.clone()),
+            Some(Replace::All) => Ok(Vec::new()),
+            Some(Replace::Nothing) => Ok(self.manifest.files.clone()),
+            Some(Replace::Range(from, to)) => {
+                let range = WindowRange { from, to };
+                self.kept_open = self.keep_outside(&self.manifest.open, &range, "open")?;
+                self.keep_outside(&self.manifest.files, &range, "part")
+            }
+        }
+    }
+
+    /// Makes a file without rows, so that a reader of the folder finds the columns.
+    fn empty_file(&self, name: String) -> Result<Entry> {
+        let path = self.folder.join("_staged.part");
+        let writer = self.encoding.append(files::create(&path)?, &self.schema)?;
+        self.seal(Staged { writer, path, span: Span::default() }, name)
+    }
+}
+
+impl Sink for FolderSink {
+    fn begin(&mut self, replace: Replace) -> Result<()> {
+        store::create_folder(&self.folder)?;
+        if let Some(manifest) = Manifest::read(&self.manifest_path())? {
+            self.manifest = manifest;
+        }
+        let foreign = self.tidy()?;
+        self.must_be_ours(&foreign)?;
+        match replace {
+            Replace::All => {}
+            Replace::Nothing => self.check_held(None)?,
+            Replace::Range(from, to) => self.check_held(Some(&WindowRange { from, to }))?,
+        }
+        files::create(&self.folder.join("_staged.part"))?;
+        self.generation = self.manifest.generation + 1;
+        self.is_range = matches!(replace, Replace::Range(..));
+        self.published = if replace == Replace::Nothing { self.manifest.epoch } else { None };
+        self.pending = Some(replace);
+        Ok(())
+    }
+
+    fn stage(&mut self, rows: &RecordBatch) -> Result<()> {
+        self.stage_into(rows, false)
+    }
+
+    fn stage_open(&mut self, rows: &RecordBatch) -> Result<()> {
+        self.stage_into(rows, true)
+    }
+
+    fn commit(&mut self, epoch: u64) -> Result<()> {
+        let (staged, staged_open) = (self.staged.take(), self.staged_open.take());
+        if self.published.is_some_and(|published| epoch <= published) {
+            return Ok(());
+        }
+        let name = |prefix: &str| format!("{prefix}-{:05}-{epoch:010}.{}", self.generation, self.encoding.extension());
+        let (part, open) = (name("part"), name("open"));
+        let mut manifest = Manifest {
+            generation: self.generation,
+            epoch: if self.is_range { self.manifest.epoch } else { Some(epoch) },
+            files: self.base()?,
+            open: self.kept_open.clone(),
+            ..Manifest::empty(self.encoding.extension(), self.columns.clone())
+        };
+        if let Some(staged) = staged {
+            manifest.files.push(self.seal(staged, part.clone())?);
+        }
+        if let Some(staged) = staged_open {
+            manifest.open.push(self.seal(staged, open)?);
+        }
+        if manifest.files.is_empty() && manifest.open.is_empty() {
+            manifest.files.push(self.empty_file(part)?);
+        }
+        store::sync_folder(&self.folder)?;
+        manifest.write(&self.manifest_path())?;
+        self.manifest = manifest;
+        self.pending = None;
+        self.published = Some(epoch);
+        self.tidy().map(|_| ())
+    }
+
+    fn describe(&self) -> String {
+        format!("{} files in {}", self.encoding.extension(), self.folder.display())
+    }
+}
+
+/// Returns true for names that only a sink gives: its files on the way, and those of runs that the manifest forgot.
+fn is_ours(name: &str) -> bool {
+    if matches!(name, "_staged.part" | "_staged.open") || name == "._manifest.json.tmp" {
+        return true;
+    }
+    let name = name.strip_prefix('_').unwrap_or(name);
+    let Some((rest, extension)) = name.rsplit_once('.') else { return false };
+    let Some(rest) = rest.strip_prefix("part-").or_else(|| rest.strip_prefix("open-")) else { return false };
+    let digits = |text: &str, count: usize| text.len() >= count && text.bytes().all(|byte| byte.is_ascii_digit());
+    super::is_file_kind(extension)
+        && match rest.split_once('-') {
+            Some((generation, number)) => {
+                digits(generation, 5)
+                    && (digits(number, 10) || number.strip_prefix("kept-").is_some_and(|index| digits(index, 5)))
+            }
+            None => false,
+        }
+}
+
+/// Returns true for names that a reader of `*.<extension>` takes.
+fn is_data(name: &str, extension: &str) -> bool {
+    !name.starts_with(['.', '_']) && name.rsplit_once('.').is_some_and(|(_, end)| end == extension)
+}
+
+/// The error of a range asked of rows that have no `window_start`.
+pub(super) fn no_window_start(place: &Path) -> Error {
+    Error::new(
+        Code::Unsupported,
+        format!("{} holds rows without `window_start`, so a range of them cannot be replaced", place.display()),
+    )
+    .help("write the range elsewhere with --out DIR, or run without --from and --to")
+}

@@ -1,0 +1,54 @@
+//! JSON lines: one object a row, columns in order.
+
+use std::io::{self, BufRead};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+
+use super::text::{self, TextFiles, TextFormat};
+use super::{Setting, SinkKind};
+use crate::format::json;
+
+/// The table's entry.
+pub(super) const KIND: SinkKind = SinkKind {
+    name: "jsonl",
+    help: "JSON lines, as one file or a folder of files",
+    file_kind: "jsonl",
+    settings: &[Setting {
+        name: "path",
+        help: "one file if it has an extension, else a folder",
+        is_required: true,
+        is_built: true,
+    }],
+    open: |plan, _| text::open(plan, &JsonLines, &TextFiles(&JsonLines)),
+};
+
+/// One JSON object a line.
+struct JsonLines;
+
+impl TextFormat for JsonLines {
+    fn extension(&self) -> &'static str {
+        "jsonl"
+    }
+
+    fn header(&self, _schema: &SchemaRef) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn encode(&self, rows: &RecordBatch, out: &mut Vec<u8>) {
+        for row in 0..rows.num_rows() {
+            json::write_row(rows, row, out);
+            out.push(b'\n');
+        }
+    }
+
+    fn next(&self, from: &mut dyn BufRead, record: &mut Vec<u8>) -> io::Result<bool> {
+        record.clear();
+        Ok(from.read_until(b'\n', record)? > 0)
+    }
+
+    fn field(&self, record: &[u8], _schema: &SchemaRef, column: &str) -> Option<String> {
+        let value: serde_json::Value = serde_json::from_slice(record).ok()?;
+        Some(value.get(column)?.as_str()?.to_string())
+    }
+}

@@ -1,0 +1,111 @@
+//! Parquet: a folder of files, zstd, with the sink's columns and `final`.
+
+use std::fs::File;
+use std::path::Path;
+
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
+use engine::edge::Sink;
+use engine::plan::SinkPlan;
+use engine::{Code, Error, Result};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::properties::WriterProperties;
+
+use super::folder::{FolderSink, no_window_start};
+use super::rows::{Encoding, RowWriter, Span, WINDOW_START, WindowRange};
+use super::{Context, Setting, SinkKind, refuse_file_path, required};
+
+/// Rows in a row group at most: what a writer holds in memory.
+const ROW_GROUP_ROWS: usize = 256 * 1024;
+
+/// The table's entry.
+pub(super) const KIND: SinkKind = SinkKind {
+    name: "parquet",
+    help: "a folder of Parquet files",
+    file_kind: "parquet",
+    settings: &[
+        Setting { name: "path", help: "the folder", is_required: true, is_built: true },
+        Setting { name: "partition_by", help: "columns that name sub-folders", is_required: false, is_built: false },
+    ],
+    open,
+};
+
+fn open(plan: &SinkPlan, _context: &Context) -> Result<Box<dyn Sink>> {
+    let path = required(plan, "path")?;
+    refuse_file_path(plan, path)?;
+    Ok(Box::new(FolderSink::new(plan, path.into(), &ParquetEncoding)))
+}
+
+struct ParquetEncoding;
+
+impl Encoding for ParquetEncoding {
+    fn extension(&self) -> &'static str {
+        "parquet"
+    }
+
+    fn append(&self, file: File, schema: &SchemaRef) -> Result<Box<dyn RowWriter>> {
+        Ok(Box::new(ParquetRows(writer(file, schema)?)))
+    }
+
+    fn copy_outside(&self, from: &Path, to: File, schema: &SchemaRef, range: &WindowRange) -> Result<Span> {
+        let damaged = |error: &dyn std::fmt::Display| Error::new(Code::Corrupt, format!("{}: {error}", from.display()));
+        let file = File::open(from).map_err(|error| Error::io(from.display(), error))?;
+        let reader = ParquetRecordBatchReaderBuilder::try_new(file)
+            .and_then(|builder| builder.build())
+            .map_err(|error| damaged(&error))?;
+        let mut rows = ParquetRows(writer(to, schema)?);
+        let mut span = Span::default();
+        for batch in reader {
+            let batch = batch.map_err(|error| damaged(&error))?;
+            let starts = batch
+                .column_by_name(WINDOW_START)
+                .and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>())
+                .ok_or_else(|| no_window_start(from))?;
+            let keep: BooleanArray =
+                starts.iter().map(|start| Some(!start.is_some_and(|start| range.contains(start)))).collect();
+            let kept = filter_record_batch(&batch, &keep).map_err(|error| damaged(&error))?;
+            let kept =
+                RecordBatch::try_new(schema.clone(), kept.columns().to_vec()).map_err(|error| damaged(&error))?;
+            span.add_rows(&kept);
+            rows.write(&kept)?;
+        }
+        Box::new(rows).finish()?;
+        Ok(span)
+    }
+}
+
+struct ParquetRows(ArrowWriter<File>);
+
+impl RowWriter for ParquetRows {
+    fn write(&mut self, rows: &RecordBatch) -> Result<()> {
+        self.0.write(rows).map_err(failed)
+    }
+
+    fn finish(self: Box<Self>) -> Result<File> {
+        self.0.into_inner().map_err(failed)
+    }
+}
+
+fn writer(file: File, schema: &SchemaRef) -> Result<ArrowWriter<File>> {
+    let level = ZstdLevel::try_new(3).expect("3 is a zstd level");
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(level))
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .build();
+    ArrowWriter::try_new(file, schema.clone(), Some(properties)).map_err(failed)
+}
+
+/// Turns a writer's error into ours; the cause is the disk unless the writer says otherwise.
+fn failed(error: ParquetError) -> Error {
+    match error {
+        ParquetError::External(cause) => match cause.downcast::<std::io::Error>() {
+            Ok(io) => Error::io("writing Parquet", *io),
+            Err(other) => Error::new(Code::Io, format!("writing Parquet: {other}")),
+        },
+        other => Error::new(Code::Io, format!("writing Parquet: {other}")),
+    }
+}

@@ -1,0 +1,140 @@
+//! Rows as lines of text: what jsonl and csv share, as files in a folder or as one file.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::path::Path;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use engine::edge::Sink;
+use engine::plan::SinkPlan;
+use engine::{Code, Error, Result};
+
+use super::folder::{FolderSink, no_window_start};
+use super::required;
+use super::rows::{Encoding, RowWriter, Span, WINDOW_START, WindowRange};
+use super::single::SingleSink;
+
+/// A text form of rows that can be cut into records again.
+pub(crate) trait TextFormat: Send + Sync {
+    /// Returns the file extension, which is the sink kind's name too.
+    fn extension(&self) -> &'static str;
+    /// Returns what a file begins with.
+    fn header(&self, schema: &SchemaRef) -> Vec<u8>;
+    /// Adds the text of rows.
+    fn encode(&self, rows: &RecordBatch, out: &mut Vec<u8>);
+    /// Reads the next record with its line end; false at the end of the text.
+    fn next(&self, from: &mut dyn BufRead, record: &mut Vec<u8>) -> io::Result<bool>;
+    /// Returns the text of a column in a record; None when it is null or absent.
+    fn field(&self, record: &[u8], schema: &SchemaRef, column: &str) -> Option<String>;
+}
+
+/// Opens a text sink: one file when the path has an extension, else a folder.
+pub(super) fn open(
+    plan: &SinkPlan,
+    format: &'static dyn TextFormat,
+    encoding: &'static dyn Encoding,
+) -> Result<Box<dyn Sink>> {
+    let path = required(plan, "path")?;
+    match Path::new(path).extension() {
+        Some(_) => Ok(Box::new(SingleSink::new(plan, path.into(), format))),
+        None => Ok(Box::new(FolderSink::new(plan, path.into(), encoding))),
+    }
+}
+
+/// A text format as the files of a folder, each with its header.
+pub(crate) struct TextFiles(pub(crate) &'static dyn TextFormat);
+
+impl Encoding for TextFiles {
+    fn extension(&self) -> &'static str {
+        self.0.extension()
+    }
+
+    fn append(&self, file: File, schema: &SchemaRef) -> Result<Box<dyn RowWriter>> {
+        let mut rows = TextRows::new(file, self.0);
+        rows.put(&self.0.header(schema))?;
+        Ok(Box::new(rows))
+    }
+
+    fn copy_outside(&self, from: &Path, to: File, schema: &SchemaRef, range: &WindowRange) -> Result<Span> {
+        let failed = |error| Error::io(from.display(), error);
+        let mut reader = BufReader::new(File::open(from).map_err(failed)?);
+        let mut to = BufWriter::new(to);
+        let header = self.0.header(schema);
+        if !header.is_empty() {
+            self.0.next(&mut reader, &mut Vec::new()).map_err(failed)?;
+            to.write_all(&header).map_err(failed)?;
+        }
+        let span = copy_records_outside(self.0, &mut reader, &mut to, schema, range, from)?;
+        to.flush().map_err(failed)?;
+        Ok(span)
+    }
+}
+
+/// Copies the records whose window does not start in the range; `place` is for messages.
+pub(super) fn copy_records_outside(
+    format: &dyn TextFormat,
+    from: &mut dyn BufRead,
+    to: &mut dyn Write,
+    schema: &SchemaRef,
+    range: &WindowRange,
+    place: &Path,
+) -> Result<Span> {
+    let failed = |error| Error::io(place.display(), error);
+    let (mut span, mut record) = (Span::default(), Vec::new());
+    while format.next(from, &mut record).map_err(failed)? {
+        let text = format.field(&record, schema, WINDOW_START).ok_or_else(|| no_window_start(place))?;
+        let start = chrono::DateTime::parse_from_rfc3339(&text)
+            .map_err(|error| Error::new(Code::Corrupt, format!("{}: window_start `{text}`: {error}", place.display())))?
+            .timestamp_micros();
+        if !range.contains(start) {
+            to.write_all(&record).map_err(failed)?;
+            span.add(Some(start));
+        }
+    }
+    Ok(span)
+}
+
+/// Rows on their way into a text file.
+pub(super) struct TextRows {
+    file: File,
+    format: &'static dyn TextFormat,
+    buffer: Vec<u8>,
+}
+
+impl TextRows {
+    /// Text is handed to the file in pieces of about this size.
+    const PIECE: usize = 256 * 1024;
+
+    /// Makes a writer at the place where the file stands.
+    pub(super) fn new(file: File, format: &'static dyn TextFormat) -> Self {
+        Self { file, format, buffer: Vec::new() }
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file.write_all(bytes).map_err(|error| Error::io(format!("writing {}", self.format.extension()), error))
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let buffer = std::mem::take(&mut self.buffer);
+        self.put(&buffer)?;
+        self.buffer = buffer;
+        self.buffer.clear();
+        Ok(())
+    }
+}
+
+impl RowWriter for TextRows {
+    fn write(&mut self, rows: &RecordBatch) -> Result<()> {
+        self.format.encode(rows, &mut self.buffer);
+        if self.buffer.len() >= Self::PIECE {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<File> {
+        self.flush()?;
+        Ok(self.file)
+    }
+}
