@@ -21,7 +21,9 @@ pub fn fixed_point(x: f64) -> Option<i128> {
     let shift = ((bits >> MANTISSA_BITS) & 0x7ff).wrapping_sub(LEAST_FIXED);
     if shift < FIXED_COUNT {
         let magnitude = i128::from((bits & MANTISSA) | (1 << MANTISSA_BITS)) << shift;
-        Some(if x.is_sign_negative() { -magnitude } else { magnitude })
+        // Negates without a branch: signs are as good as random.
+        let sign = i128::from((bits as i64) >> 63);
+        Some((magnitude ^ sign) - sign)
     } else if x == 0.0 {
         Some(0)
     } else {

@@ -2,7 +2,7 @@
 
 use arrow::array::{Array, ArrayRef};
 
-use super::scalar::{BytesKind, FixedKind, dispatch_kind, downcast, each_state, each_valid, grow, refuse_null};
+use super::scalar::{BytesKind, FixedKind, Marks, dispatch_kind, downcast, each_state, each_valid, grow, refuse_null};
 use super::{Accumulator, Aggregate, GroupId, Overflow, Rows, only_argument};
 use crate::value::DataType;
 
@@ -52,22 +52,19 @@ fn fixed<K: FixedKind>(data_type: DataType, greatest: bool) -> Box<dyn Accumulat
 struct Fixed<K: FixedKind, const GREATEST: bool> {
     data_type: DataType,
     values: Vec<K::Value>,
-    /// One bit a group, as far as it is needed: the start value itself occurred.
-    start_occurred: Vec<u64>,
+    start_occurred: Marks,
 }
 
 impl<K: FixedKind, const GREATEST: bool> Fixed<K, GREATEST> {
     const START: K::Value = if GREATEST { K::LEAST } else { K::GREATEST };
 
     fn new(data_type: DataType) -> Self {
-        Self { data_type, values: Vec::new(), start_occurred: Vec::new() }
+        Self { data_type, values: Vec::new(), start_occurred: Marks::default() }
     }
 
     fn get(&self, group: GroupId) -> Option<&K::Value> {
         let value = &self.values[group as usize];
-        let occurred =
-            || self.start_occurred.get(group as usize / 64).is_some_and(|word| word >> (group % 64) & 1 == 1);
-        (*value != Self::START || occurred()).then_some(value)
+        (*value != Self::START || self.start_occurred.get(group as usize)).then_some(value)
     }
 
     fn array(&self, groups: &[GroupId]) -> ArrayRef {
@@ -79,7 +76,7 @@ impl<K: FixedKind, const GREATEST: bool> Fixed<K, GREATEST> {
 #[inline(always)]
 fn offer<K: FixedKind, const GREATEST: bool>(
     values: &mut [K::Value],
-    start_occurred: &mut Vec<u64>,
+    start_occurred: &mut Marks,
     group: usize,
     value: K::Value,
 ) {
@@ -87,8 +84,7 @@ fn offer<K: FixedKind, const GREATEST: bool>(
     if if GREATEST { value > *slot } else { value < *slot } {
         *slot = value;
     } else if value == Fixed::<K, GREATEST>::START {
-        grow(start_occurred, group / 64 + 1, 0);
-        start_occurred[group / 64] |= 1 << (group % 64);
+        start_occurred.set(group);
     }
 }
 
@@ -122,7 +118,7 @@ impl<K: FixedKind, const GREATEST: bool> Accumulator for Fixed<K, GREATEST> {
     }
 
     fn size_bytes(&self) -> usize {
-        self.values.capacity() * size_of::<K::Value>() + self.start_occurred.capacity() * size_of::<u64>()
+        self.values.capacity() * size_of::<K::Value>() + self.start_occurred.size_bytes()
     }
 }
 

@@ -50,6 +50,30 @@ pub(super) fn grow<T: Clone>(slots: &mut Vec<T>, groups: usize, empty: T) {
     }
 }
 
+/// One bit a group, as far as it is needed.
+///
+/// A slot that nothing was added to looks like one whose values left it as it was (a sum of zero, the greatest value for
+/// `min`). Marking just those groups is rare, and keeps the loop on one slot a row.
+#[derive(Default)]
+pub(super) struct Marks(Vec<u64>);
+
+impl Marks {
+    #[cold]
+    #[inline(never)]
+    pub(super) fn set(&mut self, group: usize) {
+        grow(&mut self.0, group / 64 + 1, 0);
+        self.0[group / 64] |= 1 << (group % 64);
+    }
+
+    pub(super) fn get(&self, group: usize) -> bool {
+        self.0.get(group / 64).is_some_and(|word| word >> (group % 64) & 1 == 1)
+    }
+
+    pub(super) fn size_bytes(&self) -> usize {
+        self.0.capacity() * size_of::<u64>()
+    }
+}
+
 /// A type of value.
 pub(super) trait Kind: 'static {
     /// The Arrow array that holds such values.

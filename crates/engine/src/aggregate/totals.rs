@@ -7,7 +7,7 @@ use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer};
 use arrow::datatypes::{Decimal128Type, Float64Type, Int32Type, Int64Type};
 use hashbrown::HashMap;
 
-use super::scalar::{each_state, each_valid, grow};
+use super::scalar::{Marks, each_state, each_valid, grow};
 use super::{GroupId, Rows};
 use crate::exact::{FIXED_POINT_EXPONENT, Wide, fixed_point, fixed_point_to_f64};
 
@@ -27,16 +27,15 @@ pub(super) trait Totals: Default + Send + Sync + 'static {
     fn size_bytes(&self) -> usize;
 }
 
-/// Stands for a group without values; a total that would be this number goes elsewhere.
-const EMPTY: i128 = i128::MIN;
-
 /// Totals of floats: 16 bytes a group, and the rest of a group's total in a side map when it has one.
 ///
 /// A group's exact total is its fixed-point number plus its spill. Its state is canonical: the fixed-point number holds
-/// the whole total if that fits, else the spill does.
+/// the whole total if that fits, else the spill does. A group is empty when it has no spill and its number is zero
+/// without a mark.
 #[derive(Default)]
 pub(super) struct FloatTotals {
     fixed: Vec<i128>,
+    zeros: Marks,
     spills: Spills,
 }
 
@@ -63,24 +62,25 @@ impl Totals for FloatTotals {
     const STATE_COLUMNS: usize = 2;
 
     fn resize(&mut self, groups: usize) {
-        grow(&mut self.fixed, groups, EMPTY);
+        grow(&mut self.fixed, groups, 0);
     }
 
     fn update(&mut self, rows: &Rows<'_>) {
         let array = rows.arguments[0].as_primitive::<Float64Type>();
-        let (values, fixed, spills) = (&array.values()[..], &mut self.fixed[..], &mut self.spills);
+        let (values, fixed) = (&array.values()[..], &mut self.fixed[..]);
+        let (zeros, spills) = (&mut self.zeros, &mut self.spills);
         each_valid(rows, array.nulls(), |group, row| match fixed_point(values[row]) {
-            Some(value) => add_fixed(&mut fixed[group], value, group, spills),
-            None => spill_float(&mut fixed[group], values[row], group, spills),
+            Some(value) => add_fixed(&mut fixed[group], value, group, zeros, spills),
+            None => spill_float(values[row], group, spills),
         });
     }
 
     fn merge(&mut self, groups: &[GroupId], state: &[ArrayRef]) {
         let array = state[0].as_fixed_size_binary();
         let (totals, _) = array.value_data().as_chunks::<16>();
-        let (fixed, spills) = (&mut self.fixed[..], &mut self.spills);
+        let (fixed, zeros, spills) = (&mut self.fixed[..], &mut self.zeros, &mut self.spills);
         each_state(groups, array.nulls(), |group, row| {
-            add_fixed(&mut fixed[group], i128::from_le_bytes(totals[row]), group, spills);
+            add_fixed(&mut fixed[group], i128::from_le_bytes(totals[row]), group, zeros, spills);
         });
         let spilled = state[1].as_binary::<i32>();
         if spilled.null_count() < spilled.len() {
@@ -101,12 +101,12 @@ impl Totals for FloatTotals {
             let fixed = self.fixed[*group as usize];
             let Some(spill) = self.spills.get(*group) else {
                 spilled.append_null();
-                return (fixed != EMPTY).then(|| fixed.to_le_bytes());
+                return self.whole(*group).map(i128::to_le_bytes);
             };
             bytes.clear();
             bytes.push(spill.special);
             let total = spill.total(fixed);
-            let whole = total.to_fixed_point().filter(|whole| *whole != EMPTY);
+            let whole = total.to_fixed_point();
             if whole.is_none() {
                 total.encode(&mut bytes);
             }
@@ -122,15 +122,22 @@ impl Totals for FloatTotals {
     }
 
     fn total(&self, group: GroupId) -> Option<f64> {
-        let fixed = self.fixed[group as usize];
         match self.spills.get(group) {
-            None => (fixed != EMPTY).then(|| fixed_point_to_f64(fixed)),
-            Some(spill) => Some(spill.round(fixed)),
+            None => self.whole(group).map(fixed_point_to_f64),
+            Some(spill) => Some(spill.round(self.fixed[group as usize])),
         }
     }
 
     fn size_bytes(&self) -> usize {
-        self.fixed.capacity() * size_of::<i128>() + self.spills.size_bytes()
+        self.fixed.capacity() * size_of::<i128>() + self.zeros.size_bytes() + self.spills.size_bytes()
+    }
+}
+
+impl FloatTotals {
+    /// Returns the fixed-point number of a group without spill; None when it is empty.
+    fn whole(&self, group: GroupId) -> Option<i128> {
+        let fixed = self.fixed[group as usize];
+        (fixed != 0 || self.zeros.get(group as usize)).then_some(fixed)
     }
 }
 
@@ -170,13 +177,15 @@ impl Spill {
 }
 
 #[inline(always)]
-fn add_fixed(slot: &mut i128, value: i128, group: usize, spills: &mut Spills) {
-    let start = if *slot == EMPTY { 0 } else { *slot };
-    let (total, overflow) = start.overflowing_add(value);
-    if overflow || total == EMPTY {
+fn add_fixed(slot: &mut i128, value: i128, group: usize, zeros: &mut Marks, spills: &mut Spills) {
+    let (total, overflow) = slot.overflowing_add(value);
+    if overflow {
         spill_fixed(slot, value, group, spills);
-    } else {
-        *slot = total;
+        return;
+    }
+    *slot = total;
+    if total == 0 {
+        zeros.set(group);
     }
 }
 
@@ -190,10 +199,7 @@ fn spill_fixed(slot: &mut i128, value: i128, group: usize, spills: &mut Spills) 
 
 #[cold]
 #[inline(never)]
-fn spill_float(slot: &mut i128, x: f64, group: usize, spills: &mut Spills) {
-    if *slot == EMPTY {
-        *slot = 0;
-    }
+fn spill_float(x: f64, group: usize, spills: &mut Spills) {
     spills.change(group, |spill| match x {
         _ if x.is_nan() => spill.special |= NAN,
         f64::INFINITY => spill.special |= PLUS_INFINITY,
@@ -202,35 +208,39 @@ fn spill_float(slot: &mut i128, x: f64, group: usize, spills: &mut Spills) {
     });
 }
 
-/// Totals of integers. They fit: 2^64 values would be needed to leave 128 bits.
+/// Totals of integers. They fit: 2^64 values would be needed to leave 128 bits. A group is empty when its total is zero
+/// without a mark.
 #[derive(Default)]
-pub(super) struct IntegerTotals(Vec<i128>);
+pub(super) struct IntegerTotals {
+    totals: Vec<i128>,
+    zeros: Marks,
+}
 
 impl Totals for IntegerTotals {
     type Total = i128;
     const STATE_COLUMNS: usize = 1;
 
     fn resize(&mut self, groups: usize) {
-        grow(&mut self.0, groups, EMPTY);
+        grow(&mut self.totals, groups, 0);
     }
 
     fn update(&mut self, rows: &Rows<'_>) {
-        let (array, totals) = (&rows.arguments[0], &mut self.0[..]);
+        let (array, totals, zeros) = (&rows.arguments[0], &mut self.totals[..], &mut self.zeros);
         if let Some(narrow) = array.as_primitive_opt::<Int32Type>() {
             let values = &narrow.values()[..];
-            each_valid(rows, array.nulls(), |group, row| add_integer(&mut totals[group], values[row].into()));
+            each_valid(rows, array.nulls(), |group, row| add_integer(totals, zeros, group, values[row].into()));
         } else {
             let values = &array.as_primitive::<Int64Type>().values()[..];
-            each_valid(rows, array.nulls(), |group, row| add_integer(&mut totals[group], values[row].into()));
+            each_valid(rows, array.nulls(), |group, row| add_integer(totals, zeros, group, values[row].into()));
         }
     }
 
     fn merge(&mut self, groups: &[GroupId], state: &[ArrayRef]) {
         let array = state[0].as_fixed_size_binary();
         let (values, _) = array.value_data().as_chunks::<16>();
-        let totals = &mut self.0[..];
+        let (totals, zeros) = (&mut self.totals[..], &mut self.zeros);
         each_state(groups, array.nulls(), |group, row| {
-            add_integer(&mut totals[group], i128::from_le_bytes(values[row]));
+            add_integer(totals, zeros, group, i128::from_le_bytes(values[row]));
         });
     }
 
@@ -239,17 +249,22 @@ impl Totals for IntegerTotals {
     }
 
     fn total(&self, group: GroupId) -> Option<i128> {
-        Some(self.0[group as usize]).filter(|total| *total != EMPTY)
+        let total = self.totals[group as usize];
+        (total != 0 || self.zeros.get(group as usize)).then_some(total)
     }
 
     fn size_bytes(&self) -> usize {
-        self.0.capacity() * size_of::<i128>()
+        self.totals.capacity() * size_of::<i128>() + self.zeros.size_bytes()
     }
 }
 
 #[inline(always)]
-fn add_integer(slot: &mut i128, value: i128) {
-    *slot = if *slot == EMPTY { value } else { *slot + value };
+fn add_integer(totals: &mut [i128], zeros: &mut Marks, group: usize, value: i128) {
+    let slot = &mut totals[group];
+    *slot += value;
+    if *slot == 0 {
+        zeros.set(group);
+    }
 }
 
 /// Totals of decimals, as unscaled integers.
