@@ -63,6 +63,14 @@ impl SourcePlan {
         schema
     }
 
+    /// Returns what a sink that reads the bad records sees: position, reason, key and value as bytes.
+    pub fn bad_schema(&self) -> Schema {
+        let mut schema = position();
+        schema.fields.push(Field { nullable: false, ..Field::new("_bad", DataType::String) });
+        schema.fields.extend(["_key", "_raw"].map(|name| Field::new(name, DataType::Binary)));
+        schema
+    }
+
     /// Returns the schema's columns that the plan needs, in schema order.
     pub fn needed_columns(&self) -> impl Iterator<Item = &ColumnPlan> {
         self.columns.iter().filter(|column| self.needed.contains(&column.field.name))
@@ -213,6 +221,33 @@ pub struct StepPlan {
     pub row_schema: Schema,
     /// The columns of its rows, without `final`.
     pub schema: Schema,
+}
+
+impl StepPlan {
+    /// Returns what a sink that reads the late rows sees: position, the row's columns, and how late it is.
+    pub fn late_schema(&self, columns: &Schema) -> Schema {
+        aside_schema(position(), columns, "_late")
+    }
+
+    /// Returns what a sink that reads the failed rows sees: position (of records), the columns of the step's input, and
+    /// the reason. A row that failed after `select` or `drop` is null in the columns that were gone by then.
+    pub fn bad_schema(&self, input: &Schema) -> Schema {
+        aside_schema(if self.over_windows { Schema::default() } else { position() }, input, "_bad")
+    }
+}
+
+/// Returns the columns that name a record.
+fn position() -> Schema {
+    Schema::new(IMPLIED[..2].iter().map(|(name, kind)| Field { nullable: false, ..Field::new(*name, *kind) }).collect())
+}
+
+fn aside_schema(mut schema: Schema, columns: &Schema, reason: &str) -> Schema {
+    let rest = columns.fields.iter().filter(|field| schema.field(&field.name).is_none()).cloned().collect::<Vec<_>>();
+    schema.fields.extend(rest.into_iter().map(|field| Field { nullable: true, ..field }));
+    if schema.field(reason).is_none() {
+        schema.fields.push(Field { nullable: false, ..Field::new(reason, DataType::String) });
+    }
+    schema
 }
 
 /// Work on single rows, always in the order of the fields. An expression sees the columns before its own key only.
