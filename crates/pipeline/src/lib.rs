@@ -1,1 +1,71 @@
-//! pipeline
+//! The definition language: YAML with SQL expressions, checked into a plan.
+//!
+//! A text goes through four hands: `yaml` makes a tree whose nodes know where they stand, [`variables`] puts values into
+//! it, `spec` reads it by the tables in `fields` into what was written, and `check` makes of that what is meant: a
+//! [`Plan`]. Whatever is wrong comes back as errors with places, several at once where that is possible.
+
+mod check;
+mod fields;
+mod problems;
+mod read;
+mod spec;
+mod stub;
+mod suggest;
+mod yaml;
+
+#[cfg(test)]
+mod tests;
+
+pub mod digest;
+pub mod duration;
+pub mod variables;
+
+use engine::plan::Plan;
+use engine::{Code, Error};
+
+pub use variables::{Secrets, Variables};
+
+/// A pipeline file that was understood.
+pub struct Loaded {
+    /// What it means.
+    pub plan: Plan,
+    /// What is odd in it but not wrong.
+    pub warnings: Vec<Error>,
+    /// What it says for people.
+    pub about: About,
+    /// What must not be shown of it.
+    pub secrets: Secrets,
+}
+
+/// What a pipeline file says for people and for choosing pipelines; not part of the definition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// What it is for.
+    pub description: Option<String>,
+    /// Who answers for it.
+    pub owner: Option<String>,
+    /// Words to select it by.
+    pub tags: Vec<String>,
+}
+
+/// Reads a pipeline file. `path` is only for messages; `text` is the file's text.
+pub fn load(path: &str, text: &str, variables: &Variables) -> Result<Loaded, Vec<Error>> {
+    let mut problems = problems::Problems::new(path, text);
+    let loaded = understand(&mut problems, variables);
+    let (errors, warnings) = problems.finish(loaded.as_ref().map(|(.., secrets)| secrets));
+    match loaded {
+        Some((Some((plan, about)), secrets)) if errors.is_empty() => Ok(Loaded { plan, warnings, about, secrets }),
+        _ if errors.is_empty() => Err(vec![Error::new(Code::Yaml, "the file cannot be read")]),
+        _ => Err(errors),
+    }
+}
+
+fn understand(problems: &mut problems::Problems, variables: &Variables) -> Option<(Option<(Plan, About)>, Secrets)> {
+    let mut tree = yaml::parse(problems)?;
+    let (mut table, secrets) = variables::Table::read(&tree, variables, problems);
+    table.fill(&mut tree, problems);
+    let Some(spec) = spec::PipelineSpec::read(&tree, problems) else { return Some((None, secrets)) };
+    let plan = check::check(&spec, problems);
+    let about = About { description: spec.description, owner: spec.owner, tags: spec.tags };
+    Some((Some((plan, about)), secrets))
+}

@@ -1,0 +1,133 @@
+//! Which columns are read: sources decode only these, and the log's own columns are carried only where they are read.
+
+use std::collections::BTreeSet;
+
+use engine::expr::Expr;
+use engine::log::IMPLIED;
+use engine::plan::{Input, Plan, RowWork, SinkPlan, Work};
+use engine::{Field, Schema};
+
+type Names = BTreeSet<String>;
+
+/// What is asked of every source and step of a plan.
+struct Demand {
+    sources: Vec<Names>,
+    /// Of a step's rows.
+    steps: Vec<Names>,
+    /// Of the rows after a step's row work, for its late rows.
+    late: Vec<Names>,
+    /// Of the rows before a step's row work, for its failed rows.
+    failed: Vec<Names>,
+}
+
+/// Fills in what sources need, and takes the log's own columns out of schemas where nothing reads them.
+pub(super) fn settle(plan: &mut Plan) {
+    let mut demand = Demand {
+        sources: vec![Names::new(); plan.sources.len()],
+        steps: vec![Names::new(); plan.steps.len()],
+        late: vec![Names::new(); plan.steps.len()],
+        failed: vec![Names::new(); plan.steps.len()],
+    };
+    plan.sinks.iter().for_each(|sink| demand.sink(sink, plan));
+    for index in (0..plan.steps.len()).rev() {
+        let carried = demand.step(index, plan);
+        let step = &mut plan.steps[index];
+        if !step.over_windows {
+            let made: Names = made_by(&step.rows);
+            let keep =
+                |field: &Field| !is_implied(&field.name) || made.contains(&field.name) || carried.contains(&field.name);
+            step.row_schema.fields.retain(keep);
+            if matches!(step.work, Work::Rows) {
+                step.schema.fields.retain(keep);
+            }
+        }
+    }
+    for (source, mut read) in plan.sources.iter_mut().zip(demand.sources) {
+        read.insert(source.event_time.clone());
+        if source.max_future.is_some() {
+            read.insert("_timestamp".into());
+        }
+        let columns = source.columns.iter().map(|column| column.field.name.as_str());
+        source.needed = columns.chain(["_timestamp"]).filter(|name| read.contains(*name)).map(str::to_owned).collect();
+    }
+}
+
+impl Demand {
+    fn sink(&mut self, sink: &SinkPlan, plan: &Plan) {
+        let mut read = Names::new();
+        if let Some(filter) = &sink.filter {
+            columns_of(filter, &mut read);
+        }
+        match &sink.select {
+            Some(select) => select.iter().for_each(|(_, expr)| columns_of(expr, &mut read)),
+            None => read.extend(names(&sink.schema)),
+        }
+        match sink.input {
+            Input::Source(source) => self.sources[source].extend(read),
+            Input::Step(step) if !plan.steps[step].over_windows && matches!(plan.steps[step].work, Work::Rows) => {
+                // A record's position comes with it.
+                read.retain(|name| name != "_partition" && name != "_offset");
+                self.steps[step].extend(read);
+            }
+            Input::Step(step) => self.steps[step].extend(read),
+            Input::StepLate(step) => self.late[step].extend(read),
+            Input::StepBad(step) => self.failed[step].extend(read),
+            Input::SourceBad(_) => {}
+        }
+    }
+
+    /// Passes on what a step asks of its input; returns what is asked of its rows after row work.
+    fn step(&mut self, index: usize, plan: &Plan) -> Names {
+        let step = &plan.steps[index];
+        let mut carried = std::mem::take(&mut self.late[index]);
+        match &step.work {
+            Work::Rows => carried.extend(self.steps[index].iter().cloned()),
+            Work::Window(window) => {
+                window.keys.iter().for_each(|(_, expr)| columns_of(expr, &mut carried));
+                window.calls.iter().flat_map(|call| &call.arguments).for_each(|expr| columns_of(expr, &mut carried));
+            }
+        }
+        let mut read = before(&step.rows, &carried);
+        read.extend(std::mem::take(&mut self.failed[index]));
+        match step.input {
+            Input::Source(source) => self.sources[source].extend(read),
+            Input::Step(input) => self.steps[input].extend(read),
+            Input::SourceBad(_) | Input::StepLate(_) | Input::StepBad(_) => {
+                unreachable!("steps read sources and steps")
+            }
+        }
+        carried
+    }
+}
+
+/// Returns the columns that row work reads, so that the given ones come out of it.
+fn before(work: &RowWork, wanted: &Names) -> Names {
+    let mut read = Names::new();
+    match &work.select {
+        Some(select) => select.iter().for_each(|(_, expr)| columns_of(expr, &mut read)),
+        None => read.clone_from(wanted),
+    }
+    read.retain(|name| !work.derive.iter().any(|(derived, _)| derived == name));
+    work.derive.iter().for_each(|(_, expr)| columns_of(expr, &mut read));
+    work.filter.iter().for_each(|filter| columns_of(filter, &mut read));
+    read
+}
+
+/// Returns the columns that row work makes.
+fn made_by(work: &RowWork) -> Names {
+    work.derive.iter().chain(work.select.iter().flatten()).map(|(name, _)| name.clone()).collect()
+}
+
+fn columns_of(expr: &Expr, read: &mut Names) {
+    expr.visit_columns(&mut |name| {
+        read.insert(name.to_owned());
+    });
+}
+
+fn names(schema: &Schema) -> impl Iterator<Item = String> {
+    schema.fields.iter().map(|field| field.name.clone())
+}
+
+fn is_implied(name: &str) -> bool {
+    IMPLIED.iter().any(|(implied, _)| *implied == name)
+}

@@ -1,0 +1,130 @@
+//! Expressions in their places: what they see, what type they must have, and errors that point into the text.
+
+use engine::expr::Expr;
+use engine::plan::AggregateCall;
+use engine::{Code, DataType, Schema};
+
+use super::Relation;
+use crate::problems::{Problems, Span};
+use crate::spec::ColumnItem;
+use crate::stub as sql;
+use crate::suggest::did_you_mean;
+use crate::yaml::Scalar;
+
+/// Reads an expression over the columns of a relation.
+pub(super) fn expression(scalar: &Scalar, over: &Relation, problems: &mut Problems) -> Option<Expr> {
+    match sql::parse_expression(&scalar.text, &over.schema()) {
+        Ok(expr) => check_timestamp(expr, over, scalar.span, problems),
+        Err(error) => {
+            report(scalar, error, problems);
+            None
+        }
+    }
+}
+
+/// Reads a condition: an expression that is true or false.
+pub(super) fn condition(scalar: &Scalar, name: &str, over: &Relation, problems: &mut Problems) -> Option<Expr> {
+    let expr = expression(scalar, over, problems)?;
+    if expr.data_type() != DataType::Bool {
+        problems
+            .error(
+                Code::Type,
+                scalar.span,
+                format!("`{name}` is {}, not a condition", expr.data_type()),
+                "not true or false",
+            )
+            .help = Some("compare it with something, such as `amount > 0`".into());
+        return None;
+    }
+    Some(expr)
+}
+
+/// Reads an item of a column list: a column, or a name with an expression.
+pub(super) fn item(item: &ColumnItem, over: &Relation, problems: &mut Problems) -> Option<Expr> {
+    let Some(scalar) = &item.expression else {
+        return column(&item.name, over, problems);
+    };
+    let expr = expression(scalar, over, problems)?;
+    has_type(expr, &item.name, scalar.span, problems)
+}
+
+/// Reads an output of a window: an expression over aggregates, keys and window bounds. Its calls join `calls`.
+pub(super) fn output(
+    item: &ColumnItem,
+    over: &Relation,
+    closed: &Schema,
+    calls: &mut Vec<AggregateCall>,
+    problems: &mut Problems,
+) -> Option<Expr> {
+    let scalar = item.expression.as_ref().expect("outputs are read with their expressions");
+    match sql::parse_aggregate_output(&scalar.text, &over.schema(), closed, calls) {
+        Ok(expr) => {
+            for call in calls.iter() {
+                for argument in &call.arguments {
+                    check_timestamp(argument.clone(), over, scalar.span, problems)?;
+                }
+            }
+            has_type(expr, &item.name, scalar.span, problems)
+        }
+        Err(error) => {
+            report(scalar, error, problems);
+            None
+        }
+    }
+}
+
+/// Finds a column by its bare name.
+pub(super) fn column(name: &Scalar, over: &Relation, problems: &mut Problems) -> Option<Expr> {
+    match over.column(&name.text) {
+        Some(column) => {
+            let expr = Expr::column(&name.text, column.field.data_type);
+            check_timestamp(expr, over, name.span, problems)
+        }
+        None => {
+            unknown_column(name, &over.names(), problems);
+            None
+        }
+    }
+}
+
+/// Reports a name that is no column.
+pub(super) fn unknown_column(name: &Scalar, columns: &[&str], problems: &mut Problems) {
+    let help = did_you_mean(name.shown(), "columns here", columns.iter().copied());
+    problems.error(Code::Name, name.span, format!("there is no column `{}`", name.shown()), "not a column here").help =
+        Some(help);
+}
+
+/// Refuses a column that is nothing but null: no column type would hold it.
+fn has_type(expr: Expr, name: &Scalar, span: Span, problems: &mut Problems) -> Option<Expr> {
+    if expr.data_type() == DataType::Null {
+        problems.error(Code::Type, span, format!("`{}` is nothing but null", name.text), "which type?").help =
+            Some("say the type: `cast(null as string)`".into());
+        return None;
+    }
+    Some(expr)
+}
+
+/// Refuses `_timestamp` where the lake does not have it.
+fn check_timestamp(expr: Expr, over: &Relation, span: Span, problems: &mut Problems) -> Option<Expr> {
+    let mut is_read = false;
+    expr.visit_columns(&mut |name| is_read |= name == "_timestamp");
+    if over.lacks_timestamp && is_read && over.column("_timestamp").is_some_and(|column| column.implied) {
+        problems
+            .error(Code::GuardNeedsTimestamp, span, "`_timestamp` is the log's own time", "not in this layout")
+            .help = Some(
+            "`layout: connect` files do not hold the log's own time: use `archive`, whose layout `log` does".into(),
+        );
+        return None;
+    }
+    Some(expr)
+}
+
+fn report(scalar: &Scalar, error: sql::SqlError, problems: &mut Problems) {
+    let place = problems.place_in(scalar, error.start, error.end);
+    let message = if scalar.written.is_some() {
+        format!("in an expression with variables: {}", error.message)
+    } else {
+        error.message
+    };
+    problems.error(error.code, place, message, "here").help = error.help;
+}

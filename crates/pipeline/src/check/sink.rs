@@ -1,0 +1,257 @@
+//! Sinks: what they read, which columns they write, and by what a row is named.
+
+use engine::plan::{Input, SinkPlan, SinkTarget, Work};
+use engine::{Code, Schema};
+
+use super::Checker;
+use super::expression::{condition, unknown_column};
+use super::graph::Target;
+use super::relation::{Column, Relation, Rows};
+use super::step::check_select;
+use crate::spec::{SinkKindSpec, SinkSpec};
+use crate::suggest::{did_you_mean, list};
+use crate::yaml::Scalar;
+
+impl Checker<'_> {
+    /// Checks every sink, in the order of their names.
+    pub(super) fn check_sinks(&mut self) {
+        let mut order: Vec<&SinkSpec> = self.spec.sinks.iter().collect();
+        order.sort_by(|a, b| a.name.text.cmp(&b.name.text));
+        for spec in &order {
+            if let Some(plan) = self.check_sink(spec) {
+                self.sinks.push(plan);
+            }
+        }
+        self.check_paths();
+    }
+
+    fn check_sink(&mut self, spec: &SinkSpec) -> Option<SinkPlan> {
+        let from = spec.from.as_ref()?;
+        let (input, mut relation) = self.sink_input(from)?;
+        let filter = match &spec.filter {
+            Some(filter) => Some(condition(filter, "where", &relation, self.problems)?),
+            None => None,
+        };
+        let mut select = match &spec.select {
+            Some(select) => Some(check_select(select, &mut relation, self.problems)?),
+            None => None,
+        };
+        if relation.rows == Rows::Records
+            && let Some(select) = &mut select
+        {
+            // Position comes first in any case.
+            select.retain(|(name, _)| name != "_partition" && name != "_offset");
+        }
+        let schema = sink_schema(&relation);
+        let identity = relation.whole_identity();
+        let kind = spec.kind.as_ref()?;
+        self.check_identity(spec, kind, &relation)?;
+        let target = self.check_target(kind, &schema)?;
+        Some(SinkPlan {
+            name: spec.name.text.clone(),
+            input,
+            filter,
+            select,
+            schema,
+            identity: identity.unwrap_or_default(),
+            target,
+        })
+    }
+
+    /// Finds what a sink reads: a step, or the bad or late rows of something.
+    fn sink_input(&mut self, from: &Scalar) -> Option<(Input, Relation)> {
+        let (name, side) = match from.text.rsplit_once('.') {
+            Some((name, side)) => (Scalar { text: name.into(), ..from.clone() }, Some(side)),
+            None => (from.clone(), None),
+        };
+        let target = self.graph.find(&name, "a sink reads", self.problems)?;
+        match (target, side) {
+            (Target::Source(_), None) => {
+                self.problems
+                    .error(
+                        Code::NotBuilt,
+                        from.span,
+                        format!("a sink that reads the source `{}` itself is not built yet", from.text),
+                        "name a step",
+                    )
+                    .help = Some(format!(
+                    "add a step that passes every record: `steps: {{all_{0}: {{from: {0}}}}}`",
+                    from.text
+                ));
+                None
+            }
+            (Target::Step(_), None) => self.resolve(target),
+            (Target::Source(source), Some("bad")) => {
+                let relation = self.source_relations[source].clone()?;
+                Some((Input::SourceBad(source), relation.with(self.sources[source].bad_schema())))
+            }
+            (Target::Step(_), Some("bad")) => self.step_bad(target),
+            (Target::Step(_), Some("late")) => self.step_late(target, from),
+            (_, Some(side)) => {
+                let sides: &[&str] = if matches!(target, Target::Source(_)) { &["bad"] } else { &["late", "bad"] };
+                let help = did_you_mean(side, &format!("`{}` has", name.text), sides.iter().copied());
+                self.problems
+                    .error(
+                        Code::Name,
+                        from.span,
+                        format!("`{}` has no `{side}` rows", name.text),
+                        "not a name of this file",
+                    )
+                    .help = Some(help);
+                None
+            }
+        }
+    }
+
+    fn step_bad(&mut self, target: Target) -> Option<(Input, Relation)> {
+        let (Input::Step(step), _) = self.resolve(target)? else { return None };
+        let plan = &self.steps[step];
+        let input = match plan.input {
+            Input::Source(source) => self.source_relations[source].clone()?,
+            Input::Step(input) => self.step_relations.iter().flatten().find(|(index, _)| *index == input)?.1.clone(),
+            Input::SourceBad(_) | Input::StepLate(_) | Input::StepBad(_) => {
+                unreachable!("steps read sources and steps")
+            }
+        };
+        let schema = plan.bad_schema(&input.own());
+        Some((Input::StepBad(step), input.with(schema)))
+    }
+
+    fn step_late(&mut self, target: Target, from: &Scalar) -> Option<(Input, Relation)> {
+        let (Input::Step(step), _) = self.resolve(target)? else { return None };
+        let plan = &self.steps[step];
+        let help = match (&plan.work, plan.over_windows) {
+            (Work::Window(_), false) => {
+                let relation = self.source_relations[plan.source].clone()?;
+                let own = Relation::own_of(&plan.row_schema, &relation);
+                return Some((Input::StepLate(step), relation.with(plan.late_schema(&own))));
+            }
+            (Work::Window(_), true) => {
+                "it reads final window rows, which are never late: read the late rows of the step before it"
+            }
+            (Work::Rows, _) => "it has no window, so nothing is late there",
+        };
+        self.problems
+            .error(Code::Name, from.span, format!("`{}` has no late rows", plan.name), "nothing is late there")
+            .help = Some(help.into());
+        None
+    }
+
+    /// Refuses an upserting sink whose rows have lost their names.
+    fn check_identity(&mut self, spec: &SinkSpec, kind: &SinkKindSpec, relation: &Relation) -> Option<()> {
+        if !kind.kind.upserts || relation.whole_identity().is_some() {
+            return Some(());
+        }
+        let names = match relation.rows {
+            Rows::Records => "`_partition`, `_offset`",
+            Rows::Windows | Rows::Sessions => "`window_start`, `window_end` and the keys",
+        };
+        self.problems
+            .error(
+                Code::Field,
+                kind.span,
+                format!(
+                    "the sink `{}` writes rows over each other, but its rows have lost what names them",
+                    spec.name.text
+                ),
+                "needs the row's identity",
+            )
+            .help = Some(format!("keep {names} unchanged among the columns, or write `parquet`, `jsonl` or `csv`"));
+        None
+    }
+
+    fn check_target(&mut self, kind: &SinkKindSpec, schema: &Schema) -> Option<SinkTarget> {
+        let mut settings: std::collections::BTreeMap<String, String> =
+            kind.settings.iter().map(|(name, value)| (name.clone(), value.value.clone())).collect();
+        for name in &kind.key {
+            if schema.field(&name.text).is_none() {
+                let columns: Vec<&str> = schema.fields.iter().map(|field| field.name.as_str()).collect();
+                unknown_column(name, &columns, self.problems);
+                return None;
+            }
+        }
+        if !kind.key.is_empty() {
+            settings.insert("key".into(), kind.key.iter().map(|name| name.text.as_str()).collect::<Vec<_>>().join(","));
+        }
+        Some(SinkTarget { kind: kind.kind.name.into(), settings })
+    }
+
+    /// Refuses two sinks that would write to the same place.
+    fn check_paths(&mut self) {
+        let mut seen: Vec<(Vec<&str>, &str)> = Vec::new();
+        let mut order: Vec<&SinkSpec> = self.spec.sinks.iter().collect();
+        order.sort_by_key(|sink| sink.name.span.start);
+        for sink in order {
+            let Some(kind) = &sink.kind else { continue };
+            let setting = |wanted: &str| kind.settings.iter().find(|(name, _)| name == wanted).map(|(_, value)| value);
+            let Some(last) = setting("path").or_else(|| setting("topic")) else { continue };
+            let mut place = vec![last.value.trim_end_matches('/')];
+            place.extend(setting("brokers").map(|brokers| brokers.value.as_str()));
+            if let Some((_, first)) = seen.iter().find(|(other, _)| *other == place) {
+                self.problems
+                    .error(
+                        Code::Field,
+                        last.span,
+                        format!("the sinks `{first}` and `{}` write to the same place", sink.name.text),
+                        "written by another sink too",
+                    )
+                    .help = Some("one would replace the rows of the other: give each its own".into());
+            }
+            seen.push((place, &sink.name.text));
+        }
+    }
+
+    /// Warns of sources and steps that nothing reads.
+    pub(super) fn warn_unread(&mut self) {
+        if self.spec.sinks.is_empty() {
+            return;
+        }
+        for step in &self.spec.steps {
+            let name = step.name.text.as_str();
+            let is_read = |from: &Option<Scalar>| {
+                from.as_ref().is_some_and(|from| {
+                    from.text == name || from.text.rsplit_once('.').is_some_and(|(of, _)| of == name)
+                })
+            };
+            if !self.spec.steps.iter().any(|other| is_read(&other.from))
+                && !self.spec.sinks.iter().any(|sink| is_read(&sink.from))
+            {
+                self.problems
+                    .warning(Code::Name, step.name.span, format!("nothing reads the step `{name}`"), "not read")
+                    .help = Some(format!(
+                    "read it in one of the sinks {}, or remove it",
+                    list(self.spec.sinks.iter().map(|sink| sink.name.text.as_str()))
+                ));
+            }
+        }
+    }
+}
+
+/// Returns the columns that are written: of records, the position first.
+fn sink_schema(relation: &Relation) -> Schema {
+    let own = relation.own();
+    if relation.rows != Rows::Records {
+        return own;
+    }
+    let position = engine::log::IMPLIED.iter().take(2).map(|(name, data_type)| engine::Field {
+        name: (*name).into(),
+        data_type: *data_type,
+        nullable: false,
+    });
+    let rest = own.fields.into_iter().filter(|field| field.name != "_partition" && field.name != "_offset");
+    Schema::new(position.chain(rest).collect())
+}
+
+impl Relation {
+    /// Returns the same rows with other columns.
+    fn with(self, schema: Schema) -> Self {
+        let columns = schema.fields.into_iter().map(|field| Column { field, implied: false }).collect();
+        Self { columns, ..self }
+    }
+
+    /// Returns the columns of a schema that are not passed on from the log itself.
+    fn own_of(schema: &Schema, source: &Relation) -> Schema {
+        let is_implied = |name: &str| source.column(name).is_some_and(|column| column.implied);
+        Schema::new(schema.fields.iter().filter(|field| !is_implied(&field.name)).cloned().collect())
+    }
+}

@@ -1,0 +1,357 @@
+//! Steps: row work, then at most one window.
+
+use engine::expr::Expr;
+use engine::plan::{Input, RowWork, StepPlan, Top, WindowPlan, Work};
+use engine::window::Windowing;
+use engine::{Code, DataType, Field, Schema};
+
+use super::Checker;
+use super::expression::{condition, item, output, unknown_column};
+use super::graph::Target;
+use super::relation::{Column, Relation, Rows};
+use crate::problems::Problems;
+use crate::read::Placed;
+use crate::spec::{ColumnItem, StepSpec, TopSpec, WindowSpec};
+use crate::yaml::Scalar;
+
+impl Checker<'_> {
+    /// Checks every step, each after the one it reads.
+    pub(super) fn check_steps(&mut self) {
+        for (i, step) in self.graph.steps.clone().into_iter().enumerate() {
+            let before = self.problems.errors.len();
+            let checked = self.check_step(&self.spec.steps[step], self.graph.inputs[i]);
+            let is_right = self.problems.errors.len() == before;
+            let checked = checked.filter(|_| is_right).map(|(plan, relation)| {
+                self.steps.push(plan);
+                (self.steps.len() - 1, relation)
+            });
+            self.step_relations.push(checked);
+        }
+    }
+
+    /// Returns the input and what it gives, unless that is wrong and reported.
+    pub(super) fn resolve(&self, target: Target) -> Option<(Input, Relation)> {
+        match target {
+            Target::Source(source) => Some((Input::Source(source), self.source_relations[source].clone()?)),
+            Target::Step(step) => {
+                let (index, relation) = self.step_relations[step].clone()?;
+                Some((Input::Step(index), relation))
+            }
+        }
+    }
+
+    fn check_step(&mut self, spec: &StepSpec, target: Option<Target>) -> Option<(StepPlan, Relation)> {
+        let (input, mut relation) = self.resolve(target?)?;
+        let over_windows = relation.is_windows();
+        let rows = check_row_work(spec, &mut relation, self.problems)?;
+        let row_schema = relation.schema();
+        let (work, relation) = match &spec.window {
+            None => (Work::Rows, relation),
+            Some(window) => {
+                let (plan, relation) = check_window(spec, window, &relation, self.problems)?;
+                (Work::Window(Box::new(plan)), relation)
+            }
+        };
+        let schema = relation.schema();
+        let name = spec.name.text.clone();
+        Some((
+            StepPlan { name, input, source: relation.source, over_windows, rows, work, row_schema, schema },
+            relation,
+        ))
+    }
+}
+
+fn check_row_work(spec: &StepSpec, relation: &mut Relation, problems: &mut Problems) -> Option<RowWork> {
+    let filter = match &spec.filter {
+        Some(filter) => Some(condition(filter, "where", relation, problems)),
+        None => None,
+    };
+    let derive = check_items(&spec.derive, relation, problems);
+    for (name, expr) in derive.iter().flatten() {
+        let nullable = !matches!(expr.as_column().and_then(|column| relation.column(column)), Some(column) if !column.field.nullable);
+        if expr.as_column() != Some(name) {
+            relation.put(name, expr.data_type(), nullable);
+        }
+    }
+    let derive = derive?;
+    for name in &spec.drop {
+        drop_column(name, relation, problems);
+    }
+    let drop = spec.drop.iter().map(|name| name.text.clone()).collect();
+    let select = match &spec.select {
+        Some(select) => Some(check_select(select, relation, problems)),
+        None => None,
+    };
+    let filter = filter.map_or(Some(None), |filter| filter.map(Some))?;
+    let select = select.map_or(Some(None), |select| select.map(Some))?;
+    Some(RowWork { filter, derive, drop, select })
+}
+
+/// Reads the items of a column list, all over the same columns.
+fn check_items(items: &[ColumnItem], over: &Relation, problems: &mut Problems) -> Option<Vec<(String, Expr)>> {
+    let mut seen: Vec<&str> = Vec::new();
+    let mut exprs = Some(Vec::new());
+    for column in items {
+        let expr = item(column, over, problems);
+        let is_named = check_output_name(&column.name, expr.as_ref(), &seen, over.is_windows(), problems);
+        seen.push(&column.name.text);
+        match (expr, is_named) {
+            (Some(expr), true) => {
+                if let Some(exprs) = &mut exprs {
+                    exprs.push((column.name.text.clone(), expr));
+                }
+            }
+            _ => exprs = None,
+        }
+    }
+    exprs
+}
+
+/// Reports a name that an output cannot have.
+fn check_output_name(
+    name: &Scalar,
+    expr: Option<&Expr>,
+    seen: &[&str],
+    over_windows: bool,
+    problems: &mut Problems,
+) -> bool {
+    let text = name.text.as_str();
+    let is_itself = expr.is_some_and(|expr| expr.as_column() == Some(text));
+    let taken = match text {
+        "final" => Some("every sink adds `final`"),
+        "window_start" | "window_end" if over_windows => Some("a window row keeps its bounds"),
+        "_partition" | "_offset" | "_timestamp" => Some("the log itself has a column of this name"),
+        _ => None,
+    };
+    if let Some(why) = taken.filter(|_| !is_itself && expr.is_some()) {
+        problems
+            .error(Code::Name, name.span, format!("an output cannot be named `{text}`"), "this name is taken")
+            .help = Some(format!("{why}; choose another name"));
+        return false;
+    }
+    if seen.contains(&text) {
+        problems.error(Code::Name, name.span, format!("the output `{text}` is there twice"), "the second time").help =
+            Some("give one of them another name".into());
+        return false;
+    }
+    true
+}
+
+fn drop_column(name: &Scalar, relation: &mut Relation, problems: &mut Problems) {
+    match relation.columns.iter().position(|column| column.field.name == name.text) {
+        Some(at) if relation.columns[at].implied => {
+            problems
+                .error(
+                    Code::Name,
+                    name.span,
+                    format!("`{}` cannot be dropped", name.text),
+                    "a record keeps its position",
+                )
+                .help = Some("it is written only where `select` names it".into());
+        }
+        Some(at) => {
+            relation.columns.remove(at);
+            relation.lose(&name.text);
+        }
+        None => unknown_column(name, &relation.names(), problems),
+    }
+}
+
+/// Reads `select` and turns the relation into its columns.
+pub(super) fn check_select(
+    select: &Placed<Vec<ColumnItem>>,
+    relation: &mut Relation,
+    problems: &mut Problems,
+) -> Option<Vec<(String, Expr)>> {
+    if select.value.is_empty() {
+        problems.error(Code::Field, select.span, "`select` names no column", "nothing would be left");
+        return None;
+    }
+    let exprs = check_items(&select.value, relation, problems)?;
+    let columns = exprs.iter().map(|(name, expr)| {
+        let from = expr.as_column().and_then(|column| relation.column(column));
+        let nullable = from.is_none_or(|column| column.field.nullable);
+        Column { field: Field { name: name.clone(), data_type: expr.data_type(), nullable }, implied: false }
+    });
+    let columns = columns.collect();
+    let is_record = relation.rows == Rows::Records;
+    for part in relation.identity.iter_mut().filter(|_| !is_record) {
+        *part = exprs
+            .iter()
+            .find(|(_, expr)| part.is_some() && expr.as_column() == part.as_deref())
+            .map(|(name, _)| name.clone());
+    }
+    relation.columns = columns;
+    Some(exprs)
+}
+
+fn check_window(
+    spec: &StepSpec,
+    window: &Placed<WindowSpec>,
+    over: &Relation,
+    problems: &mut Problems,
+) -> Option<(WindowPlan, Relation)> {
+    let windowing = match window.value {
+        WindowSpec::Built(windowing) => windowing,
+        WindowSpec::Wrong => return None,
+    };
+    check_windowing(windowing, window, over, problems);
+    if let Some(lateness) = spec.allowed_lateness.as_ref().filter(|_| over.is_windows()) {
+        problems
+            .error(
+                Code::Field,
+                lateness.span,
+                "`allowed_lateness` has no place over window rows",
+                "nothing is late here",
+            )
+            .help =
+            Some("a step over a window step reads final rows only; put it on the step that reads records".into());
+    }
+    let keys = check_keys(&spec.group_by, over, problems);
+    let key_fields: Vec<Field> = keys.iter().flatten().map(|(name, expr)| key_field(name, expr, over)).collect();
+    let closed = closed_schema(&key_fields);
+    let (mut calls, mut outputs) = (Vec::new(), Some(Vec::new()));
+    for column in &spec.aggregate {
+        let mut seen: Vec<&str> = spec.group_by.iter().map(|key| key.name.text.as_str()).collect();
+        seen.extend(
+            spec.aggregate.iter().map(|other| other.name.text.as_str()).take_while(|other| *other != column.name.text),
+        );
+        let is_named = check_window_output(&column.name, false, &seen, problems);
+        // Without all keys, an output that names one would be reported wrongly.
+        let expr = match &keys {
+            Some(_) => output(column, over, &closed, &mut calls, problems),
+            None => None,
+        };
+        match (expr, is_named, &mut outputs) {
+            (Some(expr), true, Some(outputs)) => outputs.push((column.name.text.clone(), expr)),
+            _ => outputs = None,
+        }
+    }
+    let (keys, outputs) = (keys?, outputs?);
+    let relation = window_relation(windowing, over, closed, &outputs);
+    let having = match &spec.having {
+        Some(having) => Some(condition(having, "having", &relation, problems)?),
+        None => None,
+    };
+    let top = match &spec.top {
+        Some(top) => Some(check_top(top, windowing, &relation, problems)?),
+        None => None,
+    };
+    let allowed_lateness = spec.allowed_lateness.as_ref().map_or(0, |lateness| lateness.value);
+    Some((WindowPlan { windowing, allowed_lateness, keys, calls, outputs, having, top }, relation))
+}
+
+fn check_windowing(windowing: Windowing, window: &Placed<WindowSpec>, over: &Relation, problems: &mut Problems) {
+    if windowing != Windowing::Same {
+        return;
+    }
+    let (message, help) = match over.rows {
+        Rows::Windows => return,
+        Rows::Records => {
+            ("`window: same` needs window rows", "this step reads records: give it `tumbling`, `hopping` or `session`")
+        }
+        Rows::Sessions => (
+            "`window: same` does not work over sessions",
+            "sessions of different keys have different bounds: use `tumbling` or `hopping` here",
+        ),
+    };
+    problems.error(Code::Field, window.span, message, "not over this input").help = Some(help.into());
+}
+
+fn check_keys(items: &[ColumnItem], over: &Relation, problems: &mut Problems) -> Option<Vec<(String, Expr)>> {
+    let mut keys = Some(Vec::new());
+    let mut seen: Vec<&str> = Vec::new();
+    for column in items {
+        let expr = item(column, over, problems);
+        let is_itself = expr.as_ref().is_some_and(|expr| expr.as_column() == Some(&column.name.text));
+        let is_named = check_window_output(&column.name, is_itself, &seen, problems);
+        seen.push(&column.name.text);
+        match (expr, is_named, &mut keys) {
+            (Some(expr), true, Some(keys)) => keys.push((column.name.text.clone(), expr)),
+            _ => keys = None,
+        }
+    }
+    keys
+}
+
+/// Reports a name that a window's output cannot have.
+fn check_window_output(name: &Scalar, is_itself: bool, seen: &[&str], problems: &mut Problems) -> bool {
+    let text = name.text.as_str();
+    let help = match text {
+        "window_start" | "window_end" => Some(format!(
+            "every window row has `{text}`; give this one another name, such as `{{inner_{}: {text}}}`",
+            &text[7..]
+        )),
+        "final" => Some("every sink adds `final`; choose another name".into()),
+        "_partition" | "_offset" | "_timestamp" if !is_itself => {
+            Some("the log itself has a column of this name; choose another".into())
+        }
+        _ => None,
+    };
+    if let Some(help) = help {
+        problems
+            .error(Code::Name, name.span, format!("an output cannot be named `{text}`"), "this name is taken")
+            .help = Some(help);
+        return false;
+    }
+    if seen.contains(&text) {
+        problems.error(Code::Name, name.span, format!("the output `{text}` is there twice"), "the second time").help =
+            Some("give one of them another name".into());
+        return false;
+    }
+    true
+}
+
+fn key_field(name: &str, expr: &Expr, over: &Relation) -> Field {
+    let from = expr.as_column().and_then(|column| over.column(column));
+    Field { name: name.into(), data_type: expr.data_type(), nullable: from.is_none_or(|column| column.field.nullable) }
+}
+
+/// Returns what outputs see besides aggregates: bounds and keys.
+fn closed_schema(keys: &[Field]) -> Schema {
+    let bound = |name: &str| Field { name: name.into(), data_type: DataType::Timestamp, nullable: false };
+    let mut fields = vec![bound("window_start"), bound("window_end")];
+    fields.extend(keys.iter().cloned());
+    Schema::new(fields)
+}
+
+/// Returns what the readers of a window step see: bounds, keys, outputs.
+fn window_relation(windowing: Windowing, over: &Relation, closed: Schema, outputs: &[(String, Expr)]) -> Relation {
+    let mut fields = closed.fields;
+    let identity = fields.iter().map(|field| Some(field.name.clone())).collect();
+    fields.extend(outputs.iter().map(|(name, expr)| Field::new(name, expr.data_type())));
+    let rows = match windowing {
+        Windowing::Session { .. } => Rows::Sessions,
+        Windowing::Fixed { .. } | Windowing::Same => Rows::Windows,
+    };
+    let columns = fields.into_iter().map(|field| Column { field, implied: false }).collect();
+    Relation { columns, source: over.source, rows, identity, lacks_timestamp: false }
+}
+
+fn check_top(spec: &TopSpec, windowing: Windowing, over: &Relation, problems: &mut Problems) -> Option<Top> {
+    if matches!(windowing, Windowing::Session { .. }) {
+        problems.error(Code::Field, spec.span, "`top` does not work on sessions", "not over sessions").help =
+            Some("sessions of different keys have different bounds, so there is no window to rank in: rank in a second step with `tumbling` windows".into());
+        return None;
+    }
+    let mut is_right = true;
+    for list in [spec.by.iter().map(|(name, _)| name).collect::<Vec<_>>(), spec.per.iter().collect()] {
+        for (i, name) in list.iter().enumerate() {
+            if over.column(&name.text).is_none() {
+                unknown_column(name, &over.names(), problems);
+                is_right = false;
+            } else if list[..i].iter().any(|other| other.text == name.text) {
+                problems.error(
+                    Code::Name,
+                    name.span,
+                    format!("the column `{}` is there twice", name.text),
+                    "the second time",
+                );
+                is_right = false;
+            }
+        }
+    }
+    let by = spec.by.iter().map(|(name, desc)| (name.text.clone(), *desc)).collect();
+    let per = spec.per.iter().map(|name| name.text.clone()).collect();
+    is_right.then_some(Top { n: spec.n, by, per, keep_ties: spec.keep_ties })
+}

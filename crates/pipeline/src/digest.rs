@@ -1,0 +1,134 @@
+//! The definition digest: XXH3-128 over all that results depend on, and over nothing else.
+//!
+//! In it: columns and formats of sources, event time, partitions, steps, the row shape of sinks, and the versions of
+//! decoder and semantics. Not in it: names of pipeline and sinks, descriptions, the order of steps in the file,
+//! bindings, paths, brokers, what late and bad records do, which log columns happen to be decoded.
+
+use engine::expr::Expr;
+use engine::plan::{
+    ColumnPlan, Input, Plan, RowWork, SinkPlan, SourcePlan, StepPlan, TimeFormat, ValueFrom, WindowPlan, Work,
+};
+use engine::window::Windowing;
+use serde_json::{Value, json};
+
+/// Grows when the meaning of a pipeline changes while its file does not.
+const SEMANTICS_VERSION: u32 = 1;
+
+/// Grows when a value is decoded otherwise than before; equal to `connectors::format::DECODER_VERSION`, which a test
+/// of the whole compares.
+pub const DECODER_VERSION: u32 = 1;
+
+/// Returns the digest of a plan: 32 hex digits.
+pub fn definition(plan: &Plan) -> String {
+    format!("{:032x}", xxhash_rust::xxh3::xxh3_128(canonical(plan).to_string().as_bytes()))
+}
+
+/// Returns the canonical plan: equal exactly when results are the same function of the log.
+pub fn canonical(plan: &Plan) -> Value {
+    let mut steps: Vec<&StepPlan> = plan.steps.iter().collect();
+    steps.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut sinks: Vec<String> = plan.sinks.iter().map(|sink| self::sink(sink, plan).to_string()).collect();
+    sinks.sort();
+    sinks.dedup();
+    json!({
+        "semantics": SEMANTICS_VERSION,
+        "decoder": DECODER_VERSION,
+        "sources": plan.sources.iter().map(source).collect::<Vec<_>>(),
+        "steps": steps.into_iter().map(|step| self::step(step, plan)).collect::<Vec<_>>(),
+        "sinks": sinks,
+    })
+}
+
+fn source(source: &SourcePlan) -> Value {
+    json!({
+        "name": source.name,
+        "format": source.format,
+        "columns": source.columns.iter().map(column).collect::<Vec<_>>(),
+        "event_time": source.event_time,
+        "out_of_orderness": source.out_of_orderness,
+        "max_future": source.max_future,
+        "partitions": source.partitions,
+    })
+}
+
+fn column(column: &ColumnPlan) -> Value {
+    let from = match &column.from {
+        ValueFrom::Path(path) => json!(["path", path]),
+        ValueFrom::Value => json!(["value"]),
+        ValueFrom::Key => json!(["key"]),
+        ValueFrom::Header(name) => json!(["header", name]),
+    };
+    let format = match &column.format {
+        TimeFormat::Default => json!(["default"]),
+        TimeFormat::Rfc3339 => json!(["rfc3339"]),
+        TimeFormat::EpochSeconds => json!(["epoch_s"]),
+        TimeFormat::EpochMillis => json!(["epoch_ms"]),
+        TimeFormat::EpochMicros => json!(["epoch_us"]),
+        TimeFormat::Pattern(pattern) => json!(["pattern", pattern]),
+    };
+    json!([column.field.name, column.field.data_type.to_string(), column.field.nullable, from, format, column.null_as])
+}
+
+fn step(step: &StepPlan, plan: &Plan) -> Value {
+    json!({
+        "name": step.name,
+        "from": input(step.input, plan),
+        "rows": row_work(&step.rows),
+        "window": match &step.work {
+            Work::Rows => Value::Null,
+            Work::Window(window) => self::window(window),
+        },
+    })
+}
+
+fn row_work(work: &RowWork) -> Value {
+    json!({
+        "where": work.filter.as_ref().map(Expr::to_string),
+        "derive": named(&work.derive),
+        "drop": work.drop,
+        "select": work.select.as_ref().map(|select| named(select)),
+    })
+}
+
+fn window(window: &WindowPlan) -> Value {
+    let windowing = match window.windowing {
+        Windowing::Fixed { size, every, offset } => json!(["fixed", size, every, offset]),
+        Windowing::Session { gap } => json!(["session", gap]),
+        Windowing::Same => json!(["same"]),
+    };
+    let top = window.top.as_ref().map(|top| json!([top.n, top.by, top.per, top.keep_ties]));
+    json!({
+        "windowing": windowing,
+        "allowed_lateness": window.allowed_lateness,
+        "keys": named(&window.keys),
+        "calls": window.calls.iter().map(|call| format!("{call:?}")).collect::<Vec<_>>(),
+        "outputs": named(&window.outputs),
+        "having": window.having.as_ref().map(Expr::to_string),
+        "top": top,
+    })
+}
+
+fn sink(sink: &SinkPlan, plan: &Plan) -> Value {
+    let columns = sink.schema.fields.iter().map(|field| json!([field.name, field.data_type.to_string()]));
+    json!({
+        "from": input(sink.input, plan),
+        "where": sink.filter.as_ref().map(Expr::to_string),
+        "select": sink.select.as_ref().map(|select| named(select)),
+        "columns": columns.collect::<Vec<_>>(),
+    })
+}
+
+/// Returns what a step or sink reads, as it is written in a file.
+pub(crate) fn input(input: Input, plan: &Plan) -> String {
+    match input {
+        Input::Source(source) => plan.sources[source].name.clone(),
+        Input::Step(step) => plan.steps[step].name.clone(),
+        Input::SourceBad(source) => format!("{}.bad", plan.sources[source].name),
+        Input::StepLate(step) => format!("{}.late", plan.steps[step].name),
+        Input::StepBad(step) => format!("{}.bad", plan.steps[step].name),
+    }
+}
+
+fn named(exprs: &[(String, Expr)]) -> Vec<Value> {
+    exprs.iter().map(|(name, expr)| json!([name, expr.to_string(), expr.data_type().to_string()])).collect()
+}

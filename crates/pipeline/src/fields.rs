@@ -1,0 +1,343 @@
+//! Every field of the pipeline file, in one place: what the reader accepts and what the JSON Schema says come from here.
+//!
+//! A field that belongs to the format but is not built yet stands here too, with the sentence it is refused with. The
+//! kinds of windows are the engine's table [`engine::window::WINDOWS`].
+
+/// A map with fixed fields.
+pub(crate) struct Block {
+    /// What it is, with its article, such as "a source".
+    pub(crate) what: &'static str,
+    pub(crate) fields: &'static [Field],
+}
+
+/// A field of a block.
+pub(crate) struct Field {
+    pub(crate) name: &'static str,
+    pub(crate) required: bool,
+    pub(crate) shape: Shape,
+    pub(crate) help: &'static str,
+}
+
+/// What may stand in a field.
+pub(crate) enum Shape {
+    /// The number 1.
+    Version,
+    /// Any text.
+    Text,
+    /// A name.
+    Name,
+    /// `true` or `false`.
+    Boolean,
+    /// A whole number, at least 1.
+    Count,
+    /// An integer and a unit.
+    Duration,
+    /// An SQL expression.
+    Expression,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// A list of names.
+    Names,
+    /// A list of texts.
+    Texts,
+    /// A list of partition numbers.
+    Partitions,
+    /// A map of texts.
+    TextMap,
+    /// What a step or a sink reads.
+    Input,
+    /// A column's type, with `!` or without.
+    ColumnType,
+    /// Columns: each a type, or a map with a type and more.
+    Columns,
+    /// Names and `{name: expression}` pairs, or a map of these.
+    ColumnList,
+    /// A map of names to expressions.
+    Expressions,
+    /// Output columns, each ascending or `{name: desc}`.
+    Order,
+    /// A kind of window with its fields, or `same`.
+    Window,
+    /// A map with fixed fields.
+    Block(&'static Block),
+    /// A map with fixed fields, or nothing.
+    OptionalBlock(&'static Block),
+    /// Named maps with fixed fields.
+    Blocks(&'static Block),
+    /// Part of the format, but refused for now, with what to do instead.
+    NotBuilt(&'static str),
+}
+
+impl Block {
+    /// Returns the field of that name.
+    pub(crate) fn field(&self, name: &str) -> Option<&'static Field> {
+        self.fields.iter().find(|field| field.name == name)
+    }
+
+    /// Returns the fields that are built.
+    pub(crate) fn built(&self) -> impl Iterator<Item = &'static Field> + Clone + use<> {
+        self.fields.iter().filter(|field| !matches!(field.shape, Shape::NotBuilt(_)))
+    }
+}
+
+const fn required(name: &'static str, shape: Shape, help: &'static str) -> Field {
+    Field { name, required: true, shape, help }
+}
+
+const fn optional(name: &'static str, shape: Shape, help: &'static str) -> Field {
+    Field { name, required: false, shape, help }
+}
+
+const fn not_built(name: &'static str, instead: &'static str) -> Field {
+    Field { name, required: false, shape: Shape::NotBuilt(instead), help: "" }
+}
+
+const DESCRIPTION: Field = optional("description", Shape::Text, "A sentence for people; not part of the definition");
+
+/// The whole file.
+pub(crate) const PIPELINE: Block = Block {
+    what: "a pipeline",
+    fields: &[
+        required("version", Shape::Version, "Version of the pipeline format: 1"),
+        required("name", Shape::Name, "Name of the pipeline; its state folder is named after it"),
+        DESCRIPTION,
+        optional("owner", Shape::Text, "Who answers for it; not part of the definition"),
+        optional("tags", Shape::Texts, "Words to select pipelines by; not part of the definition"),
+        optional("vars", Shape::Blocks(&VARIABLE), "Values that `${NAME}` stands for"),
+        required("sources", Shape::Blocks(&SOURCE), "Logs that are read, by name"),
+        optional("steps", Shape::Blocks(&STEP), "Computations, by name; their order means nothing"),
+        optional("sinks", Shape::Blocks(&SINK), "Where rows go, by name"),
+        not_built("schedules", "start runs from cron or another scheduler with `--mode batch`"),
+        not_built("tests", "compare results with `samestream verify` and `samestream diff` for now"),
+    ],
+};
+
+/// A variable.
+pub(crate) const VARIABLE: Block = Block {
+    what: "a variable",
+    fields: &[
+        optional("default", Shape::Text, "Its value when nothing else gives one"),
+        optional("secret", Shape::Boolean, "Whether its value is never shown"),
+        DESCRIPTION,
+    ],
+};
+
+/// A source.
+pub(crate) const SOURCE: Block = Block {
+    what: "a source",
+    fields: &[
+        DESCRIPTION,
+        optional("kafka", Shape::Block(&KAFKA_SOURCE), "The topic that `--mode stream` reads"),
+        optional("lake", Shape::Block(&LAKE), "The Parquet files that `--mode batch` reads"),
+        optional(
+            "journal",
+            Shape::Block(&JOURNAL),
+            "A local log that both modes read where the other binding is absent",
+        ),
+        optional("format", Shape::Choice(&["json"]), "How a record's value becomes columns"),
+        required(
+            "schema",
+            Shape::Columns,
+            "The columns: `name: type`, with `!` after the type when null is a bad record",
+        ),
+        required(
+            "event_time",
+            Shape::Block(&EVENT_TIME),
+            "When a record happened, and how far out of order records come",
+        ),
+        optional("partitions", Shape::Partitions, "The only partitions that are read and counted"),
+        optional("on_bad_record", Shape::Choice(&["quarantine", "fail"]), "What a record does that cannot be decoded"),
+        optional("on_late", Shape::Choice(&["quarantine", "drop", "fail"]), "What a record does that comes too late"),
+    ],
+};
+
+/// The Kafka binding of a source.
+pub(crate) const KAFKA_SOURCE: Block = Block {
+    what: "a `kafka` source",
+    fields: &[
+        required("brokers", Shape::Text, "Bootstrap addresses, separated by commas"),
+        required("topic", Shape::Text, "The topic"),
+        optional("options", Shape::TextMap, "Settings for librdkafka, passed through"),
+    ],
+};
+
+/// The lake binding of a source.
+pub(crate) const LAKE: Block = Block {
+    what: "a `lake`",
+    fields: &[
+        required("path", Shape::Text, "The folder; for layout `files` also a glob"),
+        optional("layout", Shape::Choice(&["log", "connect", "files"]), "How files name their records"),
+    ],
+};
+
+/// The journal binding of a source.
+pub(crate) const JOURNAL: Block =
+    Block { what: "a `journal`", fields: &[required("path", Shape::Text, "The journal's folder")] };
+
+/// Event time.
+pub(crate) const EVENT_TIME: Block = Block {
+    what: "`event_time`",
+    fields: &[
+        required("column", Shape::Name, "A `timestamp!` column of the schema, or `_timestamp`"),
+        optional(
+            "out_of_orderness",
+            Shape::Duration,
+            "How far behind the newest record of its partition a record may be",
+        ),
+        optional("max_future", Shape::Duration, "A record further than this past the log's own time is bad"),
+    ],
+};
+
+/// A schema column that is more than a type.
+pub(crate) const COLUMN: Block = Block {
+    what: "a column",
+    fields: &[
+        required("type", Shape::ColumnType, "The type, with `!` or without"),
+        optional("from", Shape::Text, "Where its value stands: `key`, `header.NAME`, `value` or `value.a.b`"),
+        optional(
+            "format",
+            Shape::Text,
+            "How a timestamp is written: `rfc3339`, `epoch_s`, `epoch_ms`, `epoch_us` or a %-pattern",
+        ),
+        optional("timezone", Shape::Choice(&["UTC"]), "The zone of a %-pattern without an offset"),
+        optional("null_as", Shape::Texts, "Texts that mean null"),
+        DESCRIPTION,
+    ],
+};
+
+/// A step.
+pub(crate) const STEP: Block = Block {
+    what: "a step",
+    fields: &[
+        DESCRIPTION,
+        required("from", Shape::Input, "The source or step that it reads"),
+        not_built("explode", "make one record of each element before the log is written"),
+        optional("where", Shape::Expression, "Keeps the rows for which it is true"),
+        optional("derive", Shape::ColumnList, "Adds columns or replaces some"),
+        optional("drop", Shape::Names, "Takes columns away"),
+        optional("select", Shape::ColumnList, "Keeps exactly these columns"),
+        not_built("tag", "unions (`from: [a, b]`) are not built yet"),
+        not_built("dedup", "`count_distinct` of an id counts each id once in a window"),
+        not_built("join", "join results afterwards with `samestream query`"),
+        not_built("lookup", "join results afterwards with `samestream query`"),
+        optional("window", Shape::Window, "How rows find windows"),
+        optional("group_by", Shape::ColumnList, "The columns that rows are grouped by"),
+        optional("aggregate", Shape::Expressions, "Outputs computed for each window and group"),
+        optional("having", Shape::Expression, "Keeps the closed rows for which it is true"),
+        optional("top", Shape::Block(&TOP), "Keeps the first rows of each window"),
+        optional("allowed_lateness", Shape::Duration, "How long after its end a window stays open for late records"),
+        not_built("unique_by", "`count_distinct` of an id counts each id once in a window"),
+    ],
+};
+
+/// The first rows of each window.
+pub(crate) const TOP: Block = Block {
+    what: "`top`",
+    fields: &[
+        required("n", Shape::Count, "How many rows"),
+        required("by", Shape::Order, "Output columns that rows are ordered by, `{name: desc}` for the greatest first"),
+        optional("per", Shape::Names, "Output columns within which rows are counted apart"),
+        optional("ties", Shape::Choice(&["cut", "keep"]), "Whether all rows equal to the last one are kept"),
+    ],
+};
+
+/// A sink. Its kinds are the fields with a name in [`SINK_KINDS`].
+pub(crate) const SINK: Block = Block {
+    what: "a sink",
+    fields: &[
+        DESCRIPTION,
+        required("from", Shape::Input, "The step that it writes; also `SOURCE.bad`, `STEP.late`, `STEP.bad`"),
+        optional("where", Shape::Expression, "Writes only the rows for which it is true"),
+        optional("select", Shape::ColumnList, "Writes exactly these columns"),
+        not_built("emit", "final rows are written as windows become final; a run with an end writes open rows too"),
+        optional("parquet", Shape::Block(&PARQUET), "A folder of Parquet files with a manifest"),
+        optional("jsonl", Shape::Block(&JSONL), "JSON lines in a file or folder"),
+        optional("csv", Shape::Block(&CSV), "CSV in a file or folder"),
+        optional("stdout", Shape::OptionalBlock(&STDOUT), "The terminal, or JSON lines in a pipe"),
+        optional("kafka", Shape::Block(&KAFKA_SINK), "A topic"),
+        not_built("postgres", "write `parquet`, `jsonl`, `csv` or `kafka` and load from there"),
+        not_built("redis", "write `parquet`, `jsonl`, `csv` or `kafka` and load from there"),
+        not_built("cassandra", "write `parquet`, `jsonl`, `csv` or `kafka` and load from there"),
+    ],
+};
+
+/// A kind of sink.
+pub(crate) struct SinkKind {
+    /// Its name, which is a field of [`SINK`].
+    pub(crate) name: &'static str,
+    /// Its settings.
+    pub(crate) settings: &'static Block,
+    /// Whether it writes a row over the one with the same identity.
+    pub(crate) upserts: bool,
+}
+
+/// Every kind of sink that is built.
+pub(crate) const SINK_KINDS: &[SinkKind] = &[
+    SinkKind { name: "parquet", settings: &PARQUET, upserts: false },
+    SinkKind { name: "jsonl", settings: &JSONL, upserts: false },
+    SinkKind { name: "csv", settings: &CSV, upserts: false },
+    SinkKind { name: "stdout", settings: &STDOUT, upserts: false },
+    SinkKind { name: "kafka", settings: &KAFKA_SINK, upserts: true },
+];
+
+const PARQUET: Block = Block {
+    what: "a `parquet` sink",
+    fields: &[
+        required("path", Shape::Text, "The folder"),
+        not_built("partition_by", "all files stand in one folder for now"),
+    ],
+};
+
+const JSONL: Block = Block {
+    what: "a `jsonl` sink",
+    fields: &[required("path", Shape::Text, "A file if it has an extension, else a folder")],
+};
+
+const CSV: Block = Block {
+    what: "a `csv` sink",
+    fields: &[required("path", Shape::Text, "A file if it has an extension, else a folder")],
+};
+
+const STDOUT: Block = Block {
+    what: "a `stdout` sink",
+    fields: &[optional("open_rows", Shape::Boolean, "Whether rows of open windows are printed too")],
+};
+
+const KAFKA_SINK: Block = Block {
+    what: "a `kafka` sink",
+    fields: &[
+        required("brokers", Shape::Text, "Bootstrap addresses, separated by commas"),
+        required("topic", Shape::Text, "The topic"),
+        optional("key", Shape::Names, "Columns that make the message key instead of the row's identity"),
+        optional(
+            "open_rows",
+            Shape::Boolean,
+            "Whether rows of open windows are sent too, and withdrawn with tombstones",
+        ),
+        optional("options", Shape::TextMap, "Settings for librdkafka, passed through"),
+    ],
+};
+
+/// Windows of the format that are not in the engine's table, with what to do instead.
+pub(crate) const WINDOWS_NOT_BUILT: &[(&str, &str)] = &[
+    ("cumulative", "use `tumbling` windows of the step and add them up in a second step"),
+    ("calendar", "days in UTC are `tumbling: {size: 1d}`"),
+];
+
+/// Types of the format that are not in the engine yet.
+pub(crate) const TYPES_NOT_BUILT: &[&str] = &["list", "struct", "json"];
+
+/// Formats of values that are not built yet.
+pub(crate) const FORMATS_NOT_BUILT: &[&str] = &["csv", "regex", "raw", "avro", "protobuf"];
+
+/// The word for window rows that are grouped again by the window they have.
+pub(crate) const SAME: &str = "same";
+
+/// Ways to write a timestamp that have a name.
+pub(crate) const TIME_FORMATS: &[&str] = &["rfc3339", "epoch_s", "epoch_ms", "epoch_us"];
+
+/// Types without parameters.
+pub(crate) const TYPES: &[&str] = &["bool", "int32", "int64", "float64", "string", "timestamp", "date", "binary"];
+
+/// Column names that a source cannot have, because the log, the lake or a sink uses them.
+pub(crate) const RESERVED: &[&str] = &["_partition", "_offset", "_timestamp", "_key", "_bad", "_raw", "final"];

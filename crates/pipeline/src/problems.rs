@@ -1,0 +1,142 @@
+//! What is wrong with a file: errors are collected with their places, so that several are reported at once.
+
+use std::sync::Arc;
+
+use engine::{Code, Error, Place};
+
+use crate::variables::Secrets;
+use crate::yaml::Scalar;
+
+/// A stretch of the file, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+}
+
+impl Span {
+    pub(crate) fn new(start: usize, end: usize) -> Self {
+        Self { start, end: end.max(start) }
+    }
+
+    /// Returns the part of it that lies in the text, on borders of characters.
+    pub(crate) fn within(self, text: &str) -> Self {
+        let floor = |mut at: usize| {
+            at = at.min(text.len());
+            while !text.is_char_boundary(at) {
+                at -= 1;
+            }
+            at
+        };
+        Self::new(floor(self.start), floor(self.end))
+    }
+}
+
+/// The errors and warnings of one file.
+pub(crate) struct Problems {
+    file: String,
+    text: Arc<str>,
+    pub(crate) errors: Vec<Error>,
+    pub(crate) warnings: Vec<Error>,
+    /// Scalars whose variables could not be put in: what else is wrong with them follows from that.
+    unfilled: Vec<Span>,
+}
+
+impl Problems {
+    pub(crate) fn new(file: &str, text: &str) -> Self {
+        Self { file: file.into(), text: text.into(), errors: Vec::new(), warnings: Vec::new(), unfilled: Vec::new() }
+    }
+
+    /// Returns the file's text.
+    pub(crate) fn text(&self) -> Arc<str> {
+        self.text.clone()
+    }
+
+    /// Returns the number of the line, from 1, that holds this byte.
+    pub(crate) fn line(&self, at: usize) -> usize {
+        self.text.as_bytes()[..at.min(self.text.len())].iter().filter(|byte| **byte == b'\n').count() + 1
+    }
+
+    /// Adds an error and returns it, so that help can be added.
+    pub(crate) fn error(
+        &mut self,
+        code: Code,
+        span: Span,
+        message: impl Into<String>,
+        label: impl Into<String>,
+    ) -> &mut Error {
+        let error = self.at(code, span, message.into(), label.into());
+        self.errors.push(error);
+        self.errors.last_mut().expect("one was just pushed")
+    }
+
+    /// Adds a warning and returns it.
+    pub(crate) fn warning(
+        &mut self,
+        code: Code,
+        span: Span,
+        message: impl Into<String>,
+        label: impl Into<String>,
+    ) -> &mut Error {
+        let warning = self.at(code, span, message.into(), label.into());
+        self.warnings.push(warning);
+        self.warnings.last_mut().expect("one was just pushed")
+    }
+
+    /// Notes a scalar whose variables could not be put in.
+    pub(crate) fn unfilled(&mut self, span: Span) {
+        self.unfilled.push(span);
+    }
+
+    /// Returns the place in the file of a stretch of a scalar's text; the whole scalar where that cannot be told.
+    pub(crate) fn place_in(&self, scalar: &Scalar, start: usize, end: usize) -> Span {
+        let whole = scalar.span.within(&self.text);
+        let source = &self.text[whole.start..whole.end];
+        let body = if scalar.plain { 0 } else { 1 };
+        let is_verbatim = source.get(body..source.len() - body.min(source.len())) == Some(&scalar.text);
+        if scalar.written.is_some() || !is_verbatim || start >= scalar.text.len() {
+            return whole;
+        }
+        Span::new(whole.start + body + start, whole.start + body + end.min(scalar.text.len()))
+    }
+
+    /// Returns the errors and warnings in the order of their places, without secrets.
+    pub(crate) fn finish(mut self, secrets: Option<&Secrets>) -> (Vec<Error>, Vec<Error>) {
+        let unfilled = std::mem::take(&mut self.unfilled);
+        let follows = |error: &Error| {
+            let place = error.place.as_ref().filter(|_| error.code != Code::Variable);
+            place.is_some_and(|place| unfilled.iter().any(|span| span.start <= place.start && place.end <= span.end))
+        };
+        self.errors.retain(|error| !follows(error));
+        for errors in [&mut self.errors, &mut self.warnings] {
+            errors.sort_by_key(|error| error.place.as_ref().map(|place| (place.start, place.end)));
+            let Some(secrets) = secrets else { continue };
+            for error in errors {
+                error.message = secrets.redact(&error.message);
+                error.help = error.help.as_ref().map(|help| secrets.redact(help));
+                if let Some(place) = &mut error.place {
+                    place.label = secrets.redact(&place.label);
+                }
+            }
+        }
+        (self.errors, self.warnings)
+    }
+
+    /// Adds an error that has no place.
+    pub(crate) fn push(&mut self, error: Error) {
+        self.errors.push(error);
+    }
+
+    fn at(&self, code: Code, span: Span, message: String, label: String) -> Error {
+        let span = span.within(&self.text);
+        let mut error = Error::new(code, message);
+        error.place = Some(Box::new(Place {
+            file: self.file.clone(),
+            text: self.text.clone(),
+            start: span.start,
+            end: span.end,
+            label,
+        }));
+        error
+    }
+}

@@ -1,0 +1,32 @@
+//! "did you mean": the nearest of the words that would have fitted.
+
+/// Returns the candidate nearest to `word`, if one is near enough to have been meant.
+pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let lower = word.to_lowercase();
+    let limit = (word.chars().count() / 3).clamp(1, 3);
+    candidates
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(&lower, &candidate.to_lowercase()), candidate))
+        .filter(|(distance, candidate)| *distance <= limit && *candidate != word)
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+/// Returns "did you mean `…`?", or a list of what would have fitted.
+pub(crate) fn did_you_mean<'a>(
+    word: &str,
+    what: &str,
+    candidates: impl IntoIterator<Item = &'a str> + Clone,
+) -> String {
+    let all = list(candidates.clone());
+    match nearest(word, candidates) {
+        Some(candidate) => format!("did you mean `{candidate}`? {what}: {all}"),
+        None if all.is_empty() => format!("{what}: none"),
+        None => format!("{what}: {all}"),
+    }
+}
+
+/// Returns the words in backquotes with commas.
+pub(crate) fn list<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+    words.into_iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+}
