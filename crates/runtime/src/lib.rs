@@ -3,6 +3,7 @@
 pub mod batch;
 pub mod cut;
 pub mod driver;
+pub mod outlet;
 pub mod stream;
 pub mod summary;
 pub mod tally;
