@@ -18,6 +18,7 @@ mod tests;
 
 pub mod digest;
 pub mod duration;
+pub mod sql;
 pub mod variables;
 
 use engine::plan::Plan;
