@@ -8,8 +8,8 @@
 //! that exists can be evaluated. What can be called is the table [`function::FUNCTIONS`].
 //!
 //! ```
-//! use engine::DataType;
-//! use engine::expr::{Expr, Literal};
+//! use samestream_engine::DataType;
+//! use samestream_engine::expr::{Expr, Literal};
 //!
 //! let doubled = Expr::call("*", vec![Expr::column("n", DataType::Int32), Expr::literal(Literal::Int64(2))]).unwrap();
 //! assert_eq!(doubled.to_string(), "(cast(n as int64) * 2)");
