@@ -1,1 +1,3 @@
-//! tests
+//! Everything that is tested from outside: the commands, the documents, the whole of stream and batch.
+
+mod cli;
