@@ -1,6 +1,7 @@
 //! The outside world: formats, the journal, the Parquet lake, Kafka, sinks.
 
 pub mod format;
+pub mod journal;
 pub mod records;
 pub mod sink;
 pub mod store;

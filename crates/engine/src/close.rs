@@ -16,7 +16,7 @@ use crate::group::{KeyCodec, plain};
 use crate::plan::{Input, StepPlan, Top, WindowPlan, Work};
 use crate::rows::{Batch, Failures, Identity, Origin, evaluate_filter, evaluate_plain, named, row_work};
 use crate::state::{Accumulators, WindowState};
-use crate::task::{Aside, Emission, Engine, State};
+use crate::task::{Aside, Emission, Engine, State, rfc3339};
 use crate::value::display;
 use crate::watermark::{NEVER, completeness, is_final};
 use crate::window::Window;
@@ -319,10 +319,6 @@ fn overflow(
     row: usize,
     reason: &str,
 ) -> Error {
-    let time = |micros: i64| {
-        chrono::DateTime::from_timestamp_micros(micros)
-            .map_or_else(|| format!("{micros} µs"), |time| time.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true))
-    };
     let Work::Window(window) = &step.work else { unreachable!("only window steps close") };
     let values = codec.decode(std::iter::once(keys.value(row)));
     let key: Vec<String> =
@@ -330,7 +326,7 @@ fn overflow(
     let key = if key.is_empty() { String::new() } else { format!(", {}", key.join(", ")) };
     Error::new(
         Code::Overflow,
-        format!("step `{}`, window {} .. {}{key}: {reason}", step.name, time(starts[row]), time(ends[row])),
+        format!("step `{}`, window {} .. {}{key}: {reason}", step.name, rfc3339(starts[row]), rfc3339(ends[row])),
     )
     .help("cast to a wider type, such as `sum(cast(x as decimal(38,0)))` or `sum(cast(x as float64))`")
 }

@@ -26,5 +26,5 @@ pub mod window;
 pub use close::Closed;
 pub use error::{Code, Error, Exit, Place, Result};
 pub use rows::Identity;
-pub use task::{Aside, Emission, Engine, Folded, State, duration};
+pub use task::{Aside, Emission, Engine, Folded, State, duration, rfc3339};
 pub use value::{DataType, Field, Schema};

@@ -11,6 +11,7 @@ use arrow::array::{
     TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType as ArrowType, Int64Type, TimestampMicrosecondType};
+use chrono::{DateTime, SecondsFormat};
 use hashbrown::DefaultHashBuilder;
 
 use crate::group::{KeyCodec, canonical, intern, plain};
@@ -380,7 +381,7 @@ impl Engine {
             source: self.plan.steps[step].source,
             identity: rows.identity(&chosen),
             event_times: chosen.iter().map(|row| Some(rows.event_time(*row))).collect(),
-            reasons: placed.late.iter().map(|(_, by)| format!("late by {}", duration(*by))).collect(),
+            reasons: placed.late.iter().map(|(row, by)| late_reason(*by, rows, *row)).collect(),
             raw: vec![(None, None); chosen.len()],
             rows: take_rows(&rows.columns, &chosen),
         });
@@ -476,6 +477,11 @@ impl Placed {
     }
 }
 
+fn late_reason(by: i64, rows: &Batch, row: u32) -> String {
+    let (time, mark) = (rows.event_time(row), rows.watermark(row));
+    format!("late by {}: event time {}, watermark {}", duration(by), rfc3339(time), rfc3339(mark))
+}
+
 /// Returns each row's place in the record order as bytes: event time, partition, offset; over window rows: window end,
 /// window start, key.
 fn record_order(rows: &Batch) -> BinaryArray {
@@ -567,6 +573,14 @@ fn implied_columns(plan: &Plan, source: usize) -> [bool; 3] {
     // A sink writes every column of what it reads.
     used[2] |= plan.sources[source].needed.iter().any(|name| name == "_timestamp");
     used
+}
+
+/// Returns microseconds since 1970 as RFC 3339 in UTC, with as many digits as needed.
+pub fn rfc3339(micros: i64) -> String {
+    match DateTime::from_timestamp_micros(micros) {
+        Some(time) => time.to_rfc3339_opts(SecondsFormat::AutoSi, true),
+        None => format!("{micros} µs"),
+    }
 }
 
 /// Returns a time span for people, such as `1h 2m 3.5s`.

@@ -7,7 +7,6 @@ use arrow::array::{Array, AsArray};
 use arrow::datatypes::{
     DataType as ArrowType, Field as ArrowField, Schema as ArrowSchema, SchemaRef, TimeUnit, TimestampMicrosecondType,
 };
-use chrono::{DateTime, SecondsFormat};
 
 /// The type of a column or an expression. List, struct and json come with the language's later parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -165,9 +164,7 @@ pub fn display(array: &dyn Array, row: usize) -> String {
     }
     // Arrow prints times in named zones only with a zone database.
     if let Some(times) = array.as_primitive_opt::<TimestampMicrosecondType>() {
-        let micros = times.value(row);
-        return DateTime::from_timestamp_micros(micros)
-            .map_or_else(|| format!("{micros} µs"), |time| time.to_rfc3339_opts(SecondsFormat::AutoSi, true));
+        return crate::rfc3339(times.value(row));
     }
     arrow::util::display::array_value_to_string(array, row).unwrap_or_else(|error| error.to_string())
 }

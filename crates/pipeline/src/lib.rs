@@ -9,15 +9,18 @@ mod fields;
 mod problems;
 mod read;
 mod spec;
-mod stub;
 mod suggest;
 mod yaml;
 
 #[cfg(test)]
 mod tests;
 
+pub mod diagnostic;
 pub mod digest;
 pub mod duration;
+pub mod explain;
+pub mod schema;
+pub mod sql;
 pub mod variables;
 
 use engine::plan::Plan;

@@ -40,11 +40,20 @@ pub(crate) struct Problems {
     pub(crate) warnings: Vec<Error>,
     /// Scalars whose variables could not be put in: what else is wrong with them follows from that.
     unfilled: Vec<Span>,
+    /// Secrets that stand in the file itself.
+    hidden: Vec<Span>,
 }
 
 impl Problems {
     pub(crate) fn new(file: &str, text: &str) -> Self {
-        Self { file: file.into(), text: text.into(), errors: Vec::new(), warnings: Vec::new(), unfilled: Vec::new() }
+        Self {
+            file: file.into(),
+            text: text.into(),
+            errors: Vec::new(),
+            warnings: Vec::new(),
+            unfilled: Vec::new(),
+            hidden: Vec::new(),
+        }
     }
 
     /// Returns the file's text.
@@ -83,6 +92,21 @@ impl Problems {
         self.warnings.last_mut().expect("one was just pushed")
     }
 
+    /// Notes a stretch of the file that must not be shown.
+    pub(crate) fn hide(&mut self, span: Span) {
+        self.hidden.push(span);
+    }
+
+    /// Returns the text with `*` for what must not be shown; every byte stays where it is.
+    fn shown_text(&self) -> Arc<str> {
+        let mut text = self.text.to_string();
+        for span in &self.hidden {
+            let span = span.within(&text);
+            text.replace_range(span.start..span.end, &"*".repeat(span.end - span.start));
+        }
+        text.into()
+    }
+
     /// Notes a scalar whose variables could not be put in.
     pub(crate) fn unfilled(&mut self, span: Span) {
         self.unfilled.push(span);
@@ -108,6 +132,7 @@ impl Problems {
             place.is_some_and(|place| unfilled.iter().any(|span| span.start <= place.start && place.end <= span.end))
         };
         self.errors.retain(|error| !follows(error));
+        let text = if self.hidden.is_empty() { self.text.clone() } else { self.shown_text() };
         for errors in [&mut self.errors, &mut self.warnings] {
             errors.sort_by_key(|error| error.place.as_ref().map(|place| (place.start, place.end)));
             let Some(secrets) = secrets else { continue };
@@ -116,6 +141,7 @@ impl Problems {
                 error.help = error.help.as_ref().map(|help| secrets.redact(help));
                 if let Some(place) = &mut error.place {
                     place.label = secrets.redact(&place.label);
+                    place.text = text.clone();
                 }
             }
         }

@@ -103,9 +103,14 @@ impl Table {
                 let fields = Fields::open_optional(&entry.value, entry.key.span, &VARIABLE, &mut ignored);
                 let (mut default, mut secret) = (None, false);
                 if let Some(fields) = fields {
-                    default = fields.get("default").and_then(Node::scalar).map(|scalar| scalar.text.clone());
                     secret = fields.get("secret").and_then(Node::scalar).is_some_and(|scalar| scalar.text == "true");
+                    default = fields.get("default").and_then(Node::scalar);
                 }
+                if let Some(default) = default.filter(|_| secret) {
+                    problems.hide(default.span);
+                    secrets.push(default.text.clone());
+                }
+                let default = default.map(|scalar| scalar.text.clone());
                 let mut value = variables.value(&entry.key.text).map(str::to_owned).or(default);
                 if let (true, Some(text)) = (secret, &mut value) {
                     read_reference(&entry.key, text, problems);

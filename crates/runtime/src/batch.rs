@@ -171,7 +171,7 @@ impl<'a> Batch<'a> {
             piece.maximum = *maximum;
             *maximum = (*maximum).max(piece.largest.expect("every piece was scanned"));
         }
-        let folded: Vec<Result<(u64, Offset, Folded, State)>> = pool.install(|| {
+        let folded: Vec<Result<(Piece, u64, Folded, State)>> = pool.install(|| {
             wave.into_par_iter()
                 .map(|mut piece| {
                     let chunk = match piece.chunk.take() {
@@ -184,13 +184,14 @@ impl<'a> Batch<'a> {
                     if folded.maximum != known {
                         return Err(contradiction(engine, &piece, folded.maximum));
                     }
-                    Ok((chunk.len() as u64, piece.end, folded, state))
+                    Ok((piece, chunk.len() as u64, folded, state))
                 })
                 .collect()
         });
         for piece in folded {
-            let (rows, _, folded, partial) = piece?;
+            let (piece, rows, folded, partial) = piece?;
             self.output.tally.read += rows;
+            self.partitions[piece.source][piece.place].next = piece.end;
             engine.merge(state, partial);
             self.output.emissions(folded.emissions)?;
             self.output.asides(folded.asides)?;

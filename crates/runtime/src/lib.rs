@@ -4,11 +4,16 @@ pub mod batch;
 pub mod clickstream;
 pub mod cut;
 pub mod driver;
+pub mod job;
+pub mod outlet;
 pub mod stream;
 pub mod summary;
 pub mod tally;
 pub mod time;
+pub mod verify;
 
 pub use cut::Cut;
 pub use driver::{Observer, Outcome, Outlet, PartitionState, Progress, Settings};
+pub use job::{Report, RunOptions, run};
 pub use summary::{Mode, Summary};
+pub use verify::{Verdict, verify};

@@ -1,15 +1,9 @@
 //! Times as text.
 
-use chrono::{DateTime, NaiveDate, SecondsFormat};
+use chrono::{DateTime, NaiveDate};
 use engine::{Code, Error, Result};
 
-/// Returns microseconds since 1970 as RFC 3339 in UTC, with as many digits as needed.
-pub fn rfc3339(micros: i64) -> String {
-    match DateTime::from_timestamp_micros(micros) {
-        Some(time) => time.to_rfc3339_opts(SecondsFormat::AutoSi, true),
-        None => format!("{micros} µs"),
-    }
-}
+pub use engine::rfc3339;
 
 /// Reads an RFC 3339 time, or a date (its midnight in UTC), as microseconds since 1970.
 pub fn parse(text: &str) -> Result<i64> {

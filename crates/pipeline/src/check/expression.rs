@@ -7,36 +7,35 @@ use engine::{Code, DataType, Schema};
 use super::Relation;
 use crate::problems::{Problems, Span};
 use crate::spec::ColumnItem;
-use crate::stub as sql;
+use crate::sql;
 use crate::suggest::did_you_mean;
 use crate::yaml::Scalar;
 
 /// Reads an expression over the columns of a relation.
 pub(super) fn expression(scalar: &Scalar, over: &Relation, problems: &mut Problems) -> Option<Expr> {
-    match sql::parse_expression(&scalar.text, &over.schema()) {
+    let read = sql::parse_expression(&scalar.text, &over.schema());
+    accept(read, scalar, over, problems)
+}
+
+/// Reads a condition: an expression that is true or false.
+pub(super) fn condition(scalar: &Scalar, over: &Relation, problems: &mut Problems) -> Option<Expr> {
+    let read = sql::parse_filter(&scalar.text, &over.schema());
+    accept(read, scalar, over, problems)
+}
+
+fn accept(
+    read: Result<Expr, sql::SqlError>,
+    scalar: &Scalar,
+    over: &Relation,
+    problems: &mut Problems,
+) -> Option<Expr> {
+    match read {
         Ok(expr) => check_timestamp(expr, over, scalar.span, problems),
         Err(error) => {
             report(scalar, error, problems);
             None
         }
     }
-}
-
-/// Reads a condition: an expression that is true or false.
-pub(super) fn condition(scalar: &Scalar, name: &str, over: &Relation, problems: &mut Problems) -> Option<Expr> {
-    let expr = expression(scalar, over, problems)?;
-    if expr.data_type() != DataType::Bool {
-        problems
-            .error(
-                Code::Type,
-                scalar.span,
-                format!("`{name}` is {}, not a condition", expr.data_type()),
-                "not true or false",
-            )
-            .help = Some("compare it with something, such as `amount > 0`".into());
-        return None;
-    }
-    Some(expr)
 }
 
 /// Reads an item of a column list: a column, or a name with an expression.

@@ -29,7 +29,7 @@ impl Checker<'_> {
         let from = spec.from.as_ref()?;
         let (input, mut relation) = self.sink_input(from)?;
         let filter = match &spec.filter {
-            Some(filter) => Some(condition(filter, "where", &relation, self.problems)?),
+            Some(filter) => Some(condition(filter, &relation, self.problems)?),
             None => None,
         };
         let mut select = match &spec.select {

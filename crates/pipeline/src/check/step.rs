@@ -63,7 +63,7 @@ impl Checker<'_> {
 
 fn check_row_work(spec: &StepSpec, relation: &mut Relation, problems: &mut Problems) -> Option<RowWork> {
     let filter = match &spec.filter {
-        Some(filter) => Some(condition(filter, "where", relation, problems)),
+        Some(filter) => Some(condition(filter, relation, problems)),
         None => None,
     };
     let derive = check_items(&spec.derive, relation, problems);
@@ -230,7 +230,7 @@ fn check_window(
     let (keys, outputs) = (keys?, outputs?);
     let relation = window_relation(windowing, over, closed, &outputs);
     let having = match &spec.having {
-        Some(having) => Some(condition(having, "having", &relation, problems)?),
+        Some(having) => Some(condition(having, &relation, problems)?),
         None => None,
     };
     let top = match &spec.top {

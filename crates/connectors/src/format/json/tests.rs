@@ -1,13 +1,12 @@
 //! Tests of the decoder: a table of odd inputs, serde_json and `str::parse` as oracles, and the law that batches do not
 //! matter.
 
-use arrow::array::{Array, AsArray, RecordBatch};
 use engine::log::{Chunk, RawRecords};
 use engine::plan::{Bindings, ColumnPlan, OnBad, OnLate, SourcePlan, TimeFormat, ValueFrom};
 use engine::value::{DataType, Field};
 
 use crate::format::{Encoded, codec, decode};
-use crate::records::{RawBuilder, clip};
+use crate::records::RawBuilder;
 
 /// A column as in a pipeline file: `name: type!`.
 pub(crate) fn column(text: &str) -> ColumnPlan {

@@ -1,0 +1,146 @@
+//! The JSON Schema of the pipeline file, made of the tables that the reader goes by, so that the two cannot drift.
+//!
+//! It is for editors: names, shapes, words and help. Types and names across fields are checked by `validate` only.
+
+use engine::window::{WINDOWS, WindowKind};
+use serde_json::{Map, Value, json};
+
+use crate::duration;
+use crate::fields::{self, Block, Field, SINK_KINDS, Shape};
+
+/// Returns the JSON Schema of the pipeline file.
+pub fn pipeline() -> Value {
+    let mut schema = block(&fields::PIPELINE);
+    let head = json!({
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "$id": "samestream/pipeline.schema.json",
+        "title": "A samestream pipeline, version 1",
+    });
+    let (Value::Object(mut all), Value::Object(rest)) = (head, schema.take()) else { unreachable!("both are objects") };
+    all.extend(rest);
+    Value::Object(all)
+}
+
+fn block(block: &Block) -> Value {
+    let properties: Map<String, Value> =
+        block.built().map(|field| (field.name.to_owned(), self::field(field))).collect();
+    let required: Vec<&str> = block.built().filter(|field| field.required).map(|field| field.name).collect();
+    let mut schema = object(properties, &required);
+    if std::ptr::eq(block, &fields::SOURCE) {
+        schema["anyOf"] = ["kafka", "lake", "journal"].map(|name| json!({"required": [name]})).to_vec().into();
+    }
+    if std::ptr::eq(block, &fields::SINK) {
+        schema["oneOf"] = SINK_KINDS.iter().map(|kind| json!({"required": [kind.name]})).collect();
+    }
+    if std::ptr::eq(block, &fields::STEP) {
+        let needs = ["group_by", "aggregate", "having", "top", "allowed_lateness"]
+            .map(|name| (name.to_owned(), json!(["window"])));
+        schema["dependencies"] = Value::Object(needs.into_iter().collect());
+    }
+    schema
+}
+
+/// Returns an object with these fields, `x-…`, and no others.
+fn object(properties: Map<String, Value>, required: &[&str]) -> Value {
+    let mut schema = json!({
+        "type": "object",
+        "properties": properties,
+        "patternProperties": {"^x-": {}},
+        "additionalProperties": false,
+    });
+    if !required.is_empty() {
+        schema["required"] = json!(required);
+    }
+    schema
+}
+
+fn field(field: &Field) -> Value {
+    let mut schema = shape(&field.shape);
+    schema["description"] = field.help.into();
+    schema
+}
+
+fn shape(shape: &Shape) -> Value {
+    let name = pattern("[A-Za-z_][A-Za-z0-9_]{0,62}");
+    match shape {
+        Shape::Version => json!({"enum": [1, "1"]}),
+        Shape::Text => json!({"type": ["string", "number", "boolean"]}),
+        Shape::Name => name,
+        Shape::Boolean => json!({"anyOf": [{"type": "boolean"}, variable()]}),
+        Shape::Count => json!({"anyOf": [{"type": "integer", "minimum": 1}, pattern("[0-9]+")]}),
+        Shape::Duration => pattern(duration::PATTERN),
+        Shape::Expression | Shape::Input => json!({"type": ["string", "number", "boolean"]}),
+        Shape::Choice(words) => json!({"anyOf": [{"enum": words}, variable()]}),
+        Shape::Names => json!({"type": "array", "items": name}),
+        Shape::Texts => json!({"type": "array", "items": {"type": ["string", "number", "boolean"]}}),
+        Shape::Partitions => {
+            json!({"type": "array", "minItems": 1, "items": {"anyOf": [{"type": "integer", "minimum": 0}, pattern("[0-9]+")]}})
+        }
+        Shape::TextMap => json!({"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}),
+        Shape::ColumnType => column_type(),
+        Shape::Columns => {
+            let column = json!({"anyOf": [column_type(), block(&fields::COLUMN)]});
+            json!({"type": "object", "minProperties": 1, "additionalProperties": column})
+        }
+        Shape::ColumnList => {
+            let item = json!({"anyOf": [name, expressions()]});
+            json!({"anyOf": [{"type": "array", "items": item}, expressions()]})
+        }
+        Shape::Expressions => expressions(),
+        Shape::Order => {
+            let orders = json!({"type": "object", "additionalProperties": {"enum": ["asc", "desc"]}});
+            json!({"anyOf": [{"type": "array", "minItems": 1, "items": {"anyOf": [name, orders]}}, orders]})
+        }
+        Shape::Window => window(),
+        Shape::Block(block) => self::block(block),
+        Shape::OptionalBlock(block) => json!({"anyOf": [{"type": "null"}, self::block(block)]}),
+        Shape::Blocks(block) => {
+            let mut each = self::block(block);
+            if !block.fields.iter().any(|field| field.required) {
+                each = json!({"anyOf": [{"type": "null"}, each]});
+            }
+            json!({
+                "type": "object",
+                "patternProperties": {"^x-": {}, "^[A-Za-z_][A-Za-z0-9_]{0,62}$": each},
+                "additionalProperties": false,
+            })
+        }
+        Shape::NotBuilt(_) => unreachable!("only built fields are in the schema"),
+    }
+}
+
+/// Returns a text of this pattern, or one with a variable in it.
+fn pattern(pattern: &str) -> Value {
+    let pattern = pattern.trim_start_matches('^').trim_end_matches('$');
+    json!({"type": "string", "pattern": format!("^({pattern})$|\\$\\{{")})
+}
+
+fn variable() -> Value {
+    json!({"type": "string", "pattern": "\\$\\{"})
+}
+
+fn expressions() -> Value {
+    json!({"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}})
+}
+
+fn column_type() -> Value {
+    pattern(&format!("({}|decimal\\([0-9]+, *[0-9]+\\)) *!?", fields::TYPES.join("|")))
+}
+
+fn window() -> Value {
+    let mut kinds: Vec<Value> = WINDOWS.iter().map(window_kind).collect();
+    kinds.push(json!({"const": fields::SAME, "description": "Window rows are grouped again by the window they have"}));
+    json!({"anyOf": kinds})
+}
+
+fn window_kind(kind: &WindowKind) -> Value {
+    let properties = kind.fields.iter().map(|field| {
+        let mut schema = pattern(duration::PATTERN);
+        schema["description"] = field.help.into();
+        (field.name.to_owned(), schema)
+    });
+    let required: Vec<&str> = kind.fields.iter().filter(|field| field.required).map(|field| field.name).collect();
+    let mut inner = object(properties.collect(), &required);
+    inner["description"] = kind.help.into();
+    object([(kind.name.to_owned(), inner)].into_iter().collect(), &[kind.name])
+}

@@ -1,0 +1,561 @@
+//! From the parser's tree to a typed expression.
+
+use engine::expr::function::{self, FUNCTIONS, NONDETERMINISTIC};
+use engine::expr::{Expr, Literal, MAX_DEPTH};
+use engine::plan::AggregateCall;
+use engine::{Code, DataType, Schema, aggregate};
+use sqlparser::ast::{
+    self, BinaryOperator, CastKind, CeilFloorKind, Expr as Tree, FunctionArg, FunctionArgExpr, FunctionArguments,
+    Spanned, UnaryOperator, Value,
+};
+
+use super::aggregate::{Aggregates, translate_call};
+use super::{Positions, SqlError};
+
+type Range = (usize, usize);
+
+/// Translates one text. A mistake that knows no place is put at the innermost stretch around it.
+pub(super) struct Translator<'a> {
+    schema: &'a Schema,
+    place: Place<'a>,
+    positions: &'a Positions<'a>,
+    depth: usize,
+}
+
+/// Where the expression stands, which decides about aggregates.
+enum Place<'a> {
+    Rows,
+    Aggregate(&'static str),
+    Output(Aggregates<'a>),
+}
+
+/// Makes the error of something that SQL has and expressions here do not.
+pub(super) fn cannot(what: impl std::fmt::Display, range: Range) -> SqlError {
+    SqlError::new(Code::Expression, format!("{what} cannot be used in an expression")).at(range)
+}
+
+impl<'a> Translator<'a> {
+    pub(super) fn over_rows(schema: &'a Schema, positions: &'a Positions<'a>) -> Self {
+        Self { schema, place: Place::Rows, positions, depth: 0 }
+    }
+
+    pub(super) fn inside_aggregate(schema: &'a Schema, name: &'static str, positions: &'a Positions<'a>) -> Self {
+        Self { schema, place: Place::Aggregate(name), positions, depth: 0 }
+    }
+
+    pub(super) fn over_aggregates(
+        row_schema: &'a Schema,
+        closed: &'a Schema,
+        calls: &'a mut Vec<AggregateCall>,
+        positions: &'a Positions<'a>,
+    ) -> Self {
+        Self { schema: closed, place: Place::Output(Aggregates { row_schema, calls }), positions, depth: 0 }
+    }
+
+    pub(super) fn translate(&mut self, tree: &Tree) -> Result<Expr, SqlError> {
+        self.depth += 1;
+        let result = if self.depth > MAX_DEPTH {
+            Err(SqlError::new(Code::Expression, format!("the expression nests more than {MAX_DEPTH} deep"))
+                .at((0, self.positions.text.len())))
+        } else {
+            self.node(tree)
+        };
+        self.depth -= 1;
+        result
+    }
+
+    fn node(&mut self, tree: &Tree) -> Result<Expr, SqlError> {
+        match tree {
+            Tree::Nested(inner) => self.translate(inner),
+            Tree::Identifier(name) => self.column(name, tree),
+            Tree::Value(value) => self.literal(&value.value, tree),
+            Tree::TypedString(typed) => self.typed_string(typed, tree),
+            Tree::UnaryOp { op, expr } => self.unary(*op, expr, tree),
+            Tree::BinaryOp { left, op, right } => self.binary(left, op, right, tree),
+            Tree::IsNull(x) => self.call("is null", &[x], tree),
+            Tree::IsNotNull(x) => self.call("is not null", &[x], tree),
+            Tree::IsUnknown(x) => self.call("is null", &[x], tree),
+            Tree::IsNotUnknown(x) => self.call("is not null", &[x], tree),
+            Tree::IsTrue(x) => self.is_bool(x, true, false, tree),
+            Tree::IsNotTrue(x) => self.is_bool(x, true, true, tree),
+            Tree::IsFalse(x) => self.is_bool(x, false, false, tree),
+            Tree::IsNotFalse(x) => self.is_bool(x, false, true, tree),
+            Tree::IsDistinctFrom(x, y) => self.call("is distinct from", &[x, y], tree),
+            Tree::IsNotDistinctFrom(x, y) => self.call("is not distinct from", &[x, y], tree),
+            Tree::Between { expr, negated, low, high } => {
+                let between = self.call("between", &[expr, low, high], tree)?;
+                self.negated(*negated, between, tree)
+            }
+            Tree::InList { expr, list, negated } => {
+                let operands: Vec<&Tree> = std::iter::once(expr.as_ref()).chain(list).collect();
+                let found = self.call("in", &operands, tree)?;
+                self.negated(*negated, found, tree)
+            }
+            Tree::Like { negated, any: false, expr, pattern, escape_char } => {
+                let mut operands = vec![expr.as_ref(), pattern.as_ref()];
+                operands.extend(escape_char.as_deref());
+                let like = self.call("like", &operands, tree)?;
+                self.negated(*negated, like, tree)
+            }
+            Tree::Case { operand, conditions, else_result, .. } => {
+                self.case(operand.as_deref(), conditions, else_result.as_deref(), tree)
+            }
+            Tree::Cast { kind, expr, data_type, format: None } => self.cast(kind, expr, data_type, tree),
+            Tree::Extract { field, expr, .. } => {
+                let field =
+                    Expr::literal(Literal::String(field.to_string().to_ascii_lowercase().trim_matches('\'').into()));
+                let operand = self.translate(expr)?;
+                self.make("extract", vec![field, operand], tree)
+            }
+            Tree::Substring { expr, substring_from, substring_for, .. } => {
+                let one = Tree::value(Value::Number("1".into(), false));
+                let mut operands = vec![expr.as_ref(), substring_from.as_deref().unwrap_or(&one)];
+                operands.extend(substring_for.as_deref());
+                self.call("substr", &operands, tree)
+            }
+            Tree::Trim { expr, trim_where, trim_what, trim_characters } => {
+                self.trim(expr, trim_where.as_ref(), trim_what.as_deref(), trim_characters.as_deref(), tree)
+            }
+            Tree::Ceil { expr, field } => self.round_to("ceil", expr, field, tree),
+            Tree::Floor { expr, field } => self.round_to("floor", expr, field, tree),
+            Tree::Function(function) => self.function(function, tree),
+            Tree::CompoundIdentifier(names) => {
+                let message = format!("`{tree}`: fields of structs and of join sides are not built yet");
+                let help = format!(
+                    "write a column's name alone; if the name itself has a point, quote it: `\"{}\"`",
+                    names.iter().map(|name| name.value.as_str()).collect::<Vec<_>>().join(".")
+                );
+                Err(SqlError::new(Code::NotBuilt, message).help(help).at(self.range(tree)))
+            }
+            Tree::Subquery(_) | Tree::Exists { .. } | Tree::InSubquery { .. } => {
+                Err(cannot("a subquery", self.range(tree)).help("use another step and `from:` or `join:`"))
+            }
+            Tree::Interval(_) => {
+                Err(SqlError::new(Code::Type, "an interval is added to or taken from a timestamp, nothing else")
+                    .help("write `ts + interval '5 minutes'`")
+                    .at(self.range(tree)))
+            }
+            other => Err(cannot(format!("`{}`", shortened(&other.to_string())), self.range(tree))),
+        }
+    }
+
+    fn column(&self, name: &ast::Ident, tree: &Tree) -> Result<Expr, SqlError> {
+        if let Some(field) = self.schema.field(&name.value) {
+            return Ok(Expr::column(&field.name, field.data_type));
+        }
+        let lower = name.value.to_ascii_lowercase();
+        if name.quote_style.is_none() && NONDETERMINISTIC.contains(&lower.as_str()) {
+            return Err(nondeterministic(&lower, self.range(tree)));
+        }
+        let message = format!("there is no column `{}`", name.value);
+        let error = SqlError::new(Code::Expression, message).at(self.range(tree));
+        if let Place::Output(aggregates) = &self.place
+            && aggregates.row_schema.field(&name.value).is_some()
+        {
+            return Err(SqlError {
+                message: format!("`{}` is neither grouped nor inside an aggregate", name.value),
+                ..error
+            }
+            .help(format!(
+                "add it to `group_by`, or say which value is meant: `max({0})`, `last({0})`, …",
+                name.value
+            )));
+        }
+        let names = self.schema.fields.iter().map(|field| field.name.as_str());
+        Err(match nearest(&name.value, names) {
+            Some(name) => error.help(format!("did you mean `{name}`?")),
+            None => {
+                let names: Vec<&str> = self.schema.fields.iter().map(|field| field.name.as_str()).collect();
+                error.help(format!("columns here: {}", names.join(", ")))
+            }
+        })
+    }
+
+    fn literal(&self, value: &Value, tree: &Tree) -> Result<Expr, SqlError> {
+        let literal = match value {
+            Value::Null => Literal::Null,
+            Value::Boolean(value) => Literal::Bool(*value),
+            Value::Number(text, false) => {
+                Literal::number(text).map_err(|why| SqlError::new(Code::Expression, why).at(self.range(tree)))?
+            }
+            Value::SingleQuotedString(text) => Literal::String(text.clone()),
+            other => {
+                return Err(
+                    cannot(format!("`{other}`"), self.range(tree)).help("text is written in single quotes: `'text'`")
+                );
+            }
+        };
+        Ok(Expr::literal(literal))
+    }
+
+    fn typed_string(&self, typed: &ast::TypedString, tree: &Tree) -> Result<Expr, SqlError> {
+        let to = self.data_type(&typed.data_type, tree)?;
+        let Value::SingleQuotedString(text) = &typed.value.value else {
+            return Err(cannot(format!("`{typed}`"), self.range(tree)));
+        };
+        let text = Expr::literal(Literal::String(text.clone()));
+        if matches!(to, DataType::Timestamp | DataType::Date) {
+            // Comparing a literal with a value of its type converts it now, so that a bad one is refused now.
+            return Expr::constant(text, to).map_err(|why| self.type_error(why, tree));
+        }
+        Expr::cast(text, to, false).map_err(|why| self.type_error(why, tree))
+    }
+
+    fn unary(&mut self, op: UnaryOperator, operand: &Tree, tree: &Tree) -> Result<Expr, SqlError> {
+        match op {
+            UnaryOperator::Not => self.call("not", &[operand], tree),
+            UnaryOperator::Plus => {
+                let operand = self.translate(operand)?;
+                if !operand.data_type().is_numeric() {
+                    return Err(self.type_error(format!("`+` takes a number, not {}", operand.data_type()), tree));
+                }
+                Ok(operand)
+            }
+            UnaryOperator::Minus => {
+                if let Tree::Value(value) = operand
+                    && let Value::Number(text, false) = &value.value
+                    && *text == i64::MIN.unsigned_abs().to_string()
+                {
+                    return Ok(Expr::literal(Literal::Int64(i64::MIN)));
+                }
+                let operand = self.translate(operand)?;
+                match operand.as_literal().and_then(Literal::negated) {
+                    Some(literal) => Ok(Expr::literal(literal)),
+                    None => self.make("negate", vec![operand], tree),
+                }
+            }
+            other => Err(cannot(format!("the operator `{other}`"), self.range(tree))),
+        }
+    }
+
+    fn binary(&mut self, left: &Tree, op: &BinaryOperator, right: &Tree, tree: &Tree) -> Result<Expr, SqlError> {
+        let name = match op {
+            BinaryOperator::Plus => "+",
+            BinaryOperator::Minus => "-",
+            BinaryOperator::Multiply => "*",
+            BinaryOperator::Divide => "/",
+            BinaryOperator::DuckIntegerDivide | BinaryOperator::MyIntegerDivide => "//",
+            BinaryOperator::Modulo => "%",
+            BinaryOperator::Eq => "=",
+            BinaryOperator::NotEq => "<>",
+            BinaryOperator::Lt => "<",
+            BinaryOperator::LtEq => "<=",
+            BinaryOperator::Gt => ">",
+            BinaryOperator::GtEq => ">=",
+            BinaryOperator::And => return self.chain("and", BinaryOperator::And, left, right, tree),
+            BinaryOperator::Or => return self.chain("or", BinaryOperator::Or, left, right, tree),
+            BinaryOperator::StringConcat => {
+                return self.chain("concat", BinaryOperator::StringConcat, left, right, tree);
+            }
+            other => return Err(cannot(format!("the operator `{other}`"), self.range(tree))),
+        };
+        match (name, left, right) {
+            ("+", ts, Tree::Interval(interval)) | ("+", Tree::Interval(interval), ts) => {
+                self.shift(ts, interval, 1, tree)
+            }
+            ("-", ts, Tree::Interval(interval)) => self.shift(ts, interval, -1, tree),
+            _ => self.call(name, &[left, right], tree),
+        }
+    }
+
+    /// Translates `a op b op c …` as one call of all operands, however long the chain.
+    fn chain(
+        &mut self,
+        name: &str,
+        op: BinaryOperator,
+        left: &Tree,
+        right: &Tree,
+        tree: &Tree,
+    ) -> Result<Expr, SqlError> {
+        let (mut operands, mut first) = (vec![right], left);
+        while let Tree::BinaryOp { left, op: inner, right } = first
+            && *inner == op
+        {
+            operands.push(right);
+            first = left;
+        }
+        operands.push(first);
+        operands.reverse();
+        self.call(name, &operands, tree)
+    }
+
+    fn shift(&mut self, ts: &Tree, interval: &ast::Interval, sign: i64, tree: &Tree) -> Result<Expr, SqlError> {
+        let microseconds = interval_microseconds(interval)
+            .and_then(|value| value.checked_mul(sign).ok_or_else(|| "the interval is too long".to_string()));
+        let microseconds = microseconds.map_err(|why| {
+            SqlError::new(Code::Expression, why)
+                .help("write `interval '5 minutes'`, in units from microsecond to week")
+                .at(self.range(tree))
+        })?;
+        let ts = self.translate(ts)?;
+        self.make("add_interval", vec![ts, Expr::literal(Literal::Int64(microseconds))], tree)
+    }
+
+    fn is_bool(&mut self, operand: &Tree, value: bool, negated: bool, tree: &Tree) -> Result<Expr, SqlError> {
+        let operand = self.translate(operand)?;
+        let name = if negated { "is distinct from" } else { "is not distinct from" };
+        self.make(name, vec![operand, Expr::literal(Literal::Bool(value))], tree)
+    }
+
+    fn negated(&self, negated: bool, expr: Expr, tree: &Tree) -> Result<Expr, SqlError> {
+        if negated { self.make("not", vec![expr], tree) } else { Ok(expr) }
+    }
+
+    /// Translates both forms; `case x when v` compares `x = v`, branch after branch.
+    fn case(
+        &mut self,
+        operand: Option<&Tree>,
+        conditions: &[ast::CaseWhen],
+        otherwise: Option<&Tree>,
+        tree: &Tree,
+    ) -> Result<Expr, SqlError> {
+        let operand = operand.map(|operand| self.translate(operand)).transpose()?;
+        let mut branches = Vec::with_capacity(conditions.len());
+        for branch in conditions {
+            let mut condition = self.translate(&branch.condition)?;
+            if let Some(operand) = &operand {
+                condition = self.make("=", vec![operand.clone(), condition], &branch.condition)?;
+            }
+            branches.push((condition, self.translate(&branch.result)?));
+        }
+        let otherwise = otherwise.map(|otherwise| self.translate(otherwise)).transpose()?;
+        Expr::case(branches, otherwise).map_err(|why| self.type_error(why, tree))
+    }
+
+    fn cast(&mut self, kind: &CastKind, operand: &Tree, to: &ast::DataType, tree: &Tree) -> Result<Expr, SqlError> {
+        let to = self.data_type(to, tree)?;
+        let operand = self.translate(operand)?;
+        let or_null = matches!(kind, CastKind::TryCast | CastKind::SafeCast);
+        Expr::cast(operand, to, or_null).map_err(|why| self.type_error(why, tree))
+    }
+
+    fn data_type(&self, written: &ast::DataType, tree: &Tree) -> Result<DataType, SqlError> {
+        data_type(&written.to_string()).ok_or_else(|| {
+            let message = format!("unknown type `{}`", written.to_string().to_ascii_lowercase());
+            SqlError::new(Code::Type, message)
+                .help("types: bool, int32, int64, float64, decimal(p,s), string, timestamp, date, binary")
+                .at(self.range(tree))
+        })
+    }
+
+    fn trim(
+        &mut self,
+        operand: &Tree,
+        side: Option<&ast::TrimWhereField>,
+        what: Option<&Tree>,
+        characters: Option<&[Tree]>,
+        tree: &Tree,
+    ) -> Result<Expr, SqlError> {
+        let name = match side {
+            None | Some(ast::TrimWhereField::Both) => "trim",
+            Some(ast::TrimWhereField::Leading) => "ltrim",
+            Some(ast::TrimWhereField::Trailing) => "rtrim",
+        };
+        let mut operands = vec![operand];
+        operands.extend(what);
+        operands.extend(characters.into_iter().flatten());
+        self.call(name, &operands, tree)
+    }
+
+    fn round_to(&mut self, name: &str, operand: &Tree, field: &CeilFloorKind, tree: &Tree) -> Result<Expr, SqlError> {
+        match field {
+            CeilFloorKind::DateTimeField(ast::DateTimeField::NoDateTime) => self.call(name, &[operand], tree),
+            _ => Err(cannot(format!("`{tree}`"), self.range(tree)).help("for times there is `date_trunc('hour', ts)`")),
+        }
+    }
+
+    fn function(&mut self, function: &ast::Function, tree: &Tree) -> Result<Expr, SqlError> {
+        let range = self.range(tree);
+        let name = match function.name.0.as_slice() {
+            [ast::ObjectNamePart::Identifier(name)] => name.value.to_ascii_lowercase(),
+            _ => return Err(self.unknown_function(&function.name.to_string(), range)),
+        };
+        if NONDETERMINISTIC.contains(&name.as_str()) {
+            return Err(nondeterministic(&name, range));
+        }
+        if let Some(aggregate) = aggregate::find(&name) {
+            return match &mut self.place {
+                Place::Output(aggregates) => translate_call(aggregate, function, range, aggregates, self.positions),
+                Place::Aggregate(outer) => {
+                    Err(SqlError::new(Code::Expression, format!("the aggregate `{name}` stands inside `{outer}(…)`"))
+                        .help("an aggregate of aggregates is a second step over this one")
+                        .at(range))
+                }
+                Place::Rows => Err(SqlError::new(
+                    Code::Expression,
+                    format!("the aggregate `{name}` has no window here"),
+                )
+                .help(
+                    "aggregates stand under `aggregate:` of a step with `window:`; conditions on them under `having:`",
+                )
+                .at(range)),
+            };
+        }
+        let Some(found) = function::find(&name).filter(|found| is_word(found.name)) else {
+            return Err(self.unknown_function(&name, range));
+        };
+        if function.filter.is_some()
+            || function.over.is_some()
+            || !function.within_group.is_empty()
+            || function.null_treatment.is_some()
+        {
+            return Err(cannot(format!("`over`, `filter` or `within group` after `{name}(…)`"), range));
+        }
+        let FunctionArguments::List(list) = &function.args else {
+            return Err(SqlError::new(Code::Expression, format!("`{name}` needs parentheses")).at(range));
+        };
+        if list.duplicate_treatment.is_some() || !list.clauses.is_empty() {
+            return Err(cannot(format!("`distinct` or a clause inside `{name}(…)`"), range));
+        }
+        let mut arguments = Vec::with_capacity(list.args.len());
+        for argument in &list.args {
+            match argument {
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(argument)) => arguments.push(self.translate(argument)?),
+                other => return Err(cannot(format!("`{other}` as an argument of `{name}`"), range)),
+            }
+        }
+        self.make(found.name, arguments, tree)
+    }
+
+    fn unknown_function(&self, name: &str, range: Range) -> SqlError {
+        let aggregates = aggregate::AGGREGATES.iter().map(|aggregate| aggregate.name());
+        let names =
+            FUNCTIONS.iter().flat_map(|function| std::iter::once(&function.name).chain(function.aliases).copied());
+        let error = SqlError::new(Code::Expression, format!("unknown function `{name}`")).at(range);
+        match nearest(&name.to_ascii_lowercase(), names.filter(|name| is_word(name)).chain(aggregates)) {
+            Some(name) => error.help(format!("did you mean `{name}`?")),
+            None => error,
+        }
+    }
+
+    fn call(&mut self, name: &str, operands: &[&Tree], tree: &Tree) -> Result<Expr, SqlError> {
+        let operands = operands.iter().map(|operand| self.translate(operand)).collect::<Result<Vec<_>, _>>()?;
+        self.make(name, operands, tree)
+    }
+
+    fn make(&self, name: &str, operands: Vec<Expr>, tree: &Tree) -> Result<Expr, SqlError> {
+        Expr::call(name, operands).map_err(|why| self.type_error(why, tree))
+    }
+
+    fn type_error(&self, why: String, tree: &Tree) -> SqlError {
+        SqlError::new(Code::Type, why).at(self.range(tree))
+    }
+
+    /// Returns the bytes that a node stands on; the whole text when the parser does not know.
+    fn range(&self, tree: &Tree) -> Range {
+        let (start, end) = self.positions.range(tree.span()).unwrap_or((0, self.positions.text.len()));
+        // The parser leaves out the closing parenthesis of a call.
+        let text = self.positions.text;
+        let opened = text[start..end].matches('(').count();
+        let mut closed = text[start..end].matches(')').count();
+        let mut extended = end;
+        while closed < opened {
+            let rest = &text[extended..];
+            let blank = rest.len() - rest.trim_start().len();
+            match rest.trim_start().chars().next() {
+                Some(')' | '*') => extended += blank + 1,
+                _ => return (start, end),
+            }
+            closed = text[start..extended].matches(')').count();
+        }
+        (start, extended)
+    }
+}
+
+/// Returns true for names that are called with parentheses.
+fn is_word(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        && !matches!(name, "and" | "or" | "not" | "in" | "between" | "like" | "case" | "cast" | "try_cast")
+}
+
+fn nondeterministic(name: &str, range: Range) -> SqlError {
+    let help = match name {
+        "random" | "rand" | "rand_integer" | "setseed" => {
+            "take a column's value instead, such as `_offset % 100 < 5` for a sample that every run draws alike"
+        }
+        "uuid" | "gen_random_uuid" | "uuidv4" | "uuidv7" => {
+            "a record is named by `_partition` and `_offset`; they are the same in every run"
+        }
+        "current_user" | "session_user" | "user" | "current_database" | "current_setting" | "version" | "getenv" => {
+            "give it as a variable: `vars: {NAME: {default: …}}` and `${NAME}`"
+        }
+        _ => {
+            "the log has its own time: the event-time column, or `_timestamp`; in a window, `window_start` and `window_end`"
+        }
+    };
+    let message = format!("`{name}` would give another result in every run");
+    SqlError::new(Code::Nondeterministic, message).help(help).at(range)
+}
+
+/// Returns the name most like the one written, if any is like it.
+fn nearest<'n>(written: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    names
+        .map(|name| (strsim::damerau_levenshtein(&written.to_lowercase(), &name.to_lowercase()), name))
+        .filter(|(distance, name)| *distance <= (written.chars().count().max(name.chars().count()) / 3).max(1))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
+}
+
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(40) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.into(),
+    }
+}
+
+/// Returns the type of a name of SQL or of the pipeline file.
+fn data_type(written: &str) -> Option<DataType> {
+    let lower = written.to_ascii_lowercase().replace(", ", ",");
+    Some(match lower.as_str() {
+        "bool" | "boolean" => DataType::Bool,
+        "int" | "integer" | "int4" => DataType::Int32,
+        "bigint" | "int8" | "long" => DataType::Int64,
+        "double" | "double precision" | "float8" => DataType::Float64,
+        "varchar" | "text" | "string" => DataType::String,
+        "timestamp" | "timestamptz" | "timestamp with time zone" => DataType::Timestamp,
+        "binary" | "blob" | "bytea" | "varbinary" | "bytes" => DataType::Binary,
+        other => {
+            let other = other.replacen("numeric", "decimal", 1);
+            return DataType::parse(&other).or_else(|| {
+                // Without a scale there are no digits after the point.
+                DataType::parse(&format!("{},0)", other.strip_suffix(')')?))
+            });
+        }
+    })
+}
+
+/// Returns the length of an interval in microseconds, or why it has none.
+fn interval_microseconds(interval: &ast::Interval) -> Result<i64, String> {
+    if interval.last_field.is_some() || interval.leading_precision.is_some() {
+        return Err(format!("`{interval}` cannot be read"));
+    }
+    let value = match &*interval.value {
+        Tree::Value(value) => match &value.value {
+            Value::Number(text, false) | Value::SingleQuotedString(text) => text.trim().to_string(),
+            _ => return Err(format!("`{interval}` cannot be read")),
+        },
+        _ => return Err("the length of an interval is a constant".into()),
+    };
+    let (count, unit) = match &interval.leading_field {
+        Some(field) => (value, field.to_string().to_ascii_lowercase()),
+        None => {
+            let split = value.find(|c: char| !c.is_ascii_digit() && c != '-' && c != '+').unwrap_or(value.len());
+            (value[..split].to_string(), value[split..].trim().to_ascii_lowercase())
+        }
+    };
+    let unit = match unit.trim_end_matches('s') {
+        "u" | "microsecond" => 1,
+        "m" if unit == "ms" => 1_000,
+        "millisecond" => 1_000,
+        "" if unit == "s" => 1_000_000,
+        "sec" | "second" => 1_000_000,
+        "m" | "min" | "minute" => 60_000_000,
+        "h" | "hour" => 3_600_000_000,
+        "d" | "day" => 86_400_000_000,
+        "w" | "week" => 604_800_000_000,
+        "month" | "quarter" | "year" => return Err(format!("a {unit} has no fixed length")),
+        _ => return Err(format!("`{interval}` has no unit that is known")),
+    };
+    let count: i64 = count.parse().map_err(|_| format!("`{interval}` cannot be read; the count is an integer"))?;
+    count.checked_mul(unit).ok_or_else(|| "the interval is too long".into())
+}

@@ -1,0 +1,306 @@
+//! A run of a pipeline: from a plan and options to opened sources and sinks, a driver, and a summary.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use connectors::journal::{Journal, JournalScan};
+use connectors::sink;
+use engine::edge::{LogScan, LogStream};
+use engine::plan::{Input, Layout, Plan, SinkPlan, SourcePlan};
+use engine::{Aside, Code, Emission, Engine, Error, Result};
+
+use crate::cut::Cut;
+use crate::driver::{Observer, Outcome, Outlet, Settings};
+use crate::outlet::SinkOutlet;
+use crate::stream::Until;
+use crate::summary::{Mode, StepDigests, Summary};
+use crate::{batch, stream, time};
+
+/// What a run is asked for, besides its plan.
+#[derive(Clone)]
+pub struct RunOptions {
+    /// Which driver.
+    pub mode: Mode,
+    /// Where it starts; None: at the log's first offsets.
+    pub start: Option<Cut>,
+    /// Where it ends; None: at the end of a lake, never for a stream.
+    pub end: Option<Cut>,
+    /// Ends a stream at the end offsets seen at start.
+    pub until_caught_up: bool,
+    /// Writes each sink as `DIR/<sink name>` instead.
+    pub out: Option<PathBuf>,
+    /// Only these sinks.
+    pub sinks: Option<Vec<String>>,
+    /// Writes rows of the results to standard output too.
+    pub print: bool,
+    /// Where late and bad rows are kept.
+    pub state_dir: PathBuf,
+    /// An empty selection is no error.
+    pub allow_empty: bool,
+    /// How the driver works; nothing of it changes a result.
+    pub settings: Settings,
+    /// Where `stdout` sinks write.
+    pub context: sink::Context,
+}
+
+impl RunOptions {
+    /// Returns the options of a plain run.
+    pub fn new(mode: Mode) -> Self {
+        Self {
+            mode,
+            start: None,
+            end: None,
+            until_caught_up: false,
+            out: None,
+            sinks: None,
+            print: false,
+            state_dir: PathBuf::from(".samestream"),
+            allow_empty: false,
+            settings: Settings::default(),
+            context: sink::Context::default(),
+        }
+    }
+
+    /// Returns the folder of the rows that this pipeline and mode keeps aside.
+    pub fn aside_dir(&self, plan: &Plan) -> PathBuf {
+        self.state_dir.join(&plan.name).join(self.mode.to_string())
+    }
+}
+
+/// A finished run.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// What it came to.
+    pub summary: Summary,
+    /// Each sink's name and where its rows are.
+    pub places: Vec<(String, String)>,
+    /// Folder of the late and bad rows.
+    pub aside: PathBuf,
+}
+
+/// Runs a pipeline.
+pub fn run(plan: &Arc<Plan>, options: &RunOptions, observer: &dyn Observer) -> Result<Report> {
+    let began = Instant::now();
+    let aside = options.aside_dir(plan);
+    let sinks = chosen_sinks(plan, options)?;
+    let engine = Engine::new(plan.clone());
+    let sources = Sources::open(plan, options.mode)?;
+    let _lock = lock(&aside)?;
+    let mut outlet = SinkOutlet::open(plan, &sinks, &options.context, Some(&aside), options.settings.range)?;
+    let outcome = drive(&engine, sources, options, &mut outlet, observer)?;
+    if outcome.tally.read == 0 && !options.allow_empty && outcome.ended {
+        return Err(Error::new(Code::Empty, "the log holds no record between the start and end offsets")
+            .help("say `--allow-empty` if that is right"));
+    }
+    let mut summary = summarise(plan, options, &outcome, began);
+    summary.rows_written = outlet.rows_written();
+    Ok(Report { summary, places: outlet.places(), aside })
+}
+
+/// Runs a pipeline without writing anywhere; digests and counts are those of a run that writes all its sinks.
+pub(crate) fn run_into(
+    plan: &Arc<Plan>,
+    options: &RunOptions,
+    outlet: &mut dyn Outlet,
+    observer: &dyn Observer,
+) -> Result<Summary> {
+    let began = Instant::now();
+    let engine = Engine::new(plan.clone());
+    let sources = Sources::open(plan, options.mode)?;
+    let outcome = drive(&engine, sources, options, outlet, observer)?;
+    Ok(summarise(plan, options, &outcome, began))
+}
+
+fn drive(
+    engine: &Engine,
+    sources: Sources,
+    options: &RunOptions,
+    outlet: &mut dyn Outlet,
+    observer: &dyn Observer,
+) -> Result<Outcome> {
+    check_cut(engine.plan(), options.start.as_ref())?;
+    check_cut(engine.plan(), options.end.as_ref())?;
+    match sources {
+        Sources::Batch(scans) => {
+            let cuts = (options.start.as_ref(), options.end.as_ref());
+            batch::run(engine, &scans, cuts, outlet, &options.settings, observer)
+        }
+        Sources::Stream(streams) => {
+            let until = match &options.end {
+                Some(cut) => Until::Cut(cut.clone()),
+                None if options.until_caught_up => Until::CaughtUp,
+                None => Until::Stopped,
+            };
+            stream::run(engine, streams, options.start.as_ref(), &until, outlet, &options.settings, observer)
+        }
+    }
+}
+
+/// Opened sources, in plan order; None for one that nothing reads.
+pub(crate) enum Sources {
+    Stream(Vec<Option<Box<dyn LogStream>>>),
+    Batch(Vec<Option<Arc<dyn LogScan>>>),
+}
+
+impl Sources {
+    pub(crate) fn open(plan: &Plan, mode: Mode) -> Result<Self> {
+        let is_read = |index: usize| {
+            plan.steps.iter().any(|step| step.source == index)
+                || plan
+                    .sinks
+                    .iter()
+                    .any(|sink| matches!(sink.input, Input::Source(of) | Input::SourceBad(of) if of == index))
+        };
+        let sources = plan.sources.iter().enumerate();
+        Ok(match mode {
+            Mode::Stream => Sources::Stream(
+                sources
+                    .map(|(index, source)| is_read(index).then(|| open_stream(source)).transpose())
+                    .collect::<Result<_>>()?,
+            ),
+            Mode::Batch => Sources::Batch(
+                sources
+                    .map(|(index, source)| is_read(index).then(|| open_scan(source)).transpose())
+                    .collect::<Result<_>>()?,
+            ),
+        })
+    }
+}
+
+/// Opens a source as a growing log: its topic, else its journal.
+pub fn open_stream(source: &SourcePlan) -> Result<Box<dyn LogStream>> {
+    let bindings = &source.bindings;
+    match (&bindings.kafka, &bindings.journal) {
+        (Some(_), _) => Err(Error::new(Code::NotBuilt, "reading Kafka is not built yet")),
+        (None, Some(path)) => Ok(Box::new(Journal::open(path)?.stream(source.partitions.as_deref())?)),
+        (None, None) => Err(Error::new(Code::Binding, format!("source `{}` has no log to stream from", source.name))
+            .help("give it `kafka: {brokers, topic}` or `journal: {path}`; `--mode batch` reads its lake")),
+    }
+}
+
+/// Opens a source as a log with an end: its lake, else its journal.
+pub fn open_scan(source: &SourcePlan) -> Result<Arc<dyn LogScan>> {
+    let bindings = &source.bindings;
+    match (&bindings.lake, &bindings.journal) {
+        (Some(_), _) => Err(Error::new(Code::NotBuilt, "reading a lake is not built yet")),
+        (None, Some(path)) => Ok(Arc::new(JournalScan::open(path, source)?)),
+        (None, None) => Err(Error::new(Code::Binding, format!("source `{}` has no lake to read", source.name))
+            .help("give it `lake: {path}` and fill it with `samestream archive`, or `journal: {path}`")),
+    }
+}
+
+/// Returns true when a source's batch side names records as its stream side does, so that results may be compared.
+pub(crate) fn claims_equality(source: &SourcePlan) -> bool {
+    !matches!(&source.bindings.lake, Some(lake) if lake.layout == Layout::Files)
+}
+
+fn chosen_sinks(plan: &Plan, options: &RunOptions) -> Result<Vec<SinkPlan>> {
+    let mut sinks: Vec<SinkPlan> = plan.sinks.clone();
+    if let Some(names) = &options.sinks {
+        if let Some(unknown) = names.iter().find(|name| !plan.sinks.iter().any(|sink| sink.name == **name)) {
+            let known: Vec<&str> = plan.sinks.iter().map(|sink| sink.name.as_str()).collect();
+            return Err(Error::new(Code::Empty, format!("the pipeline has no sink `{unknown}`"))
+                .help(format!("its sinks are: {}", known.join(", "))));
+        }
+        sinks.retain(|sink| names.contains(&sink.name));
+    }
+    if let Some(folder) = &options.out {
+        sinks = sinks.iter().map(|sink| sink::redirect(sink, folder)).collect::<Result<_>>()?;
+    }
+    if options.print {
+        let printed = sinks.iter().filter(|sink| sink.target.kind != "stdout").map(|sink| SinkPlan {
+            target: engine::plan::SinkTarget {
+                kind: "stdout".into(),
+                settings: [("open_rows".to_string(), "true".to_string())].into(),
+            },
+            ..sink.clone()
+        });
+        let printed: Vec<SinkPlan> = printed.collect();
+        sinks.extend(printed);
+    }
+    Ok(sinks)
+}
+
+fn check_cut(plan: &Plan, cut: Option<&Cut>) -> Result<()> {
+    for name in cut.into_iter().flat_map(|cut| cut.keys()) {
+        if !plan.sources.iter().any(|source| source.name == *name) {
+            let known: Vec<&str> = plan.sources.iter().map(|source| source.name.as_str()).collect();
+            return Err(Error::new(
+                Code::Cut,
+                format!("the cut names a source `{name}` that the pipeline does not have"),
+            )
+            .help(format!("its sources are: {}", known.join(", "))));
+        }
+    }
+    Ok(())
+}
+
+fn summarise(plan: &Plan, options: &RunOptions, outcome: &Outcome, began: Instant) -> Summary {
+    let tally = &outcome.tally;
+    let (finals, all) = tally.total();
+    let (start, end) = outcome.cuts(plan);
+    let (from, to) = options.settings.range;
+    let of_step = |(name, (finals, all)): (&String, &(engine::digest::Digest, engine::digest::Digest))| {
+        (name.clone(), StepDigests { r#final: finals.to_string(), all: all.to_string() })
+    };
+    Summary {
+        pipeline: plan.name.clone(),
+        mode: options.mode,
+        definition: plan.definition.clone(),
+        digest_final: finals.to_string(),
+        digest_all: all.to_string(),
+        digests: tally.rows.iter().map(of_step).collect(),
+        digest_late: tally.digest_late.to_string(),
+        digest_bad: tally.digest_bad.to_string(),
+        rows_read: tally.read,
+        rows_late: tally.late,
+        rows_bad: tally.bad,
+        rows_failed: tally.failed,
+        rows_written: all.rows(),
+        windows: tally.windows,
+        ended: outcome.ended,
+        range: (from, to) != (None, None),
+        from: from.map(time::rfc3339),
+        to: to.map(time::rfc3339),
+        seconds: began.elapsed().as_secs_f64(),
+        start,
+        end,
+        held_by: outcome.held_by(plan),
+        caveats: outcome.caveats.clone(),
+    }
+}
+
+/// Takes the folder for this process, until the returned file is dropped.
+fn lock(folder: &Path) -> Result<File> {
+    let what = |path: &Path| format!("cannot use the state folder {}", path.display());
+    std::fs::create_dir_all(folder).map_err(|error| Error::io(what(folder), error))?;
+    let path = folder.join("lock");
+    let file = File::create(&path).map_err(|error| Error::io(what(folder), error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => {
+            Err(Error::new(Code::StateBusy, format!("another run holds the state folder {}", folder.display()))
+                .help("wait for it, or give this run a `--state-dir` of its own"))
+        }
+        Err(std::fs::TryLockError::Error(error)) => Err(Error::io(what(folder), error)),
+    }
+}
+
+/// An outlet that writes nothing.
+pub struct Nowhere;
+
+impl Outlet for Nowhere {
+    fn rows(&mut self, _: &Emission) -> Result<()> {
+        Ok(())
+    }
+
+    fn aside(&mut self, _: &Aside) -> Result<()> {
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<()> {
+        Ok(())
+    }
+}

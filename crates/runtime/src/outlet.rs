@@ -1,0 +1,260 @@
+//! The outlet of a real run: the pipeline's sinks, and the sets of late, failed and bad rows kept with the run.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BinaryArray, BooleanArray, Int32Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
+    new_null_array,
+};
+use arrow::compute::filter_record_batch;
+use connectors::sink;
+use engine::edge::{Replace, Sink};
+use engine::expr::Expr;
+use engine::group::plain;
+use engine::plan::{Input, OnLate, Plan, SinkPlan, SinkTarget, Work};
+use engine::{Aside, Code, DataType, Emission, Error, Field, Identity, Result, Schema};
+
+use crate::driver::Outlet;
+use crate::tally::name_of;
+
+/// Sinks and kept-aside sets of a run.
+pub struct SinkOutlet {
+    targets: Vec<Target>,
+    epoch: u64,
+    range: (Option<i64>, Option<i64>),
+}
+
+struct Target {
+    plan: SinkPlan,
+    sink: Box<dyn Sink>,
+    takes_open: bool,
+    /// True for the pipeline's own sinks, false for the sets kept with the run.
+    is_own: bool,
+    rows: u64,
+}
+
+impl SinkOutlet {
+    /// Opens and begins all sinks. `aside` is the folder of the kept-aside sets; None: they are not kept.
+    pub fn open(
+        plan: &Plan,
+        sinks: &[SinkPlan],
+        context: &sink::Context,
+        aside: Option<&Path>,
+        range: (Option<i64>, Option<i64>),
+    ) -> Result<Self> {
+        let kept: Vec<SinkPlan> = aside.map(|folder| kept_aside(plan, folder)).unwrap_or_default();
+        let all: Vec<SinkPlan> = sinks.iter().chain(&kept).cloned().collect();
+        let opened = sink::open_all(&all, context)?;
+        let replace = if range == (None, None) { Replace::All } else { Replace::Range(range.0, range.1) };
+        let mut targets = Vec::new();
+        for (number, (plan, mut sink)) in all.into_iter().zip(opened).enumerate() {
+            let is_own = number < sinks.len();
+            // Late and bad rows cover what was read, whatever the range.
+            let is_result = matches!(plan.input, Input::Step(_) | Input::Source(_));
+            sink.begin(if is_result { replace } else { Replace::All })
+                .map_err(|error| error.context(format!("sink `{}`", plan.name)))?;
+            let takes_open = !matches!(plan.target.kind.as_str(), "kafka" | "stdout")
+                || plan.target.settings.get("open_rows").is_some_and(|value| value == "true");
+            targets.push(Target { plan, sink, takes_open, is_own, rows: 0 });
+        }
+        Ok(Self { targets, epoch: 0, range })
+    }
+
+    /// Returns how many rows were given to the pipeline's sinks.
+    pub fn rows_written(&self) -> u64 {
+        self.targets.iter().filter(|target| target.is_own).map(|target| target.rows).sum()
+    }
+
+    /// Returns where the rows of each of the pipeline's sinks are.
+    pub fn places(&self) -> Vec<(String, String)> {
+        let own = self.targets.iter().filter(|target| target.is_own);
+        own.map(|target| (target.plan.name.clone(), target.sink.describe())).collect()
+    }
+}
+
+impl Outlet for SinkOutlet {
+    fn rows(&mut self, emission: &Emission) -> Result<()> {
+        for target in self.targets.iter_mut().filter(|target| target.plan.input == emission.input) {
+            if !emission.is_final && !target.takes_open {
+                continue;
+            }
+            let rows = shaped(&target.plan, &emission.rows, emission.is_final)?;
+            target.rows += rows.num_rows() as u64;
+            let staged = if emission.is_final { target.sink.stage(&rows) } else { target.sink.stage_open(&rows) };
+            staged.map_err(|error| error.context(format!("sink `{}`", target.plan.name)))?;
+        }
+        Ok(())
+    }
+
+    fn aside(&mut self, aside: &Aside) -> Result<()> {
+        let mut table = None;
+        for target in self.targets.iter_mut().filter(|target| target.plan.input == aside.input) {
+            let table = table.get_or_insert_with(|| aside_table(aside));
+            let rows = shaped(&target.plan, table, true)?;
+            target.rows += rows.num_rows() as u64;
+            target.sink.stage(&rows).map_err(|error| error.context(format!("sink `{}`", target.plan.name)))?;
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<()> {
+        self.epoch += 1;
+        for target in &mut self.targets {
+            target.sink.commit(self.epoch).map_err(|error| error.context(format!("sink `{}`", target.plan.name)))?;
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for SinkOutlet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SinkOutlet").field("epoch", &self.epoch).field("range", &self.range).finish_non_exhaustive()
+    }
+}
+
+/// Gives rows the shape of a sink: its `where`, its `select`, its columns in order, and `final`.
+fn shaped(plan: &SinkPlan, rows: &RecordBatch, is_final: bool) -> Result<RecordBatch> {
+    let evaluate = |expr: &Expr, rows: &RecordBatch| -> Result<ArrayRef> {
+        let evaluated = expr.evaluate(rows);
+        match evaluated.failures.first() {
+            None => Ok(evaluated.values),
+            Some((row, reason)) => {
+                let row: Vec<String> = rows
+                    .schema()
+                    .fields()
+                    .iter()
+                    .zip(rows.columns())
+                    .take(4)
+                    .map(|(field, column)| {
+                        format!("{} = {}", field.name(), engine::value::display(column, *row as usize))
+                    })
+                    .collect();
+                Err(Error::new(Code::Overflow, format!("sink `{}`, row {}: {reason}", plan.name, row.join(", "))))
+            }
+        }
+    };
+    let mut rows = rows.clone();
+    if let Some(filter) = &plan.filter {
+        let keep = evaluate(filter, &rows)?;
+        let keep = keep.as_any().downcast_ref::<BooleanArray>().expect("a filter is boolean");
+        rows = filter_record_batch(&rows, keep).expect("the mask is as long as the batch");
+    }
+    let mut arrays: Vec<ArrayRef> = Vec::new();
+    let mut fields = plan.schema.clone();
+    for field in &plan.schema.fields {
+        let selected = plan.select.iter().flatten().find(|(name, _)| *name == field.name);
+        arrays.push(match (selected, rows.column_by_name(&field.name)) {
+            (Some((_, expr)), _) => evaluate(expr, &rows)?,
+            (None, Some(array)) => array.clone(),
+            (None, None) => new_null_array(&field.data_type.arrow(), rows.num_rows()),
+        });
+    }
+    fields.fields.push(Field::new("final", DataType::Bool));
+    arrays.push(Arc::new(BooleanArray::from(vec![is_final; rows.num_rows()])));
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    Ok(RecordBatch::try_new_with_options(fields.arrow(), arrays, &options).expect("rows have the sink's schema"))
+}
+
+/// Returns the implied sinks of a run: one Parquet folder for each set of late, failed or bad rows.
+fn kept_aside(plan: &Plan, folder: &Path) -> Vec<SinkPlan> {
+    let mut inputs = Vec::new();
+    for (index, step) in plan.steps.iter().enumerate() {
+        let late = matches!(step.work, Work::Window(_)) && !step.over_windows;
+        if late && plan.sources[step.source].on_late != OnLate::Drop {
+            inputs.push(Input::StepLate(index));
+        }
+        inputs.push(Input::StepBad(index));
+    }
+    inputs.extend((0..plan.sources.len()).map(Input::SourceBad));
+    inputs
+        .into_iter()
+        .map(|input| (input, aside_name(plan, input)))
+        .map(|(input, name)| SinkPlan {
+            input,
+            filter: None,
+            select: None,
+            schema: aside_schema(plan, input),
+            identity: Vec::new(),
+            target: SinkTarget {
+                kind: "parquet".into(),
+                settings: [("path".to_string(), folder.join(&name).display().to_string())].into(),
+            },
+            name,
+        })
+        .collect()
+}
+
+/// Returns the columns of a kept-aside set: what a sink that reads it sees, less the columns that nothing reads.
+pub fn aside_schema(plan: &Plan, input: Input) -> Schema {
+    match input {
+        Input::SourceBad(source) => plan.sources[source].bad_schema(),
+        Input::StepBad(step) => plan.steps[step].bad_schema(&available(plan, plan.steps[step].input)),
+        Input::StepLate(step) => plan.steps[step].late_schema(&after_row_work(plan, step)),
+        Input::Source(_) | Input::Step(_) => unreachable!("results are not kept aside"),
+    }
+}
+
+/// Returns the columns that rows of a source or step really carry: those that something needs.
+fn available(plan: &Plan, input: Input) -> Schema {
+    match input {
+        Input::Source(source) => {
+            let source = &plan.sources[source];
+            let mut fields: Vec<Field> = source.needed_columns().map(|column| column.field.clone()).collect();
+            if source.needed.iter().any(|name| name == "_timestamp") {
+                fields.push(Field::new("_timestamp", DataType::Timestamp));
+            }
+            Schema::new(fields)
+        }
+        Input::Step(step) => match plan.steps[step].work {
+            Work::Rows => after_row_work(plan, step),
+            Work::Window(_) => plan.steps[step].schema.clone(),
+        },
+        _ => Schema::default(),
+    }
+}
+
+fn after_row_work(plan: &Plan, step: usize) -> Schema {
+    let step = &plan.steps[step];
+    let before = available(plan, step.input);
+    let kept = |field: &&Field| {
+        let rows = &step.rows;
+        rows.select.is_some()
+            || before.field(&field.name).is_some()
+            || rows.derive.iter().any(|(name, _)| *name == field.name)
+    };
+    Schema::new(step.row_schema.fields.iter().filter(kept).cloned().collect())
+}
+
+/// Makes the table of a kept-aside set: where each record is, what it held, why it is here, and of bad records the bytes.
+fn aside_table(aside: &Aside) -> RecordBatch {
+    let rows = aside.identity.len();
+    let mut arrays: Vec<(String, ArrayRef)> = Vec::new();
+    if let Identity::Records { partition, offsets } = &aside.identity {
+        arrays.push(("_partition".into(), Arc::new(Int32Array::from_value(*partition, rows))));
+        arrays.push(("_offset".into(), Arc::new(Int64Array::from(offsets.clone()))));
+    }
+    for (field, column) in aside.rows.schema().fields().iter().zip(aside.rows.columns()) {
+        if !arrays.iter().any(|(name, _)| name == field.name()) {
+            arrays.push((field.name().clone(), plain(column)));
+        }
+    }
+    let reason = if matches!(aside.input, Input::StepLate(_)) { "_late" } else { "_bad" };
+    arrays.retain(|(name, _)| name != reason);
+    arrays.push((reason.into(), Arc::new(StringArray::from(aside.reasons.clone()))));
+    if let Input::SourceBad(_) = aside.input {
+        let bytes = |pick: fn(&(Option<Vec<u8>>, Option<Vec<u8>>)) -> Option<&[u8]>| -> ArrayRef {
+            Arc::new(aside.raw.iter().map(pick).collect::<BinaryArray>())
+        };
+        arrays.push(("_key".into(), bytes(|(key, _)| key.as_deref())));
+        arrays.push(("_raw".into(), bytes(|(_, value)| value.as_deref())));
+    }
+    RecordBatch::try_from_iter_with_nullable(arrays.into_iter().map(|(name, array)| (name, array, true)))
+        .expect("columns are of one length")
+}
+
+/// Returns the name a run gives to a kept-aside set, such as `clicks.bad`.
+pub fn aside_name(plan: &Plan, input: Input) -> String {
+    let suffix = if matches!(input, Input::StepLate(_)) { "late" } else { "bad" };
+    format!("{}.{suffix}", name_of(plan, input))
+}

@@ -1,0 +1,226 @@
+//! Verify: is the stream's result the batch's result? Both sides run to the same cut, and their digests are compared.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use connectors::sink;
+use engine::log::{Offset, Partition};
+use engine::plan::{Input, Plan, SinkPlan, SinkTarget};
+use engine::{Code, Error, Result};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::cut::Cut;
+use crate::driver::{Observer, Outlet};
+use crate::job::{Nowhere, RunOptions, Sources, claims_equality, run_into};
+use crate::outlet::SinkOutlet;
+use crate::summary::{Mode, Summary};
+use crate::tally::name_of;
+
+/// What a comparison found.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Verdict {
+    /// Whether everything is equal: final rows, all rows, late and bad records.
+    pub equal: bool,
+    /// What differs: of `digest_final`, `digest_all`, `digest_late`, `digest_bad`, `rows_read` those that do.
+    pub different: Vec<String>,
+    /// The stream's side.
+    pub stream: Summary,
+    /// The batch's side.
+    pub batch: Summary,
+    /// How far the stream's log goes beyond the common end, per source and partition.
+    pub stream_beyond: Cut,
+    /// How far the batch's log goes beyond the common end.
+    pub batch_beyond: Cut,
+}
+
+/// Where the rows of a step were written by [`write_sides`].
+#[derive(Clone, Debug)]
+pub struct Sides {
+    /// The step (or source).
+    pub step: String,
+    /// The columns that name a row.
+    pub keys: Vec<String>,
+    /// Its rows from the stream.
+    pub stream: PathBuf,
+    /// Its rows from the batch.
+    pub batch: PathBuf,
+}
+
+/// Runs both sides over one cut and compares them. Writes to no sink.
+pub fn verify(plan: &Arc<Plan>, options: &RunOptions, observer: &dyn Observer) -> Result<Verdict> {
+    let common = Common::of(plan, options)?;
+    let stream = run_into(plan, &common.options(options, Mode::Stream), &mut Nowhere, observer)?;
+    let batch = run_into(plan, &common.options(options, Mode::Batch), &mut Nowhere, observer)?;
+    Ok(compare(stream, batch, common))
+}
+
+/// Runs both sides again and writes the rows of every sinked step to a folder, so that they can be compared row by row.
+pub fn write_sides(
+    plan: &Arc<Plan>,
+    options: &RunOptions,
+    folder: &Path,
+    observer: &dyn Observer,
+) -> Result<Vec<Sides>> {
+    let common = Common::of(plan, options)?;
+    let mut inputs: Vec<Input> = Vec::new();
+    for sink in &plan.sinks {
+        if matches!(sink.input, Input::Step(_) | Input::Source(_)) && !inputs.contains(&sink.input) {
+            inputs.push(sink.input);
+        }
+    }
+    let path = |mode: Mode, input: Input| folder.join(mode.to_string()).join(name_of(plan, input));
+    for mode in [Mode::Stream, Mode::Batch] {
+        let sinks: Vec<SinkPlan> = inputs.iter().map(|input| plain_sink(plan, *input, &path(mode, *input))).collect();
+        let options = common.options(options, mode);
+        let mut outlet = SinkOutlet::open(plan, &sinks, &sink::Context::default(), None, (None, None))?;
+        run_into(plan, &options, &mut outlet as &mut dyn Outlet, observer)?;
+    }
+    Ok(inputs
+        .into_iter()
+        .map(|input| Sides {
+            step: name_of(plan, input).to_string(),
+            keys: plain_sink(plan, input, folder).identity,
+            stream: path(Mode::Stream, input),
+            batch: path(Mode::Batch, input),
+        })
+        .collect())
+}
+
+/// Compares what two runs came to.
+fn compare(stream: Summary, batch: Summary, common: Common) -> Verdict {
+    let mut different = Vec::new();
+    let mut check = |name: &str, equal: bool| {
+        if !equal {
+            different.push(name.to_string());
+        }
+    };
+    check("digest_final", stream.digest_final == batch.digest_final);
+    check("digest_all", stream.digest_all == batch.digest_all);
+    check("digest_late", stream.digest_late == batch.digest_late);
+    check("digest_bad", stream.digest_bad == batch.digest_bad);
+    check("rows_read", stream.rows_read == batch.rows_read);
+    check("ended", stream.ended && batch.ended);
+    Verdict {
+        equal: different.is_empty(),
+        different,
+        stream,
+        batch,
+        stream_beyond: common.stream_beyond,
+        batch_beyond: common.batch_beyond,
+    }
+}
+
+/// A sink with all columns of a step as Parquet.
+fn plain_sink(plan: &Plan, input: Input, path: &Path) -> SinkPlan {
+    let (schema, identity) = match input {
+        Input::Step(step) if crate::tally::is_windowed(plan, step) => {
+            let step = &plan.steps[step];
+            let mut identity = vec!["window_start".to_string(), "window_end".to_string()];
+            if let engine::plan::Work::Window(window) = &step.work {
+                identity.extend(window.keys.iter().map(|(name, _)| name.clone()));
+            }
+            identity.retain(|name| step.schema.field(name).is_some());
+            (step.schema.clone(), identity)
+        }
+        Input::Step(step) => {
+            let schema = crate::tally::record_schema(&plan.steps[step].schema);
+            (schema, vec!["_partition".into(), "_offset".into()])
+        }
+        Input::Source(source) => {
+            let schema = crate::tally::record_schema(&plan.sources[source].row_schema());
+            (schema, vec!["_partition".into(), "_offset".into()])
+        }
+        _ => unreachable!("late and bad rows are compared by their digests"),
+    };
+    SinkPlan {
+        name: name_of(plan, input).to_string(),
+        input,
+        filter: None,
+        select: None,
+        schema,
+        identity,
+        target: SinkTarget {
+            kind: "parquet".into(),
+            settings: BTreeMap::from([("path".to_string(), path.display().to_string())]),
+        },
+    }
+}
+
+/// What both sides can read: from the greater of both starts to the lesser of both ends.
+struct Common {
+    start: Cut,
+    end: Cut,
+    stream_beyond: Cut,
+    batch_beyond: Cut,
+}
+
+impl Common {
+    fn of(plan: &Plan, options: &RunOptions) -> Result<Self> {
+        let (Sources::Stream(streams), Sources::Batch(scans)) =
+            (Sources::open(plan, Mode::Stream)?, Sources::open(plan, Mode::Batch)?)
+        else {
+            unreachable!("each mode opens its own kind of source")
+        };
+        let mut common =
+            Self { start: Cut::new(), end: Cut::new(), stream_beyond: Cut::new(), batch_beyond: Cut::new() };
+        for ((source, stream), scan) in plan.sources.iter().zip(streams).zip(scans) {
+            let (Some(mut stream), Some(scan)) = (stream, scan) else { continue };
+            if !claims_equality(source) {
+                return Err(Error::new(Code::NotComparable, format!("source `{}` reads a lake of layout `files`", source.name))
+                    .help("such a lake has no offsets of its own, so equality with a topic or journal is not claimed; `archive` writes layout `log`"));
+            }
+            let partitions = stream.partitions().to_vec();
+            let (starts, ends) = (stream.starts()?, stream.ends()?);
+            let of_stream: BTreeMap<Partition, (Offset, Offset)> =
+                partitions.iter().copied().zip(starts.into_iter().zip(ends)).collect();
+            let of_batch: BTreeMap<Partition, (Offset, Offset)> =
+                scan.partitions().iter().map(|range| (range.partition, (range.start, range.end))).collect();
+            common.add(&source.name, &of_stream, &of_batch, options)?;
+        }
+        Ok(common)
+    }
+
+    fn add(
+        &mut self,
+        source: &str,
+        stream: &BTreeMap<Partition, (Offset, Offset)>,
+        batch: &BTreeMap<Partition, (Offset, Offset)>,
+        options: &RunOptions,
+    ) -> Result<()> {
+        if !stream.keys().eq(batch.keys()) {
+            let list = |side: &BTreeMap<Partition, (Offset, Offset)>| {
+                side.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+            };
+            let message =
+                format!("source `{source}`: the stream has partitions {}, the batch {}", list(stream), list(batch));
+            return Err(Error::new(Code::NotComparable, message)
+                .help("archive the missing partitions, or name the ones to read: `partitions: [0, 1]`"));
+        }
+        let named = |cut: &Option<Cut>, partition| {
+            cut.as_ref().and_then(|cut| cut.get(source)).and_then(|cut| cut.get(partition)).copied()
+        };
+        for (partition, (stream_start, stream_end)) in stream {
+            let (batch_start, batch_end) = batch[partition];
+            let start = named(&options.start, partition).unwrap_or(0).max(*stream_start).max(batch_start);
+            let end = named(&options.end, partition).unwrap_or(Offset::MAX).min(*stream_end).min(batch_end);
+            if end < start {
+                let message = format!(
+                    "source `{source}` partition {partition}: the stream holds offsets {stream_start} .. {stream_end}, the batch {batch_start} .. {batch_end}; they do not meet"
+                );
+                return Err(Error::new(Code::NotComparable, message).help("archive further, or choose other offsets"));
+            }
+            let put = |cut: &mut Cut, offset| cut.entry(source.to_string()).or_default().insert(*partition, offset);
+            put(&mut self.start, start);
+            put(&mut self.end, end);
+            put(&mut self.stream_beyond, stream_end - end);
+            put(&mut self.batch_beyond, batch_end - end);
+        }
+        Ok(())
+    }
+
+    fn options(&self, options: &RunOptions, mode: Mode) -> RunOptions {
+        RunOptions { mode, start: Some(self.start.clone()), end: Some(self.end.clone()), ..options.clone() }
+    }
+}
