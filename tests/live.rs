@@ -103,7 +103,13 @@ fn stream_and_batch_over_a_journal_give_equal_digests_and_the_same_file() {
     let mut writer = journal.writer().unwrap();
     for number in 0..5000i64 {
         let second = number / 10 + (number * 7919) % 45 - 30;
-        append(&mut writer, (number % 3) as i32, ["/a", "/b", "/c"][number as usize % 7 % 3], number as f64 * 0.1, second);
+        append(
+            &mut writer,
+            (number % 3) as i32,
+            ["/a", "/b", "/c"][number as usize % 7 % 3],
+            number as f64 * 0.1,
+            second,
+        );
     }
     writer.commit().unwrap();
     let plan = plan(folder.path());

@@ -1,3 +1,4 @@
 //! Everything that is tested from outside: the commands, the documents, the whole of stream and batch.
 
 mod cli;
+mod live;
