@@ -2,6 +2,7 @@
 
 pub mod format;
 pub mod journal;
+pub mod kafka;
 pub mod records;
 pub mod sink;
 pub mod store;

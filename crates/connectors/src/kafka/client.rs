@@ -1,0 +1,292 @@
+//! Clients of librdkafka: their settings, what they say about errors, and which of our errors that is.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use engine::plan::KafkaBinding;
+use engine::{Code, Error, Result};
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::Metadata;
+use rdkafka::types::RDKafkaConfRes;
+
+/// How long a broker may take to answer a request at start.
+pub(super) const ANSWER: Duration = Duration::from_secs(10);
+
+/// How long a running client waits for brokers that went away.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Settings that are ours: with another value a run would give another result, use a group, or lose records.
+const OURS: &[(&str, &str)] = &[
+    ("bootstrap.servers", "`brokers` says it"),
+    ("metadata.broker.list", "`brokers` says it"),
+    ("isolation.level", "records of open or aborted transactions are never read"),
+    ("auto.offset.reset", "a missing offset is an error, never a jump"),
+    ("enable.auto.commit", "positions are kept by samestream, not by a group"),
+    ("auto.commit.enable", "positions are kept by samestream, not by a group"),
+    ("auto.commit.interval.ms", "positions are kept by samestream, not by a group"),
+    ("enable.auto.offset.store", "positions are kept by samestream, not by a group"),
+    ("offset.store.method", "positions are kept by samestream, not by a group"),
+    ("group.id", "no consumer group is used"),
+    ("group.instance.id", "no consumer group is used"),
+    ("group.protocol", "no consumer group is used"),
+    ("group.protocol.type", "no consumer group is used"),
+    ("group.remote.assignor", "no consumer group is used"),
+    ("partition.assignment.strategy", "no consumer group is used"),
+    ("enable.partition.eof", "it is needed to know that the end was reached"),
+    ("topic.blacklist", "it would hide records"),
+    ("consume.callback.max.messages", "records are not read by callbacks"),
+    ("enable.idempotence", "every record is written once and in order"),
+    ("enable.gapless.guarantee", "every record is written once and in order"),
+    ("transactional.id", "no transaction is used"),
+    ("acks", "a record counts as written when all replicas have it"),
+    ("request.required.acks", "a record counts as written when all replicas have it"),
+    ("delivery.report.only.error", "every delivery is counted"),
+    ("log.queue", "samestream reads librdkafka's messages itself"),
+];
+
+/// Returns the settings of any client of the binding's brokers, the user's options among them.
+pub(super) fn config(binding: &KafkaBinding) -> Result<ClientConfig> {
+    let mut config = ClientConfig::new();
+    // Errors come as events, with their reasons; what librdkafka would log besides is noise on stderr.
+    config.set_log_level(RDKafkaLogLevel::Error).set("log_level", "3");
+    config.set("bootstrap.servers", &binding.brokers);
+    config.set("client.id", "samestream");
+    for (name, value) in &binding.options {
+        if let Some((_, why)) = OURS.iter().find(|(ours, _)| ours == name) {
+            return Err(Error::new(
+                Code::Field,
+                format!("`options` of topic {} may not set `{name}`: {why}", binding.topic),
+            )
+            .help("remove it"));
+        }
+        config.set(name, value);
+    }
+    Ok(config)
+}
+
+/// Settings of a client that reads.
+pub(super) fn consumer_config(binding: &KafkaBinding) -> Result<ClientConfig> {
+    let user = config(binding)?;
+    let mut config = user.clone();
+    config
+        .set("isolation.level", "read_committed")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("enable.partition.eof", "true")
+        .set("auto.offset.reset", "error");
+    // Defaults of ours that a user may change: none changes what is read. A full queue makes librdkafka pause for
+    // `fetch.queue.backoff.ms`, by default a whole second; the queue is kept small because memory is bounded.
+    for (name, value) in [
+        ("check.crcs", "true"),
+        ("fetch.queue.backoff.ms", "2"),
+        ("queued.min.messages", "200000"),
+        ("queued.max.messages.kbytes", "65536"),
+        ("fetch.wait.max.ms", "100"),
+    ] {
+        if user.get(name).is_none() {
+            config.set(name, value);
+        }
+    }
+    Ok(config)
+}
+
+/// Makes a client that reads.
+pub(super) fn consumer(binding: &KafkaBinding, config: &ClientConfig) -> Result<BaseConsumer<Notes>> {
+    config.create_with_context(Notes::default()).map_err(|error| creation_error(binding, error))
+}
+
+/// Returns our error for a client that librdkafka did not make. Values are left out: they may be secrets.
+pub(super) fn creation_error(binding: &KafkaBinding, error: KafkaError) -> Error {
+    let place = format!("topic {} at {}", binding.topic, binding.brokers);
+    match error {
+        KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, _, name, _) => {
+            Error::new(Code::Field, format!("{place}: librdkafka has no setting `{name}`"))
+                .help("the settings are listed in librdkafka's CONFIGURATION.md")
+        }
+        KafkaError::ClientConfig(_, _, name, _) => {
+            Error::new(Code::Field, format!("{place}: librdkafka does not take that value of `{name}`"))
+                .help("the values are listed in librdkafka's CONFIGURATION.md")
+        }
+        KafkaError::ClientCreation(why) => {
+            Error::new(Code::Field, format!("{place}: {why}")).help("check the `options` of this binding")
+        }
+        other => Error::new(Code::Broker, format!("{place}: {other}")),
+    }
+}
+
+/// What librdkafka said about errors lately. One belongs to each client.
+#[derive(Default)]
+pub(super) struct Notes(Mutex<Vec<(RDKafkaErrorCode, String)>>);
+
+impl Notes {
+    /// How many are kept.
+    const KEPT: usize = 8;
+
+    /// Returns the last reason that says more than "all brokers are down", if there is one.
+    pub(super) fn last(&self) -> Option<(RDKafkaErrorCode, String)> {
+        let notes = self.0.lock().expect("no code panics while it holds the lock");
+        notes.iter().rev().find(|(code, _)| *code != RDKafkaErrorCode::AllBrokersDown).or(notes.last()).cloned()
+    }
+
+    /// Returns whether no broker can be reached.
+    pub(super) fn all_down(&self) -> bool {
+        let notes = self.0.lock().expect("no code panics while it holds the lock");
+        notes.iter().any(|(code, _)| *code == RDKafkaErrorCode::AllBrokersDown)
+    }
+
+    /// Returns a note that waiting cannot cure.
+    pub(super) fn refusal(&self) -> Option<(RDKafkaErrorCode, String)> {
+        let notes = self.0.lock().expect("no code panics while it holds the lock");
+        notes.iter().find(|(code, _)| is_refusal(*code)).cloned()
+    }
+
+    /// Forgets all notes: the brokers answer again.
+    pub(super) fn clear(&self) {
+        self.0.lock().expect("no code panics while it holds the lock").clear();
+    }
+}
+
+impl ClientContext for Notes {
+    fn log(&self, _level: RDKafkaLogLevel, _facility: &str, _message: &str) {}
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let mut notes = self.0.lock().expect("no code panics while it holds the lock");
+        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+        notes.retain(|(_, known)| known != reason);
+        if notes.len() == Self::KEPT {
+            notes.remove(0);
+        }
+        notes.push((code, reason.to_string()));
+    }
+
+    fn stats_raw(&self, _statistics: &[u8]) {}
+}
+
+impl ConsumerContext for Notes {}
+
+fn is_refusal(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as E;
+    matches!(
+        code,
+        E::Authentication
+            | E::SaslAuthenticationFailed
+            | E::TopicAuthorizationFailed
+            | E::ClusterAuthorizationFailed
+            | E::UnsupportedSASLMechanism
+    )
+}
+
+/// Returns our error for an answer of a broker, or for none.
+pub(super) fn broker_error(binding: &KafkaBinding, what: &str, code: RDKafkaErrorCode, notes: &Notes) -> Error {
+    use RDKafkaErrorCode as E;
+    let (code, reason) = match notes.last() {
+        Some((noted, reason)) if is_silence(code) => (noted, reason),
+        _ => (code, code.to_string()),
+    };
+    let message = format!("{what} topic {} at {}: {reason}", binding.topic, binding.brokers);
+    let help = match code {
+        E::UnknownTopic | E::UnknownTopicOrPartition | E::UnknownPartition | E::UnknownTopicId => {
+            return Error::new(Code::NotFound, message).help("the topic was deleted, or never there");
+        }
+        E::Authentication | E::SaslAuthenticationFailed | E::UnsupportedSASLMechanism => {
+            "check `security.protocol`, `sasl.mechanism`, `sasl.username` and `sasl.password` under `options`"
+        }
+        E::TopicAuthorizationFailed | E::ClusterAuthorizationFailed | E::GroupAuthorizationFailed => {
+            "the broker knows the user and does not allow this; it needs an ACL to describe and to read or write the topic"
+        }
+        E::SSL => "check `security.protocol`, `ssl.ca.location` and the names in the broker's certificate",
+        _ => "check that the brokers run, that `brokers` names them, and that `security.protocol` is theirs",
+    };
+    Error::new(Code::Broker, message).help(help)
+}
+
+/// Returns true for codes that only say that no answer came: the notes know why.
+fn is_silence(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as E;
+    matches!(
+        code,
+        E::BrokerTransportFailure
+            | E::AllBrokersDown
+            | E::OperationTimedOut
+            | E::RequestTimedOut
+            | E::MessageTimedOut
+            | E::NodeUpdate
+            | E::WaitingForCoordinator
+            | E::UnknownBroker
+            | E::PurgeQueue
+            | E::PurgeInflight
+    )
+}
+
+/// Asks for a topic's partitions. A topic that is not there is `E_NOT_FOUND` and names the nearest that are.
+pub(super) fn partitions(binding: &KafkaBinding, consumer: &BaseConsumer<Notes>) -> Result<Vec<i32>> {
+    let deadline = std::time::Instant::now() + ANSWER;
+    loop {
+        let metadata = metadata(binding, consumer, Some(&binding.topic))?;
+        let topic = metadata.topics().first().ok_or_else(|| {
+            Error::new(Code::Broker, format!("{} did not answer about topic {}", binding.brokers, binding.topic))
+        })?;
+        let code = topic.error().map(RDKafkaErrorCode::from);
+        match code {
+            None => {
+                let mut partitions: Vec<i32> = topic.partitions().iter().map(|partition| partition.id()).collect();
+                partitions.sort_unstable();
+                let has_leaders = topic.partitions().iter().all(|partition| partition.leader() >= 0);
+                if has_leaders && !partitions.is_empty() {
+                    return Ok(partitions);
+                }
+            }
+            // A topic that was just made may have no leader yet.
+            Some(RDKafkaErrorCode::LeaderNotAvailable) => {}
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+                return Err(no_such_topic(binding, consumer));
+            }
+            Some(RDKafkaErrorCode::InvalidTopic) => {
+                return Err(Error::new(Code::Field, format!("`{}` cannot be the name of a topic", binding.topic)));
+            }
+            Some(code) => return Err(broker_error(binding, "reading about", code, consumer.context())),
+        }
+        if std::time::Instant::now() > deadline {
+            return Err(Error::new(
+                Code::Broker,
+                format!("a partition of topic {} at {} has no leader", binding.topic, binding.brokers),
+            )
+            .help("the brokers that hold it are down"));
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn metadata(binding: &KafkaBinding, consumer: &BaseConsumer<Notes>, topic: Option<&str>) -> Result<Metadata> {
+    consumer.fetch_metadata(topic, ANSWER).map_err(|error| {
+        // The reasons wait in the queue of events.
+        while consumer.poll(Duration::from_millis(50)).is_some() {}
+        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+        broker_error(binding, "reading about", code, consumer.context())
+    })
+}
+
+fn no_such_topic(binding: &KafkaBinding, consumer: &BaseConsumer<Notes>) -> Error {
+    let error = Error::new(Code::NotFound, format!("there is no topic `{}` at {}", binding.topic, binding.brokers));
+    let Ok(metadata) = metadata(binding, consumer, None) else { return error };
+    let mut names: Vec<(usize, &str)> = metadata
+        .topics()
+        .iter()
+        .map(|topic| topic.name())
+        .filter(|name| !name.starts_with("__"))
+        .map(|name| (strsim::damerau_levenshtein(name, &binding.topic), name))
+        .collect();
+    names.sort_unstable();
+    let near: Vec<&str> = names.iter().filter(|(distance, _)| *distance <= 3).map(|(_, name)| *name).take(3).collect();
+    match (near.is_empty(), names.len()) {
+        (false, _) => error.help(format!("did you mean {}?", near.join(", "))),
+        (true, 0) => error.help("there are no topics there"),
+        (true, _) => {
+            let some: Vec<&str> = names.iter().map(|(_, name)| *name).take(8).collect();
+            error.help(format!("topics there: {}{}", some.join(", "), if names.len() > 8 { ", …" } else { "" }))
+        }
+    }
+}

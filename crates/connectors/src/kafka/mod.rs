@@ -1,0 +1,15 @@
+//! Kafka: a topic read as a log, a topic written to, and what must be known of a topic before either.
+//!
+//! librdkafka stays behind this module. Reading never uses a consumer group: positions are the caller's, offsets are
+//! given by number, and one that is not there any more is an error, never a jump. `read_committed` throughout, so an
+//! end is the last stable offset.
+
+mod client;
+mod native;
+mod stream;
+mod topic;
+mod writer;
+
+pub use stream::KafkaStream;
+pub use topic::{PartitionInfo, TopicInfo, create_topic, topic_info};
+pub use writer::{KafkaWriter, Written};

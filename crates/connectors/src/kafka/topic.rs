@@ -1,0 +1,187 @@
+//! What must be known of a topic before it is read or written, and making one.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+
+use engine::log::{Offset, Partition};
+use engine::plan::KafkaBinding;
+use engine::{Code, Error, Result};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{Offset as TopicOffset, TopicPartitionList};
+
+use super::client::{self, ANSWER, Notes, broker_error};
+
+/// A topic as its brokers describe it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicInfo {
+    /// Its partitions, ascending.
+    pub partitions: Vec<PartitionInfo>,
+    /// How long records are kept, in milliseconds; None: for ever.
+    pub retention_ms: Option<i64>,
+    /// How many bytes of a partition are kept; None: all.
+    pub retention_bytes: Option<i64>,
+    /// Whether old values of a key are deleted.
+    pub is_compacted: bool,
+    /// Whether the broker replaces the writer's timestamps by its own.
+    pub has_broker_time: bool,
+}
+
+/// The offsets of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartitionInfo {
+    /// The partition.
+    pub partition: Partition,
+    /// The first offset it still holds.
+    pub start: Offset,
+    /// The last stable offset: where a reader of committed records ends.
+    pub end: Offset,
+    /// The offset past the last record, one of an open transaction included.
+    pub high: Offset,
+}
+
+impl TopicInfo {
+    /// Returns true when no partition holds anything, not even a record of an open transaction.
+    pub fn is_empty(&self) -> bool {
+        self.partitions.iter().all(|partition| partition.start == partition.high)
+    }
+}
+
+/// Asks the brokers about a topic.
+pub fn topic_info(binding: &KafkaBinding) -> Result<TopicInfo> {
+    let config = client::consumer_config(binding)?;
+    let committed = client::consumer(binding, &config)?;
+    let ids = client::partitions(binding, &committed)?;
+    let mut config = config.clone();
+    config.set("isolation.level", "read_uncommitted");
+    let all = client::consumer(binding, &config)?;
+    let starts = offsets(binding, &committed, &ids, Edge::Start)?;
+    let ends = offsets(binding, &committed, &ids, Edge::End)?;
+    let highs = offsets(binding, &all, &ids, Edge::End)?;
+    let partitions = ids
+        .iter()
+        .enumerate()
+        .map(|(i, &partition)| PartitionInfo { partition, start: starts[i], end: ends[i], high: highs[i] })
+        .collect();
+
+    let admin = admin(binding)?;
+    let (resource, options) = (ResourceSpecifier::Topic(&binding.topic), admin_options());
+    let asked = admin.describe_configs([&resource], &options);
+    let failed = |error: KafkaError| {
+        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+        broker_error(binding, "reading the settings of", code, admin.inner().context())
+    };
+    let answer = wait(asked).map_err(failed)?.pop().unwrap_or(Err(RDKafkaErrorCode::Fail));
+    let answer = answer.map_err(|code| failed(KafkaError::AdminOp(code)))?;
+    let text = |name: &str| answer.get(name).and_then(|entry| entry.value.as_deref());
+    let limit = |name: &str| text(name).and_then(|value| value.parse().ok()).filter(|limit| *limit >= 0);
+    Ok(TopicInfo {
+        partitions,
+        retention_ms: limit("retention.ms"),
+        retention_bytes: limit("retention.bytes"),
+        is_compacted: text("cleanup.policy").is_some_and(|policy| policy.contains("compact")),
+        has_broker_time: text("message.timestamp.type") == Some("LogAppendTime"),
+    })
+}
+
+/// Makes a topic with that many partitions (None: the broker's default) and settings. One that is there is an error.
+pub fn create_topic(binding: &KafkaBinding, partitions: Option<i32>, settings: &[(&str, &str)]) -> Result<()> {
+    let admin = admin(binding)?;
+    let mut topic = NewTopic::new(&binding.topic, partitions.unwrap_or(-1), TopicReplication::Fixed(-1));
+    topic.config = settings.to_vec();
+    let made = wait(admin.create_topics([&topic], &admin_options()));
+    let result = made.map(|mut results| results.pop().unwrap_or(Err((binding.topic.clone(), RDKafkaErrorCode::Fail))));
+    let code = match result {
+        Ok(Ok(_)) => return Ok(()),
+        Ok(Err((_, code))) => code,
+        Err(error) => error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail),
+    };
+    Err(match code {
+        RDKafkaErrorCode::TopicAlreadyExists => {
+            Error::new(Code::Target, format!("topic {} is there already at {}", binding.topic, binding.brokers))
+        }
+        RDKafkaErrorCode::InvalidTopic | RDKafkaErrorCode::InvalidConfig | RDKafkaErrorCode::InvalidPartitions => {
+            Error::new(Code::Field, format!("topic {} cannot be made: {code}", binding.topic))
+        }
+        code => broker_error(binding, "making", code, admin.inner().context()),
+    })
+}
+
+/// One end of a partition.
+#[derive(Clone, Copy)]
+pub(super) enum Edge {
+    /// The first offset that it still holds.
+    Start,
+    /// Where a reader of the client's isolation level ends.
+    End,
+}
+
+/// Asks for one end of every partition, in one request a broker.
+///
+/// `ListOffsets` with the times −2 and −1 means the two ends; librdkafka sends the client's isolation level with it, so
+/// that −1 is the last stable offset for `read_committed`.
+pub(super) fn offsets(
+    binding: &KafkaBinding,
+    consumer: &BaseConsumer<Notes>,
+    partitions: &[Partition],
+    edge: Edge,
+) -> Result<Vec<Offset>> {
+    let failed = |code: RDKafkaErrorCode| broker_error(binding, "asking for the offsets of", code, consumer.context());
+    let time = match edge {
+        Edge::Start => TopicOffset::Beginning,
+        Edge::End => TopicOffset::End,
+    };
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for &partition in partitions {
+        list.add_partition_offset(&binding.topic, partition, time)
+            .expect("both ends are offsets that librdkafka knows");
+    }
+    let answer = consumer.offsets_for_times(list, ANSWER).map_err(|error| {
+        while consumer.poll(std::time::Duration::ZERO).is_some() {}
+        failed(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail))
+    })?;
+    let one = |partition: &Partition| {
+        let element =
+            answer.find_partition(&binding.topic, *partition).ok_or_else(|| failed(RDKafkaErrorCode::Fail))?;
+        if let Err(error) = element.error() {
+            return Err(failed(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail)));
+        }
+        match element.offset() {
+            TopicOffset::Offset(offset) => Ok(offset),
+            _ => Err(failed(RDKafkaErrorCode::Fail)),
+        }
+    };
+    partitions.iter().map(one).collect()
+}
+
+fn admin(binding: &KafkaBinding) -> Result<AdminClient<Notes>> {
+    AdminClient::from_config_and_context(&client::config(binding)?, Notes::default())
+        .map_err(|error| client::creation_error(binding, error))
+}
+
+fn admin_options() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(ANSWER)).operation_timeout(Some(ANSWER))
+}
+
+/// Waits for an answer. librdkafka's own threads bring it, so this one may sleep.
+fn wait<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}
