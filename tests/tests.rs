@@ -1,4 +1,3 @@
-//! Everything that is tested from outside: the commands, the documents, the whole of stream and batch.
+//! tests
 
-mod cli;
-mod live;
+mod broker;

@@ -7,10 +7,12 @@ mod csv;
 mod files;
 mod folder;
 mod jsonl;
+mod kafka;
 pub mod manifest;
 mod parquet;
 mod rows;
 mod single;
+mod spool;
 mod stdout;
 #[cfg(test)]
 mod tests;
@@ -26,7 +28,7 @@ use engine::plan::{SinkPlan, SinkTarget};
 use engine::{Code, Error, Result};
 
 /// Every kind of sink.
-pub const SINKS: &[SinkKind] = &[parquet::KIND, jsonl::KIND, csv::KIND, stdout::KIND];
+pub const SINKS: &[SinkKind] = &[parquet::KIND, jsonl::KIND, csv::KIND, stdout::KIND, kafka::KIND];
 
 /// One kind of sink.
 pub struct SinkKind {
