@@ -1,0 +1,279 @@
+//! A small closed set of expressions, as text for the pipeline file and with the types the format gives them.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::value::{Type, Value};
+
+/// A named, typed column.
+pub type Column = (String, Type);
+
+/// An expression.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Expr {
+    /// A column by name.
+    Column(String),
+    /// An int64, float64, text or bool, as a literal.
+    Literal(Value),
+    /// An operation on values of one type.
+    Binary(Binary, Box<Expr>, Box<Expr>),
+    /// A function or operator with one or more operands.
+    Function(Function, Vec<Expr>),
+    /// `case when … then … else … end`.
+    Case(Box<Expr>, Box<Expr>, Box<Expr>),
+    /// An aggregate; only in a step's `aggregate:`. Without an argument: `count(*)`.
+    Call(Aggregate, Option<Box<Expr>>),
+}
+
+/// An operator between two operands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs)]
+pub enum Binary {
+    Add,
+    Subtract,
+    Multiply,
+    /// `/`: float64.
+    Divide,
+    /// `//`: integer, truncating.
+    Quotient,
+    /// `%`: integer, with the sign of the dividend.
+    Remainder,
+    Equal,
+    Different,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+    And,
+    Or,
+}
+
+impl Binary {
+    /// Returns it as SQL.
+    pub fn sql(self) -> &'static str {
+        match self {
+            Binary::Add => "+",
+            Binary::Subtract => "-",
+            Binary::Multiply => "*",
+            Binary::Divide => "/",
+            Binary::Quotient => "//",
+            Binary::Remainder => "%",
+            Binary::Equal => "=",
+            Binary::Different => "<>",
+            Binary::Less => "<",
+            Binary::LessOrEqual => "<=",
+            Binary::Greater => ">",
+            Binary::GreaterOrEqual => ">=",
+            Binary::And => "and",
+            Binary::Or => "or",
+        }
+    }
+}
+
+/// A function of values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs)]
+pub enum Function {
+    Not,
+    IsNull,
+    IsNotNull,
+    Coalesce,
+    NullIf,
+    Lower,
+    Upper,
+    Length,
+    Concat,
+    /// `cast(text as int64)`: fails for text that is no number.
+    ToInt,
+    /// `try_cast(text as int64)`: null for text that is no number.
+    TryToInt,
+    /// `cast(integer as float64)`.
+    ToFloat,
+}
+
+/// An aggregate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs)]
+pub enum Aggregate {
+    Count,
+    CountDistinct,
+    Sum,
+    Avg,
+    Min,
+    Max,
+    First,
+    Last,
+    VarPop,
+    VarSamp,
+    StddevPop,
+    StddevSamp,
+}
+
+/// Every aggregate.
+pub const AGGREGATES: &[Aggregate] = &[
+    Aggregate::Count,
+    Aggregate::CountDistinct,
+    Aggregate::Sum,
+    Aggregate::Avg,
+    Aggregate::Min,
+    Aggregate::Max,
+    Aggregate::First,
+    Aggregate::Last,
+    Aggregate::VarPop,
+    Aggregate::VarSamp,
+    Aggregate::StddevPop,
+    Aggregate::StddevSamp,
+];
+
+impl Aggregate {
+    /// Returns its name in SQL.
+    pub fn sql(self) -> &'static str {
+        match self {
+            Aggregate::Count => "count",
+            Aggregate::CountDistinct => "count_distinct",
+            Aggregate::Sum => "sum",
+            Aggregate::Avg => "avg",
+            Aggregate::Min => "min",
+            Aggregate::Max => "max",
+            Aggregate::First => "first",
+            Aggregate::Last => "last",
+            Aggregate::VarPop => "var_pop",
+            Aggregate::VarSamp => "var_samp",
+            Aggregate::StddevPop => "stddev_pop",
+            Aggregate::StddevSamp => "stddev_samp",
+        }
+    }
+
+    /// Returns the type of its result, or None when it does not take such an argument.
+    pub fn output(self, argument: Option<Type>) -> Option<Type> {
+        let number = argument.filter(|argument| argument.is_number());
+        match (self, argument) {
+            (Aggregate::Count, _) | (Aggregate::CountDistinct, Some(_)) => Some(Type::Int64),
+            (Aggregate::Min | Aggregate::Max | Aggregate::First | Aggregate::Last, Some(argument)) => Some(argument),
+            (Aggregate::Sum, _) => number.map(|number| match number {
+                Type::Decimal(_, scale) => Type::Decimal(38, scale),
+                Type::Float => Type::Float,
+                _ => Type::Int64,
+            }),
+            (Aggregate::Avg, _) => number.map(|number| match number {
+                Type::Decimal(_, scale) => Type::Decimal(38, scale + 4),
+                _ => Type::Float,
+            }),
+            (Aggregate::VarPop | Aggregate::VarSamp | Aggregate::StddevPop | Aggregate::StddevSamp, _) => {
+                number.map(|_| Type::Float)
+            }
+            (_, None) => None,
+        }
+    }
+}
+
+/// Makes a column expression.
+pub fn column(name: &str) -> Expr {
+    Expr::Column(name.to_string())
+}
+
+/// Makes a binary expression.
+pub fn binary(operator: Binary, left: Expr, right: Expr) -> Expr {
+    Expr::Binary(operator, Box::new(left), Box::new(right))
+}
+
+impl Expr {
+    /// Returns the type over these columns, or None when it does not fit them.
+    pub fn type_over(&self, columns: &[Column]) -> Option<Type> {
+        match self {
+            Expr::Column(name) => columns.iter().find(|(column, _)| column == name).map(|(_, ty)| *ty),
+            Expr::Literal(value) => match value {
+                Value::Bool(_) => Some(Type::Bool),
+                Value::Int(_) => Some(Type::Int64),
+                Value::Float(_) => Some(Type::Float),
+                Value::Text(_) => Some(Type::Text),
+                _ => None,
+            },
+            Expr::Binary(operator, left, right) => {
+                binary_type(*operator, left.type_over(columns)?, right.type_over(columns)?)
+            }
+            Expr::Function(function, arguments) => {
+                let types: Option<Vec<Type>> = arguments.iter().map(|argument| argument.type_over(columns)).collect();
+                function_type(*function, &types?)
+            }
+            Expr::Case(condition, then, otherwise) => {
+                let (then, otherwise) = (then.type_over(columns)?, otherwise.type_over(columns)?);
+                (condition.type_over(columns)? == Type::Bool && then == otherwise).then_some(then)
+            }
+            Expr::Call(aggregate, None) => aggregate.output(None),
+            Expr::Call(aggregate, Some(argument)) => aggregate.output(Some(argument.type_over(columns)?)),
+        }
+    }
+}
+
+fn binary_type(operator: Binary, left: Type, right: Type) -> Option<Type> {
+    let integers = left.is_integer() && right.is_integer();
+    let alike = left == right || integers;
+    match operator {
+        Binary::And | Binary::Or => (left == Type::Bool && alike).then_some(Type::Bool),
+        Binary::Quotient | Binary::Remainder => integers.then_some(Type::Int64),
+        Binary::Add | Binary::Subtract | Binary::Multiply if integers => Some(Type::Int64),
+        Binary::Add | Binary::Subtract | Binary::Multiply => (left == Type::Float && alike).then_some(Type::Float),
+        Binary::Divide => (alike && (integers || left == Type::Float)).then_some(Type::Float),
+        _ => alike.then_some(Type::Bool),
+    }
+}
+
+fn function_type(function: Function, types: &[Type]) -> Option<Type> {
+    let first = *types.first()?;
+    let all_text = types.iter().all(|ty| *ty == Type::Text);
+    match function {
+        Function::Not => (first == Type::Bool).then_some(Type::Bool),
+        Function::IsNull | Function::IsNotNull => Some(Type::Bool),
+        Function::Coalesce | Function::NullIf => types.iter().all(|ty| *ty == first).then_some(first),
+        Function::Lower | Function::Upper | Function::Concat => all_text.then_some(Type::Text),
+        Function::Length | Function::ToInt | Function::TryToInt => all_text.then_some(Type::Int64),
+        Function::ToFloat => first.is_integer().then_some(Type::Float),
+    }
+}
+
+/// As SQL.
+impl fmt::Display for Expr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Expr::Column(name) => f.write_str(name),
+            Expr::Literal(value) => match value {
+                Value::Bool(x) => write!(f, "{x}"),
+                Value::Int(x) if *x < 0 => write!(f, "({x})"),
+                Value::Int(x) => write!(f, "{x}"),
+                Value::Float(x) if *x < 0.0 => write!(f, "({x:?})"),
+                Value::Float(x) => write!(f, "{x:?}"),
+                Value::Text(x) => write!(f, "'{}'", x.replace('\'', "''")),
+                other => unreachable!("no literal is written for {other}"),
+            },
+            Expr::Binary(operator, left, right) => write!(f, "({left} {} {right})", operator.sql()),
+            Expr::Function(function, arguments) => write_function(f, *function, arguments),
+            Expr::Case(condition, then, otherwise) => {
+                write!(f, "case when {condition} then {then} else {otherwise} end")
+            }
+            Expr::Call(aggregate, None) => write!(f, "{}(*)", aggregate.sql()),
+            Expr::Call(aggregate, Some(argument)) => write!(f, "{}({argument})", aggregate.sql()),
+        }
+    }
+}
+
+fn write_function(f: &mut fmt::Formatter<'_>, function: Function, arguments: &[Expr]) -> fmt::Result {
+    let first = &arguments[0];
+    let name = match function {
+        Function::Not => return write!(f, "(not {first})"),
+        Function::IsNull => return write!(f, "({first} is null)"),
+        Function::IsNotNull => return write!(f, "({first} is not null)"),
+        Function::ToInt => return write!(f, "cast({first} as int64)"),
+        Function::TryToInt => return write!(f, "try_cast({first} as int64)"),
+        Function::ToFloat => return write!(f, "cast({first} as float64)"),
+        Function::Coalesce => "coalesce",
+        Function::NullIf => "nullif",
+        Function::Lower => "lower",
+        Function::Upper => "upper",
+        Function::Length => "length",
+        Function::Concat => "concat",
+    };
+    let arguments: Vec<String> = arguments.iter().map(Expr::to_string).collect();
+    write!(f, "{name}({})", arguments.join(", "))
+}

@@ -1,0 +1,275 @@
+//! A case: a pipeline described so simply that the oracle can follow it, and a log. Everything follows from a seed.
+
+pub mod expr;
+pub mod log;
+mod pipelines;
+mod records;
+mod yaml;
+
+use serde::{Deserialize, Serialize};
+
+use self::expr::{Column, Expr};
+use self::log::Log;
+use crate::random::Random;
+use crate::value::Type;
+
+/// A pipeline with a log to run it on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Case {
+    /// The seed it came from.
+    pub seed: u64,
+    /// The pipeline.
+    pub pipeline: Pipeline,
+    /// What its source holds.
+    #[serde(skip)]
+    pub log: Log,
+}
+
+impl Case {
+    /// Makes the case of a seed.
+    pub fn generate(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let (mut pipeline, shape) = pipelines::pipeline(&mut random.fork());
+        let log = records::log(&mut random.fork(), &mut pipeline, &shape);
+        Self { seed, pipeline, log }
+    }
+}
+
+/// What all times of a case are multiples of, so that boundaries are hit exactly.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    /// Microseconds in a tick.
+    pub(crate) tick: i64,
+    /// The longest window or gap, in ticks.
+    pub(crate) window_ticks: i64,
+    /// `out_of_orderness` in ticks.
+    pub(crate) bound_ticks: i64,
+}
+
+/// A pipeline of one source, each of whose steps has a sink.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Pipeline {
+    /// The schema.
+    pub columns: Vec<SourceColumn>,
+    /// The event-time column: one of `columns`, or `_timestamp`.
+    pub event_time: String,
+    /// `out_of_orderness`, microseconds.
+    pub bound: i64,
+    /// `max_future`, microseconds.
+    pub max_future: Option<i64>,
+    /// `partitions:`.
+    pub partitions: Option<Vec<i32>>,
+    /// The steps, each after the one it reads.
+    pub steps: Vec<Step>,
+}
+
+/// A column of the schema.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SourceColumn {
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    pub ty: Type,
+    /// Whether it is `!`.
+    pub required: bool,
+}
+
+/// A step.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Step {
+    /// Its name.
+    pub name: String,
+    /// What it reads: [`SOURCE`] or an earlier step.
+    pub from: String,
+    /// `where`.
+    pub filter: Option<Expr>,
+    /// `derive`.
+    pub derive: Vec<(String, Expr)>,
+    /// `drop`.
+    pub drop: Vec<String>,
+    /// `select`.
+    pub select: Option<Vec<(String, Expr)>>,
+    /// Window work, if any.
+    pub window: Option<Window>,
+}
+
+/// The name of the source.
+pub const SOURCE: &str = "events";
+
+/// Columns that a source has besides its schema.
+pub const IMPLIED: [(&str, Type); 3] =
+    [("_partition", Type::Int32), ("_offset", Type::Int64), ("_timestamp", Type::Time)];
+
+/// Window work.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Window {
+    /// The kind of window.
+    pub kind: Kind,
+    /// `allowed_lateness`, microseconds.
+    pub allowed: i64,
+    /// `group_by`.
+    pub keys: Vec<(String, Expr)>,
+    /// `aggregate`.
+    pub aggregates: Vec<(String, Expr)>,
+    /// `having`.
+    pub having: Option<Expr>,
+    /// `top`.
+    pub top: Option<Top>,
+}
+
+/// A kind of window; all numbers are microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs)]
+pub enum Kind {
+    Tumbling { size: i64, offset: i64 },
+    Hopping { size: i64, every: i64, offset: i64 },
+    Session { gap: i64 },
+    Same,
+}
+
+/// `top`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Top {
+    /// How many rows.
+    pub n: usize,
+    /// Columns, and whether each is descending.
+    pub by: Vec<(String, bool)>,
+    /// Columns within which rows are counted apart.
+    pub per: Vec<String>,
+    /// `ties: keep`.
+    pub keep: bool,
+}
+
+impl Pipeline {
+    /// Returns the columns that a step reading the source sees.
+    pub fn source_columns(&self) -> Vec<Column> {
+        let own = self.columns.iter().map(|column| (column.name.clone(), column.ty));
+        own.chain(IMPLIED.iter().map(|(name, ty)| (name.to_string(), *ty))).collect()
+    }
+
+    /// Returns the output columns of a step, or None when something in it or before it does not fit.
+    pub fn step_columns(&self, name: &str) -> Option<Vec<Column>> {
+        if name == SOURCE {
+            return Some(self.source_columns());
+        }
+        let step = self.step(name)?;
+        let columns = step.row_columns(&self.step_columns(&step.from)?)?;
+        match &step.window {
+            None => Some(columns),
+            Some(window) => window.columns(&columns),
+        }
+    }
+
+    /// Returns the step of that name.
+    pub fn step(&self, name: &str) -> Option<&Step> {
+        self.steps.iter().find(|step| step.name == name)
+    }
+
+    /// Returns true when the step's input (or the input's input …) is windowed: its rows are window rows.
+    pub fn is_over_windows(&self, step: &Step) -> bool {
+        self.windows_before(step).is_some()
+    }
+
+    /// Returns the window work whose rows the step reads.
+    pub fn windows_before(&self, step: &Step) -> Option<&Window> {
+        let before = self.step(&step.from)?;
+        before.window.as_ref().or_else(|| self.windows_before(before))
+    }
+
+    /// Returns the kind of window that the step's rows have: through row steps, and through `same`.
+    pub fn kind_of(&self, step: &Step) -> Option<Kind> {
+        match &step.window {
+            Some(window) if window.kind != Kind::Same => Some(window.kind),
+            _ => self.kind_of(self.step(&step.from)?),
+        }
+    }
+
+    /// Returns true when every name and type fits, so that a smaller pipeline can be told from a broken one.
+    pub fn is_valid(&self) -> bool {
+        !self.steps.is_empty() && self.steps.iter().all(|step| self.step_columns(&step.name).is_some())
+    }
+}
+
+fn listed(list: &[(String, Expr)], columns: &[Column]) -> Option<Vec<Column>> {
+    list.iter().map(|(name, expr)| Some((name.clone(), expr.type_over(columns)?))).collect()
+}
+
+impl Step {
+    /// Returns the columns after row work.
+    pub fn row_columns(&self, columns: &[Column]) -> Option<Vec<Column>> {
+        if let Some(filter) = &self.filter {
+            filter.type_over(columns).filter(|ty| *ty == Type::Bool)?;
+        }
+        let mut result = columns.to_vec();
+        for (name, ty) in listed(&self.derive, columns)? {
+            match result.iter_mut().find(|(column, _)| *column == name) {
+                Some(column) => column.1 = ty,
+                None => result.push((name, ty)),
+            }
+        }
+        for name in &self.drop {
+            result.remove(result.iter().position(|(column, _)| column == name)?);
+        }
+        match &self.select {
+            Some(select) => listed(select, &result),
+            None => Some(result),
+        }
+    }
+}
+
+impl Window {
+    /// Returns the columns of its rows.
+    pub fn columns(&self, rows: &[Column]) -> Option<Vec<Column>> {
+        let mut result = vec![("window_start".to_string(), Type::Time), ("window_end".to_string(), Type::Time)];
+        result.extend(listed(&self.keys, rows)?);
+        let inside = result.clone();
+        for (name, expr) in &self.aggregates {
+            result.push((name.clone(), output_type(expr, &inside, rows)?));
+        }
+        if let Some(having) = &self.having {
+            having.type_over(&result).filter(|ty| *ty == Type::Bool)?;
+        }
+        for name in self.top.iter().flat_map(|top| top.by.iter().map(|(name, _)| name).chain(&top.per)) {
+            result.iter().find(|(column, _)| column == name)?;
+        }
+        Some(result)
+    }
+}
+
+/// Returns the type of an aggregate output: calls see the rows, all else the bounds and keys.
+fn output_type(expr: &Expr, inside: &[Column], rows: &[Column]) -> Option<Type> {
+    let mut calls = Vec::new();
+    let outer = without_calls(expr, &mut calls);
+    let mut columns = inside.to_vec();
+    for (i, call) in calls.iter().enumerate() {
+        columns.push((call_name(i), call.type_over(rows)?));
+    }
+    outer.type_over(&columns)
+}
+
+/// Returns the name that stands for the result of a call.
+pub fn call_name(index: usize) -> String {
+    format!("#{index}")
+}
+
+/// Returns the expression with columns `#0`, `#1`, … in the place of aggregate calls, which go to `calls`.
+pub fn without_calls(expr: &Expr, calls: &mut Vec<Expr>) -> Expr {
+    match expr {
+        Expr::Call(..) => {
+            calls.push(expr.clone());
+            Expr::Column(call_name(calls.len() - 1))
+        }
+        Expr::Column(_) | Expr::Literal(_) => expr.clone(),
+        Expr::Binary(operator, left, right) => {
+            expr::binary(*operator, without_calls(left, calls), without_calls(right, calls))
+        }
+        Expr::Function(function, arguments) => {
+            Expr::Function(*function, arguments.iter().map(|argument| without_calls(argument, calls)).collect())
+        }
+        Expr::Case(condition, then, otherwise) => Expr::Case(
+            Box::new(without_calls(condition, calls)),
+            Box::new(without_calls(then, calls)),
+            Box::new(without_calls(otherwise, calls)),
+        ),
+    }
+}

@@ -1,0 +1,410 @@
+//! Random pipelines.
+
+use super::expr::{AGGREGATES, Aggregate, Binary, Column, Expr, Function, binary, column};
+use super::{Kind, Pipeline, SOURCE, Shape, SourceColumn, Step, Top, Window};
+use crate::random::Random;
+use crate::value::{Type, Value};
+
+/// Columns a schema may have besides the event time.
+const POOL: [(&str, Type); 12] = [
+    ("flag", Type::Bool),
+    ("small", Type::Int32),
+    ("num", Type::Int64),
+    ("other", Type::Int64),
+    ("amount", Type::Float),
+    ("ratio", Type::Float),
+    ("price", Type::Decimal(10, 2)),
+    ("page", Type::Text),
+    ("code", Type::Text),
+    ("seen", Type::Time),
+    ("born", Type::Date),
+    ("token", Type::Binary),
+];
+
+pub(super) fn pipeline(random: &mut Random) -> (Pipeline, Shape) {
+    let by_log_time = random.chance(8);
+    let tick =
+        if by_log_time { [1000, 1_000_000][random.below(2)] } else { *random.pick(&[1, 1000, 1_000_000, 1_000_000]) };
+    let bound_ticks = random.weighted(&[3, 2, 2, 2, 1, 1, 1, 1]) as i64;
+    let mut columns: Vec<SourceColumn> = Vec::new();
+    for (name, ty) in POOL {
+        if random.chance(45) {
+            columns.push(SourceColumn { name: name.to_string(), ty, required: random.chance(20) });
+        }
+    }
+    if columns.is_empty() {
+        columns.push(SourceColumn { name: "num".into(), ty: Type::Int64, required: false });
+    }
+    let event_time = if by_log_time { "_timestamp" } else { "event_time" };
+    if !by_log_time {
+        let at = random.below(columns.len() + 1);
+        columns.insert(at, SourceColumn { name: "event_time".into(), ty: Type::Time, required: true });
+    }
+    let max_future = (!by_log_time && random.chance(20)).then(|| random.between(0, 20) * tick.max(1000));
+    let mut pipeline = Pipeline {
+        columns,
+        event_time: event_time.to_string(),
+        bound: bound_ticks * tick,
+        max_future,
+        partitions: None,
+        steps: Vec::new(),
+    };
+    let mut shape = Shape { tick, window_ticks: 1, bound_ticks };
+    let count = 1 + random.weighted(&[45, 40, 15]);
+    for index in 0..count {
+        let from = match index {
+            0 => SOURCE.to_string(),
+            _ if random.chance(80) => pipeline.steps[index - 1].name.clone(),
+            _ if random.chance(60) => SOURCE.to_string(),
+            _ => pipeline.steps[random.below(index)].name.clone(),
+        };
+        let is_last_chance = index + 1 == count && pipeline.steps.iter().all(|step| step.window.is_none());
+        let step = step(random, &pipeline, index, from, is_last_chance, &mut shape);
+        pipeline.steps.push(step);
+    }
+    debug_assert!(pipeline.is_valid(), "{}", pipeline.yaml());
+    (pipeline, shape)
+}
+
+fn step(
+    random: &mut Random,
+    pipeline: &Pipeline,
+    index: usize,
+    from: String,
+    must_window: bool,
+    shape: &mut Shape,
+) -> Step {
+    let columns = pipeline.step_columns(&from).expect("earlier steps fit");
+    let mut step = Step {
+        name: format!("s{index}"),
+        from,
+        filter: random.chance(30).then(|| boolean(random, &columns, 2)),
+        derive: Vec::new(),
+        drop: Vec::new(),
+        select: None,
+        window: None,
+    };
+    let windowed = must_window || random.chance(85);
+    if random.chance(30) {
+        derive(random, &columns, &mut step, index);
+    }
+    let derived = step.row_columns(&columns).expect("derived columns fit");
+    let droppable: Vec<&Column> = derived.iter().filter(|(name, _)| is_plain(name)).collect();
+    if random.chance(10) && droppable.len() > 1 {
+        step.drop.push(random.pick(&droppable).0.clone());
+    }
+    let kept = step.row_columns(&columns).expect("kept columns fit");
+    if random.chance(15) || !windowed {
+        step.select = Some(select(random, &kept, index));
+    }
+    if windowed {
+        let rows = step.row_columns(&columns).expect("selected columns fit");
+        step.window = Some(window(random, pipeline, &step, &rows, shape));
+    }
+    step
+}
+
+/// Returns true for columns that a user's own column list may name as an output.
+fn is_plain(name: &str) -> bool {
+    !name.starts_with('_') && !name.starts_with("window_")
+}
+
+fn derive(random: &mut Random, columns: &[Column], step: &mut Step, index: usize) {
+    for number in 0..1 + random.below(2) {
+        let (mut name, expr) = (format!("d{index}_{number}"), any(random, columns, 2));
+        // Sometimes it replaces a column; the other expressions of the list still see the old one.
+        let replaceable: Vec<&Column> = columns.iter().filter(|(name, _)| is_plain(name)).collect();
+        if random.chance(25) && !replaceable.is_empty() {
+            name = random.pick(&replaceable).0.clone();
+        }
+        if name != "event_time" && step.derive.iter().all(|(other, _)| *other != name) {
+            step.derive.push((name, expr));
+        }
+    }
+}
+
+fn select(random: &mut Random, columns: &[Column], index: usize) -> Vec<(String, Expr)> {
+    let mut list: Vec<(String, Expr)> = columns
+        .iter()
+        .filter(|(name, _)| is_plain(name) && random.chance(70))
+        .map(|(name, _)| (name.clone(), column(name)))
+        .collect();
+    random.shuffle(&mut list);
+    if list.is_empty() || random.chance(40) {
+        list.push((format!("e{index}"), any(random, columns, 2)));
+    }
+    list
+}
+
+fn window(random: &mut Random, pipeline: &Pipeline, step: &Step, rows: &[Column], shape: &mut Shape) -> Window {
+    let over_windows = pipeline.is_over_windows(step);
+    let below = pipeline.step(&step.from).and_then(|before| pipeline.kind_of(before));
+    let may_be_same = over_windows && !matches!(below, Some(Kind::Session { .. }));
+    let kind = kind(random, may_be_same, shape);
+    let keys = keys(random, rows);
+    let mut window = Window {
+        kind,
+        allowed: if over_windows || random.chance(50) { 0 } else { random.between(1, 8) * shape.tick },
+        keys,
+        aggregates: Vec::new(),
+        having: None,
+        top: None,
+    };
+    for number in 0..1 + random.below(5) {
+        window.aggregates.push((format!("a{number}"), aggregate(random, rows)));
+    }
+    // Names stay apart from those of earlier steps' outputs, which may be keys here.
+    let suffix = step.name.trim_start_matches('s').to_string();
+    window.aggregates.iter_mut().for_each(|(name, _)| *name = format!("{name}_{suffix}"));
+    let outputs = window.columns(rows).expect("keys and aggregates fit");
+    if random.chance(20) {
+        window.having = Some(boolean_over_outputs(random, &outputs));
+    }
+    if random.chance(25) && !matches!(kind, Kind::Session { .. }) {
+        window.top = Some(top(random, &outputs, &window));
+    }
+    window
+}
+
+fn kind(random: &mut Random, may_be_same: bool, shape: &mut Shape) -> Kind {
+    let tick = shape.tick;
+    let size = random.between(1, 20);
+    let which = random.weighted(&[18, 40, 42, if may_be_same { 30 } else { 0 }]);
+    let kind = match which {
+        0 => Kind::Tumbling { size: size * tick, offset: offset(random, size) * tick },
+        1 => {
+            let size = size.max(2);
+            let every = if random.chance(70) { random.between((size / 4).max(1), size) } else { (size / 2).max(1) };
+            Kind::Hopping { size: size * tick, every: every * tick, offset: offset(random, every) * tick }
+        }
+        2 => Kind::Session { gap: random.between(1, 12) * tick },
+        _ => Kind::Same,
+    };
+    shape.window_ticks = shape.window_ticks.max(size);
+    kind
+}
+
+fn offset(random: &mut Random, period: i64) -> i64 {
+    if random.chance(70) { 0 } else { random.between(0, period - 1) }
+}
+
+fn keys(random: &mut Random, rows: &[Column]) -> Vec<(String, Expr)> {
+    let mut keys: Vec<(String, Expr)> = Vec::new();
+    for number in 0..random.weighted(&[28, 52, 16, 4]) {
+        let (name, ty) = random.pick(rows).clone();
+        let plain = is_plain(&name) && !matches!(name.as_str(), "event_time");
+        let key = match ty {
+            _ if random.chance(15) => (format!("k{number}"), any(random, rows, 1)),
+            _ if plain => (name.clone(), column(&name)),
+            _ if name == "_offset" || name == "_timestamp" => continue, // nearly every record would be a group
+            _ => (format!("k{number}"), column(&name)),
+        };
+        if keys.iter().all(|(other, _)| *other != key.0) {
+            keys.push(key);
+        }
+    }
+    keys
+}
+
+fn aggregate(random: &mut Random, rows: &[Column]) -> Expr {
+    let call = call(random, rows);
+    if random.chance(80) {
+        return call;
+    }
+    let call_type = |call: &Expr| call.type_over(rows).expect("the call fits");
+    match call_type(&call) {
+        Type::Int64 => match random.below(4) {
+            0 => Expr::Function(Function::Coalesce, vec![call, Expr::Literal(Value::Int(-1))]),
+            1 => binary(Binary::Divide, call, Expr::Call(Aggregate::Count, None)),
+            2 => binary(Binary::Add, call, Expr::Call(Aggregate::Count, None)),
+            _ => binary(Binary::Greater, call, Expr::Literal(Value::Int(2))),
+        },
+        Type::Float => match random.below(3) {
+            0 => Expr::Function(Function::Coalesce, vec![call, Expr::Literal(Value::Float(0.5))]),
+            1 => binary(Binary::Divide, call, Expr::Literal(Value::Float(7.0))),
+            _ => binary(Binary::Subtract, call.clone(), call),
+        },
+        Type::Text => Expr::Function(Function::Upper, vec![call]),
+        Type::Bool => Expr::Function(Function::Not, vec![call]),
+        _ => Expr::Function(Function::IsNull, vec![call]),
+    }
+}
+
+fn call(random: &mut Random, rows: &[Column]) -> Expr {
+    if random.chance(15) {
+        return Expr::Call(Aggregate::Count, None);
+    }
+    loop {
+        let aggregate = *random.pick(AGGREGATES);
+        let argument = if random.chance(65) { column(&random.pick(rows).0) } else { any(random, rows, 1) };
+        let call = Expr::Call(aggregate, Some(Box::new(argument)));
+        if call.type_over(rows).is_some() {
+            return call;
+        }
+    }
+}
+
+fn top(random: &mut Random, outputs: &[Column], window: &Window) -> Top {
+    let candidates: Vec<String> = outputs.iter().skip(2).map(|(name, _)| name.clone()).collect();
+    let mut by: Vec<(String, bool)> = Vec::new();
+    for _ in 0..1 + random.below(2) {
+        let name = random.pick(&candidates).clone();
+        if by.iter().all(|(other, _)| *other != name) {
+            by.push((name, random.chance(60)));
+        }
+    }
+    let per = match window.keys.first() {
+        Some((name, _)) if random.chance(30) => vec![name.clone()],
+        _ => Vec::new(),
+    };
+    Top { n: 1 + random.below(3), by, per, keep: random.chance(50) }
+}
+
+fn boolean_over_outputs(random: &mut Random, outputs: &[Column]) -> Expr {
+    let (name, ty) = random.pick(&outputs[2..]).clone();
+    match ty {
+        Type::Int64 => binary(comparison(random), column(&name), Expr::Literal(Value::Int(random.between(0, 5)))),
+        Type::Float => binary(comparison(random), column(&name), Expr::Literal(Value::Float(1.5))),
+        _ => {
+            Expr::Function(if random.chance(80) { Function::IsNotNull } else { Function::IsNull }, vec![column(&name)])
+        }
+    }
+}
+
+fn comparison(random: &mut Random) -> Binary {
+    *random.pick(&[
+        Binary::Equal,
+        Binary::Different,
+        Binary::Less,
+        Binary::LessOrEqual,
+        Binary::Greater,
+        Binary::GreaterOrEqual,
+    ])
+}
+
+/// An expression of any type that these columns allow; `depth` bounds how deep it nests.
+fn any(random: &mut Random, columns: &[Column], depth: usize) -> Expr {
+    match random.below(5) {
+        0 => integer(random, columns, depth),
+        1 => float(random, columns, depth),
+        2 => text(random, columns, depth),
+        3 => boolean(random, columns, depth),
+        _ => column(&random.pick(columns).0),
+    }
+}
+
+fn column_of(random: &mut Random, columns: &[Column], ty: Type) -> Option<Expr> {
+    let fitting: Vec<&Column> = columns.iter().filter(|(_, other)| *other == ty).collect();
+    (!fitting.is_empty()).then(|| column(&random.pick(&fitting).0))
+}
+
+fn integer(random: &mut Random, columns: &[Column], depth: usize) -> Expr {
+    if depth == 0 {
+        let literal = Expr::Literal(Value::Int(*random.pick(&[-3, -1, 0, 1, 2, 7])));
+        return match column_of(random, columns, Type::Int64) {
+            Some(column) if random.chance(75) => column,
+            _ => literal,
+        };
+    }
+    let part = |random: &mut Random| integer(random, columns, depth - 1);
+    match random.below(9) {
+        0 => binary(Binary::Add, part(random), part(random)),
+        1 => binary(Binary::Subtract, part(random), part(random)),
+        2 => binary(Binary::Multiply, part(random), part(random)),
+        3 => binary(Binary::Quotient, part(random), part(random)), // fails where the divisor is 0
+        4 => binary(Binary::Remainder, part(random), Expr::Literal(Value::Int(*random.pick(&[3, 4, -5])))),
+        5 => Expr::Function(Function::Coalesce, vec![part(random), part(random)]),
+        6 => match column_of(random, columns, Type::Text) {
+            Some(text) => {
+                let function =
+                    *random.pick(&[Function::Length, Function::ToInt, Function::TryToInt, Function::TryToInt]);
+                Expr::Function(function, vec![text])
+            }
+            None => part(random),
+        },
+        7 => match column_of(random, columns, Type::Int32) {
+            Some(small) => binary(Binary::Add, small, part(random)),
+            None => part(random),
+        },
+        _ => case(boolean(random, columns, depth - 1), part(random), part(random)),
+    }
+}
+
+fn case(condition: Expr, then: Expr, otherwise: Expr) -> Expr {
+    Expr::Case(Box::new(condition), Box::new(then), Box::new(otherwise))
+}
+
+fn float(random: &mut Random, columns: &[Column], depth: usize) -> Expr {
+    if depth == 0 {
+        let literal = Expr::Literal(Value::Float(*random.pick(&[0.0, 0.1, 1.0, -2.5, 7.0, 1e18])));
+        return match column_of(random, columns, Type::Float) {
+            Some(column) if random.chance(80) => column,
+            _ => literal,
+        };
+    }
+    let part = |random: &mut Random| float(random, columns, depth - 1);
+    match random.below(7) {
+        0 => binary(Binary::Add, part(random), part(random)),
+        1 => binary(Binary::Subtract, part(random), part(random)),
+        2 => binary(Binary::Multiply, part(random), part(random)),
+        3 => binary(Binary::Divide, part(random), part(random)),
+        4 => Expr::Function(Function::Coalesce, vec![part(random), part(random)]),
+        5 => Expr::Function(Function::ToFloat, vec![integer(random, columns, depth - 1)]),
+        _ => case(boolean(random, columns, depth - 1), part(random), part(random)),
+    }
+}
+
+fn text(random: &mut Random, columns: &[Column], depth: usize) -> Expr {
+    if depth == 0 {
+        let literal = Expr::Literal(Value::Text(random.pick(&["", "/a", "it's", "É"]).to_string()));
+        return match column_of(random, columns, Type::Text) {
+            Some(column) if random.chance(85) => column,
+            _ => literal,
+        };
+    }
+    let part = |random: &mut Random| text(random, columns, depth - 1);
+    match random.below(6) {
+        0 => Expr::Function(Function::Lower, vec![part(random)]),
+        1 => Expr::Function(Function::Upper, vec![part(random)]),
+        2 => Expr::Function(Function::Concat, vec![part(random), part(random)]),
+        3 => Expr::Function(Function::Coalesce, vec![part(random), part(random)]),
+        4 => Expr::Function(Function::NullIf, vec![part(random), part(random)]),
+        _ => case(boolean(random, columns, depth - 1), part(random), part(random)),
+    }
+}
+
+fn boolean(random: &mut Random, columns: &[Column], depth: usize) -> Expr {
+    if depth == 0 {
+        return match column_of(random, columns, Type::Bool) {
+            Some(column) if random.chance(40) => column,
+            _ => {
+                let function = if random.chance(70) { Function::IsNotNull } else { Function::IsNull };
+                Expr::Function(function, vec![column(&random.pick(columns).0)])
+            }
+        };
+    }
+    let part = |random: &mut Random| boolean(random, columns, depth - 1);
+    match random.below(8) {
+        0 => binary(Binary::And, part(random), part(random)),
+        1 => binary(Binary::Or, part(random), part(random)),
+        2 => Expr::Function(Function::Not, vec![part(random)]),
+        3 | 4 => {
+            let (left, right) = (integer(random, columns, depth - 1), integer(random, columns, depth - 1));
+            binary(comparison(random), left, right)
+        }
+        5 => {
+            let (left, right) = (float(random, columns, depth - 1), float(random, columns, depth - 1));
+            binary(comparison(random), left, right)
+        }
+        6 => {
+            let (left, right) = (text(random, columns, depth - 1), text(random, columns, depth - 1));
+            binary(comparison(random), left, right)
+        }
+        _ => {
+            // Two columns of one type, whatever it is.
+            let (name, ty) = random.pick(columns).clone();
+            let other = column_of(random, columns, ty).expect("the column itself is there");
+            binary(comparison(random), column(&name), other)
+        }
+    }
+}

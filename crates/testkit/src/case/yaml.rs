@@ -1,0 +1,110 @@
+//! A pipeline as the text of its file.
+
+use std::fmt::Write as _;
+
+use super::expr::Expr;
+use super::{Kind, Pipeline, SOURCE, Step, Window};
+
+impl Pipeline {
+    /// Returns the pipeline file. Every step has a sink of the name `out_STEP`.
+    pub fn yaml(&self) -> String {
+        let mut text = String::from("version: 1\nname: random\nsources:\n");
+        let _ = writeln!(text, "  {SOURCE}:\n    journal: {{path: unused}}\n    format: json\n    schema:");
+        for column in &self.columns {
+            let _ =
+                writeln!(text, "      {}: \"{}{}\"", column.name, column.ty, if column.required { "!" } else { "" });
+        }
+        let guard = self.max_future.map_or(String::new(), |guard| format!(", max_future: {}", duration(guard)));
+        let bound = duration(self.bound);
+        let _ = writeln!(text, "    event_time: {{column: {}, out_of_orderness: {bound}{guard}}}", self.event_time);
+        if let Some(partitions) = &self.partitions {
+            let _ = writeln!(text, "    partitions: {partitions:?}");
+        }
+        text.push_str("steps:\n");
+        for step in &self.steps {
+            write_step(&mut text, step);
+        }
+        text.push_str("sinks:\n");
+        for step in &self.steps {
+            let _ = writeln!(text, "  out_{0}: {{from: {0}, jsonl: {{path: out/{0}}}}}", step.name);
+        }
+        text
+    }
+}
+
+fn write_step(text: &mut String, step: &Step) {
+    let _ = writeln!(text, "  {}:\n    from: {}", step.name, step.from);
+    if let Some(filter) = &step.filter {
+        let _ = writeln!(text, "    where: {}", quoted(filter));
+    }
+    if !step.derive.is_empty() {
+        let _ = writeln!(text, "    derive: {}", list(&step.derive));
+    }
+    if !step.drop.is_empty() {
+        let _ = writeln!(text, "    drop: [{}]", step.drop.join(", "));
+    }
+    if let Some(select) = &step.select {
+        let _ = writeln!(text, "    select: {}", list(select));
+    }
+    if let Some(window) = &step.window {
+        write_window(text, window);
+    }
+}
+
+fn write_window(text: &mut String, window: &Window) {
+    let offset = |offset: i64| if offset == 0 { String::new() } else { format!(", offset: {}", duration(offset)) };
+    let kind = match window.kind {
+        Kind::Tumbling { size, offset: o } => format!("{{tumbling: {{size: {}{}}}}}", duration(size), offset(o)),
+        Kind::Hopping { size, every, offset: o } => {
+            format!("{{hopping: {{size: {}, every: {}{}}}}}", duration(size), duration(every), offset(o))
+        }
+        Kind::Session { gap } => format!("{{session: {{gap: {}}}}}", duration(gap)),
+        Kind::Same => "same".to_string(),
+    };
+    let _ = writeln!(text, "    window: {kind}");
+    if window.allowed > 0 {
+        let _ = writeln!(text, "    allowed_lateness: {}", duration(window.allowed));
+    }
+    if !window.keys.is_empty() {
+        let _ = writeln!(text, "    group_by: {}", list(&window.keys));
+    }
+    text.push_str("    aggregate:\n");
+    for (name, expr) in &window.aggregates {
+        let _ = writeln!(text, "      {name}: {}", quoted(expr));
+    }
+    if let Some(having) = &window.having {
+        let _ = writeln!(text, "    having: {}", quoted(having));
+    }
+    if let Some(top) = &window.top {
+        let by: Vec<String> =
+            top.by.iter().map(|(name, desc)| format!("{{{name}: {}}}", if *desc { "desc" } else { "asc" })).collect();
+        let per = if top.per.is_empty() { String::new() } else { format!(", per: [{}]", top.per.join(", ")) };
+        let ties = if top.keep { ", ties: keep" } else { "" };
+        let _ = writeln!(text, "    top: {{n: {}, by: [{}]{per}{ties}}}", top.n, by.join(", "));
+    }
+}
+
+/// Names and `{name: "expression"}` pairs.
+fn list(columns: &[(String, Expr)]) -> String {
+    let items: Vec<String> = columns
+        .iter()
+        .map(|(name, expr)| match expr {
+            Expr::Column(column) if column == name => name.clone(),
+            other => format!("{{{name}: {}}}", quoted(other)),
+        })
+        .collect();
+    format!("[{}]", items.join(", "))
+}
+
+fn quoted(expr: &Expr) -> String {
+    serde_json::to_string(&expr.to_string()).expect("a string is JSON")
+}
+
+/// A duration in the largest unit that gives a whole number.
+fn duration(us: i64) -> String {
+    let units = [("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1000)];
+    match units.iter().find(|(_, unit)| us % unit == 0) {
+        Some((unit, size)) => format!("{}{unit}", us / size),
+        None => format!("{us}us"),
+    }
+}

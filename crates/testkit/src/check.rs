@@ -1,0 +1,234 @@
+//! Checks a case: stream and batch, under several schedules, over several parts of the log, against the oracle.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use engine::{Code, Engine};
+
+use crate::case::Case;
+use crate::memory::SIZES;
+use crate::oracle::{Answer, Cut, Position, StepAnswer, Stopped, answer};
+use crate::random::Random;
+use crate::run::{Found, FoundStep, Mode, Schedule, plan, run};
+use crate::value::Value;
+
+/// Threads of batch runs.
+pub const THREADS: [usize; 3] = [1, 2, 8];
+
+/// Runs the case in both modes, whole, cut and in ranges; returns the oracle's answer for the whole log, or what is
+/// different in the first run that differs.
+pub fn check(case: &Case) -> Result<Result<Answer, Stopped>, String> {
+    catch_unwind(AssertUnwindSafe(|| check_all(case))).unwrap_or_else(|panic| {
+        let message = panic.downcast_ref::<String>().cloned();
+        let message = message.or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()));
+        Err(format!("panic: {}", message.unwrap_or_default()))
+    })
+}
+
+fn check_all(case: &Case) -> Result<Result<Answer, Stopped>, String> {
+    let plan = plan(&case.pipeline.yaml()).map_err(|errors| format!("the pipeline is refused:\n{errors}"))?;
+    let engine = Engine::new(plan);
+    // Schedules follow from the seed but not from the log, so that a smaller log meets the same ones.
+    let mut random = Random::new(case.seed ^ 0x5eed);
+    let everything = Cut::default();
+    let whole = answer(&case.pipeline, &case.log, &everything);
+    for schedule in schedules(&mut random) {
+        check_run(case, &engine, &everything, (None, None), &schedule, &whole)?;
+    }
+    let cut = random_cut(&mut random, case);
+    let of_cut = answer(&case.pipeline, &case.log, &cut);
+    for schedule in &schedules(&mut random)[1..3] {
+        check_run(case, &engine, &cut, (None, None), schedule, &of_cut)?;
+    }
+    if let Ok(whole) = &whole {
+        let range = random_range(&mut random, whole);
+        let selected = Ok(whole.in_range(range));
+        for schedule in &schedules(&mut random)[1..3] {
+            check_run(case, &engine, &everything, range, schedule, &selected)?;
+        }
+    }
+    Ok(whole)
+}
+
+/// Two stream and two batch schedules.
+fn schedules(random: &mut Random) -> [Schedule; 4] {
+    let mut schedule =
+        |mode| Schedule { mode, seed: random.bits(), size: random.chance(70).then(|| *random.pick(&SIZES)) };
+    let stream = |close_every_ms, max_drift| Mode::Stream { close_every_ms, max_drift };
+    let mut all = [
+        schedule(stream(0, i64::MAX)),
+        schedule(stream(0, 0)),
+        schedule(Mode::Batch { threads: 1 }),
+        schedule(Mode::Batch { threads: 2 }),
+    ];
+    all[0].mode = stream(*random.pick(&[0, 1, 200]), i64::MAX);
+    all[1].mode = stream(0, *random.pick(&[0, 5, 5_000, 5_000_000]));
+    for schedule in &mut all[2..] {
+        schedule.mode = Mode::Batch { threads: *random.pick(&THREADS) };
+    }
+    all
+}
+
+/// Start and end offsets at random, at either side of records, in gaps, sometimes none.
+fn random_cut(random: &mut Random, case: &Case) -> Cut {
+    let mut cut = Cut::default();
+    let with_start = random.chance(40);
+    for partition in &case.log.partitions {
+        let read = case.pipeline.partitions.as_ref().is_none_or(|chosen| chosen.contains(&partition.partition));
+        let (mut low, mut high) = (partition.start, partition.end);
+        if random.chance(85) {
+            high = random.between(low, high);
+        }
+        if with_start && random.chance(70) {
+            low = random.between(low, high);
+        }
+        if read && with_start {
+            cut.start.insert(partition.partition, low);
+        }
+        if read {
+            cut.end.insert(partition.partition, high);
+        }
+    }
+    cut
+}
+
+/// A range whose bounds are those of rows, or just beside.
+fn random_range(random: &mut Random, answer: &Answer) -> (Option<i64>, Option<i64>) {
+    let mut times: Vec<i64> =
+        answer.steps.iter().flat_map(|step| step.rows.iter().map(|row| row.range_time())).collect();
+    if times.is_empty() {
+        times.push(0);
+    }
+    let bound = |random: &mut Random| {
+        let time = *random.pick(&times) + random.between(-1, 1);
+        random.chance(85).then_some(time)
+    };
+    (bound(random), bound(random))
+}
+
+fn check_run(
+    case: &Case,
+    engine: &Engine,
+    cut: &Cut,
+    range: (Option<i64>, Option<i64>),
+    schedule: &Schedule,
+    expected: &Result<Answer, Stopped>,
+) -> Result<(), String> {
+    let found = run(case, engine, cut, range, schedule);
+    let difference = match (expected, &found) {
+        (Err(Stopped), Err(error)) if error.code == Code::Overflow => return Ok(()),
+        (Err(Stopped), Err(error)) => format!("it must stop with an overflow, and stops with {error}"),
+        (Err(Stopped), Ok(_)) => "it must stop with an overflow, and does not".to_string(),
+        (Ok(_), Err(error)) => format!("it stops with {error}"),
+        (Ok(expected), Ok(found)) => match difference(case, expected, found) {
+            None => return Ok(()),
+            Some(difference) => difference,
+        },
+    };
+    Err(format!("{schedule:?}\n{cut:?}, range {range:?}\n{difference}"))
+}
+
+/// Returns what is different between a run and what it must find, or None.
+fn difference(case: &Case, expected: &Answer, found: &Found) -> Option<String> {
+    for (expected, found) in expected.steps.iter().zip(&found.steps) {
+        let what = step_difference(expected, found);
+        if what.is_some() {
+            return what;
+        }
+    }
+    if let Some(what) = positions("bad records of the source", &expected.bad, &found.bad) {
+        return Some(what);
+    }
+    let counts = [expected.rows_read, expected.bad.len() as u64, expected.rows_failed, expected.rows_late];
+    if counts != found.counts {
+        return Some(format!("rows read, bad, failed, late: must be {counts:?}, are {:?}", found.counts));
+    }
+    let maxima: Vec<(i32, Option<i64>)> = expected
+        .watermarks
+        .iter()
+        .map(|(partition, watermark)| (*partition, watermark.map(|watermark| watermark + case.pipeline.bound)))
+        .collect();
+    if !maxima.iter().eq(found
+        .maxima
+        .iter()
+        .map(|(partition, maximum)| (*partition, *maximum))
+        .collect::<Vec<_>>()
+        .iter())
+    {
+        return Some(format!("running maxima: must be {maxima:?}, are {:?}", found.maxima));
+    }
+    let mut digests = found.digests.clone();
+    let must = expected.digests();
+    if must.bad.is_none() {
+        digests.bad = None;
+    }
+    (must != digests).then(|| format!("digests: must be {must:#?}, are {digests:#?}"))
+}
+
+fn step_difference(expected: &StepAnswer, found: &FoundStep) -> Option<String> {
+    let name = &expected.name;
+    if let Some(oddity) = found.oddities.first() {
+        return Some(format!("step {name}: {oddity}"));
+    }
+    if let Some(columns) = &found.columns
+        && *columns != expected.written_columns()
+    {
+        return Some(format!("step {name}: columns must be {:?}, are {columns:?}", expected.written_columns()));
+    }
+    for (is_final, found) in [(true, &found.finals), (false, &found.open)] {
+        let rows = expected.rows.iter().filter(|row| row.is_final == is_final);
+        let must: Vec<Vec<Value>> = rows.map(|row| expected.written_cells(row)).collect();
+        let mut found = found.clone();
+        if expected.is_records {
+            found.sort(); // partitions interleave; each record's identity comes first
+        }
+        let kind = if is_final { "final" } else { "open" };
+        if let Some(what) = row_difference(&must, &found) {
+            let columns: Vec<&str> = expected.columns.iter().map(|(name, _)| name.as_str()).collect();
+            return Some(format!("step {name}, {kind} rows ({}):\n{what}", columns.join(", ")));
+        }
+    }
+    if let Some(what) = positions(&format!("late records of step {name}"), &expected.late, &found.late) {
+        return Some(what);
+    }
+    if let Some(what) = positions(&format!("failed records of step {name}"), &expected.failed, &found.failed) {
+        return Some(what);
+    }
+    (expected.failed_window_rows != found.failed_window_rows).then(|| {
+        format!("step {name}: {} window rows must fail, {} do", expected.failed_window_rows, found.failed_window_rows)
+    })
+}
+
+fn row_difference(expected: &[Vec<Value>], found: &[Vec<Value>]) -> Option<String> {
+    if expected == found {
+        return None;
+    }
+    let mut text = format!("{} rows must be there, {} are\n", expected.len(), found.len());
+    let (mut left, mut right) = (expected.to_vec(), found.to_vec());
+    left.sort();
+    right.sort();
+    if left == right {
+        text.push_str("the rows are right, their order is not\n");
+        return Some(text);
+    }
+    let mut shown = 0;
+    for (rows, others, what) in [(&left, &right, "missing"), (&right, &left, "too much")] {
+        for row in rows {
+            let count = |rows: &[Vec<Value>]| rows.iter().filter(|other| *other == row).count();
+            if count(rows) > count(others) && shown < 10 {
+                let cells: Vec<String> = row.iter().map(Value::to_string).collect();
+                let _ = writeln!(text, "{what}: {}", cells.join(" | "));
+                shown += 1;
+            }
+        }
+    }
+    Some(text)
+}
+
+fn positions(what: &str, expected: &BTreeSet<Position>, found: &[Position]) -> Option<String> {
+    let mut sorted = found.to_vec();
+    sorted.sort_unstable();
+    let equal = expected.iter().eq(&sorted);
+    (!equal).then(|| format!("{what} (partition, offset): must be {expected:?}, are {sorted:?}"))
+}

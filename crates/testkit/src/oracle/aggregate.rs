@@ -1,0 +1,194 @@
+//! The value of an aggregate over all its values at once.
+
+use super::number::{Big, nearest, split};
+use crate::case::expr::Aggregate;
+use crate::value::{Type, Value};
+
+/// A sum does not fit its type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Overflow;
+
+/// Returns the result over values that stand in record order, nulls among them; `ty` is the argument's type.
+/// Without a type it is `count(*)` and the values only stand for rows.
+pub(crate) fn aggregate(function: Aggregate, ty: Option<Type>, values: &[Value]) -> Result<Value, Overflow> {
+    let Some(ty) = ty else { return Ok(Value::Int(values.len() as i64)) };
+    let values: Vec<&Value> = values.iter().filter(|value| !value.is_null()).collect();
+    let count = values.len();
+    match function {
+        Aggregate::Count => return Ok(Value::Int(count as i64)),
+        Aggregate::CountDistinct => {
+            let mut sorted = values;
+            sorted.sort();
+            sorted.dedup();
+            return Ok(Value::Int(sorted.len() as i64));
+        }
+        _ if count == 0 => return Ok(Value::Null),
+        _ => {}
+    }
+    match function {
+        Aggregate::Count | Aggregate::CountDistinct => unreachable!("done above"),
+        Aggregate::Min => Ok((*values.iter().min().expect("not empty")).clone()),
+        Aggregate::Max => Ok((*values.iter().max().expect("not empty")).clone()),
+        Aggregate::First => Ok(values[0].clone()),
+        Aggregate::Last => Ok(values[count - 1].clone()),
+        Aggregate::Sum => sum(ty, &values),
+        Aggregate::Avg => average(ty, &values),
+        Aggregate::VarPop => Ok(variance(ty, &values, false)),
+        Aggregate::VarSamp => Ok(variance(ty, &values, true)),
+        Aggregate::StddevPop => Ok(root(variance(ty, &values, false))),
+        Aggregate::StddevSamp => Ok(root(variance(ty, &values, true))),
+    }
+}
+
+fn root(variance: Value) -> Value {
+    match variance {
+        Value::Float(x) => Value::float(x.sqrt()),
+        other => other,
+    }
+}
+
+/// Finite numbers as integers times one power of two (floats) or of ten (decimals: the type's scale, not in here).
+fn integers(values: &[&Value]) -> (Vec<Big>, i64) {
+    let parts: Vec<(i128, i64)> = values
+        .iter()
+        .map(|value| match value {
+            Value::Int(x) => (i128::from(*x), 0),
+            Value::Decimal(x) => (*x, 0),
+            Value::Float(x) => {
+                let (integer, exponent) = split(*x);
+                (i128::from(integer), exponent)
+            }
+            other => unreachable!("{other} is no number"),
+        })
+        .collect();
+    let least = parts.iter().map(|(_, exponent)| *exponent).min().expect("not empty");
+    (parts.iter().map(|(integer, exponent)| Big::from(*integer).shifted((exponent - least) as u64)).collect(), least)
+}
+
+fn total(integers: &[Big]) -> Big {
+    integers.iter().fold(Big::zero(), |sum, x| sum.plus(x))
+}
+
+/// The sum when NaN or an infinity decides it.
+fn special_sum(values: &[&Value]) -> Option<f64> {
+    let floats = || values.iter().filter_map(|value| if let Value::Float(x) = value { Some(*x) } else { None });
+    let (up, down) = (floats().any(|x| x == f64::INFINITY), floats().any(|x| x == f64::NEG_INFINITY));
+    match (floats().any(f64::is_nan) || (up && down), up, down) {
+        (true, _, _) => Some(f64::NAN),
+        (_, true, _) => Some(f64::INFINITY),
+        (_, _, true) => Some(f64::NEG_INFINITY),
+        _ => None,
+    }
+}
+
+/// The exact sum of numbers that are not decimals, rounded once to a double.
+fn rounded_sum(values: &[&Value]) -> f64 {
+    special_sum(values).unwrap_or_else(|| {
+        let (integers, exponent) = integers(values);
+        nearest(&total(&integers), &Big::from(1), exponent)
+    })
+}
+
+fn sum(ty: Type, values: &[&Value]) -> Result<Value, Overflow> {
+    match ty {
+        Type::Float => Ok(Value::float(rounded_sum(values))),
+        _ => {
+            let exact = total(&integers(values).0).to_i128().ok_or(Overflow)?;
+            match ty {
+                Type::Decimal(..) if exact.unsigned_abs() < 10u128.pow(38) => Ok(Value::Decimal(exact)),
+                Type::Decimal(..) => Err(Overflow),
+                _ => i64::try_from(exact).map(Value::Int).map_err(|_| Overflow),
+            }
+        }
+    }
+}
+
+fn average(ty: Type, values: &[&Value]) -> Result<Value, Overflow> {
+    let count = values.len();
+    if !matches!(ty, Type::Decimal(..)) {
+        return Ok(Value::float(rounded_sum(values) / count as f64));
+    }
+    // Four more digits, half to even.
+    let sum = total(&integers(values).0).to_i128().ok_or(Overflow)?.checked_mul(10_000).ok_or(Overflow)?;
+    let count = count as i128;
+    let (floor, rest) = (sum.div_euclid(count), sum.rem_euclid(count));
+    let up = match (2 * rest).cmp(&count) {
+        std::cmp::Ordering::Less => 0,
+        std::cmp::Ordering::Equal => floor.rem_euclid(2),
+        std::cmp::Ordering::Greater => 1,
+    };
+    Ok(Value::Decimal(floor + up))
+}
+
+/// `(n · Σx² − (Σx)²) / n²`, or `/ n (n − 1)`, as an exact fraction that is rounded once.
+fn variance(ty: Type, values: &[&Value], sample: bool) -> Value {
+    let count = values.len() as i128;
+    if sample && count == 1 {
+        return Value::Null;
+    }
+    if special_sum(values).is_some() {
+        return Value::Float(f64::NAN);
+    }
+    let (integers, exponent) = integers(values);
+    let squares: Vec<Big> = integers.iter().map(|x| x.times(x)).collect();
+    let sum = total(&integers);
+    let numerator = Big::from(count).times(&total(&squares)).minus(&sum.times(&sum));
+    let mut denominator = Big::from(count * if sample { count - 1 } else { count });
+    if let Type::Decimal(_, scale) = ty {
+        denominator = denominator.times(&Big::from(10i128.pow(2 * u32::from(scale))));
+    }
+    Value::float(nearest(&numerator, &denominator, 2 * exponent))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn floats(values: &[f64]) -> Vec<Value> {
+        values.iter().map(|x| Value::float(*x)).collect()
+    }
+
+    fn of(function: Aggregate, values: &[f64]) -> Value {
+        aggregate(function, Some(Type::Float), &floats(values)).expect("floats do not overflow")
+    }
+
+    #[test]
+    fn float_sums_are_exact_until_the_end() {
+        assert_eq!(of(Aggregate::Sum, &[1e300, 1.0, -1e300]), Value::Float(1.0));
+        assert_eq!(of(Aggregate::Sum, &[0.1; 10]), Value::Float(1.0));
+        assert_eq!(of(Aggregate::Sum, &[f64::MAX, f64::MAX, -f64::MAX]), Value::Float(f64::MAX));
+        assert_eq!(of(Aggregate::Sum, &[f64::MAX, f64::MAX]), Value::Float(f64::INFINITY));
+        assert_eq!(of(Aggregate::Sum, &[f64::INFINITY, f64::NEG_INFINITY]), Value::Float(f64::NAN));
+    }
+
+    #[test]
+    fn variance_is_of_the_exact_fraction() {
+        assert_eq!(of(Aggregate::VarPop, &[1e8, 1e8 + 1.0, 1e8 + 2.0]), Value::Float(2.0 / 3.0));
+        assert_eq!(of(Aggregate::VarSamp, &[1.0, 2.0, 3.0]), Value::Float(1.0));
+        assert_eq!(of(Aggregate::VarSamp, &[1.0]), Value::Null);
+        assert_eq!(of(Aggregate::VarPop, &[f64::INFINITY]), Value::Float(f64::NAN));
+    }
+
+    #[test]
+    fn averages_of_decimals_go_half_to_even() {
+        let average = |values: &[i128]| {
+            let values: Vec<Value> = values.iter().map(|x| Value::Decimal(*x)).collect();
+            aggregate(Aggregate::Avg, Some(Type::Decimal(10, 2)), &values)
+        };
+        assert_eq!(average(&[1, 1, 2]), Ok(Value::Decimal(13_333)));
+        assert_eq!(average(&[-1, -1, -2]), Ok(Value::Decimal(-13_333)));
+        // 1/32 of a hundredth is 312.5 of the last digits; 3/32 is 937.5.
+        assert_eq!(average(&[&[1][..], &[0; 31]].concat()), Ok(Value::Decimal(312)));
+        assert_eq!(average(&[&[3][..], &[0; 31]].concat()), Ok(Value::Decimal(938)));
+    }
+
+    #[test]
+    fn integer_sums_overflow_only_at_the_end() {
+        let sum = |values: &[i64]| {
+            let values: Vec<Value> = values.iter().map(|x| Value::Int(*x)).collect();
+            aggregate(Aggregate::Sum, Some(Type::Int64), &values)
+        };
+        assert_eq!(sum(&[i64::MAX, 1, -1]), Ok(Value::Int(i64::MAX)));
+        assert_eq!(sum(&[i64::MAX, 1]), Err(Overflow));
+    }
+}

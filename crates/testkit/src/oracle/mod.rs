@@ -1,0 +1,473 @@
+//! The naive oracle: what the law says the result is, from the definition alone, with sorted lists and loops.
+//!
+//! It shares no code with the engine. It reads a whole log at once, knows no batches, threads or state, and follows the
+//! text of the law: bad records, then per partition `W` before each record, then each step over all rows of its input.
+
+mod aggregate;
+mod digest;
+mod eval;
+mod number;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use self::aggregate::Overflow;
+pub use self::digest::Digests;
+use self::eval::{Failed, evaluate};
+use crate::case::expr::{Column, Expr};
+use crate::case::log::Log;
+use crate::case::{Kind, Pipeline, SOURCE, Step, Window, call_name, without_calls};
+use crate::value::Value;
+
+/// Position of a record.
+pub type Position = (i32, i64);
+
+/// The part of a log that a run reads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cut {
+    /// Start offsets; a partition without one is read from its beginning.
+    pub start: BTreeMap<i32, i64>,
+    /// End offsets; a partition without one is read to its end.
+    pub end: BTreeMap<i32, i64>,
+}
+
+impl Cut {
+    fn holds(&self, partition: i32, offset: i64) -> bool {
+        self.start.get(&partition).is_none_or(|start| *start <= offset)
+            && self.end.get(&partition).is_none_or(|end| offset < *end)
+    }
+}
+
+/// Everything a run must find.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// One for each step, in the pipeline's order.
+    pub steps: Vec<StepAnswer>,
+    /// Records that cannot be decoded, break the schema or the future guard.
+    pub bad: BTreeSet<Position>,
+    /// How many records were read.
+    pub rows_read: u64,
+    /// How many rows failed, not counting those of the end-of-input copy.
+    pub rows_failed: u64,
+    /// How many records were late for all their windows at a step, summed over steps.
+    pub rows_late: u64,
+    /// `W` of each partition after everything; None is −∞.
+    pub watermarks: BTreeMap<i32, Option<i64>>,
+}
+
+/// What a step makes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepAnswer {
+    /// The step's name.
+    pub name: String,
+    /// Its columns.
+    pub columns: Vec<Column>,
+    /// Whether its rows are records, not window rows.
+    pub is_records: bool,
+    /// Its rows in canonical order.
+    pub rows: Vec<Row>,
+    /// Records that were late for all their windows.
+    pub late: BTreeSet<Position>,
+    /// Records whose expressions failed here.
+    pub failed: BTreeSet<Position>,
+    /// How many final window rows failed here.
+    pub failed_window_rows: u64,
+    /// Records late for one of their windows and accepted for another.
+    pub partly_late: BTreeSet<Position>,
+    /// How many sessions hold records of more than one partition.
+    pub sessions_across_partitions: usize,
+}
+
+/// A row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Its values, one per column.
+    pub cells: Vec<Value>,
+    /// Its event time.
+    pub time: i64,
+    /// What it is: a record or the row of a window.
+    pub identity: Identity,
+    /// Whether it is final.
+    pub is_final: bool,
+    /// `W` of its partition before it (records only); None is −∞.
+    before: Option<i64>,
+}
+
+impl Row {
+    /// Returns what `--from/--to` compare: `window_start`, or the event time of a record.
+    pub fn range_time(&self) -> i64 {
+        match &self.identity {
+            Identity::Record(..) => self.time,
+            Identity::Window { start, .. } => *start,
+        }
+    }
+}
+
+/// What a row is. The order is the record order (after the event time), and the canonical order of window rows.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Identity {
+    /// A record: partition and offset.
+    Record(i32, i64),
+    /// The row of a window: bounds and key.
+    Window {
+        /// First microsecond past it.
+        end: i64,
+        /// First microsecond of it.
+        start: i64,
+        /// The key.
+        key: Vec<Value>,
+    },
+}
+
+/// A sum or an expression over aggregates does not fit its type: the run stops with `E_OVERFLOW`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stopped;
+
+/// Rows on their way, and how far they are complete: `G` for records, `C` for window rows; None is −∞.
+#[derive(Clone)]
+struct Flow {
+    columns: Vec<Column>,
+    rows: Vec<Row>,
+    complete: Option<i64>,
+    over_windows: bool,
+}
+
+/// Returns what a run over that part of the log must find.
+pub fn answer(pipeline: &Pipeline, log: &Log, cut: &Cut) -> Result<Answer, Stopped> {
+    let mut answer = Answer {
+        steps: Vec::new(),
+        bad: BTreeSet::new(),
+        rows_read: 0,
+        rows_failed: 0,
+        rows_late: 0,
+        watermarks: BTreeMap::new(),
+    };
+    let source = read(pipeline, log, cut, &mut answer);
+    let mut flows: Vec<(String, Flow)> = vec![(SOURCE.to_string(), source)];
+    for step in &pipeline.steps {
+        let input = flows.iter().find(|(name, _)| *name == step.from).expect("a step comes after its input").1.clone();
+        let (found, output) = run_step(step, input)?;
+        answer.rows_failed += found.failed.len() as u64 + found.failed_window_rows;
+        answer.rows_late += found.late.len() as u64;
+        answer.steps.push(found);
+        flows.push((step.name.clone(), output));
+    }
+    Ok(answer)
+}
+
+/// Reads the log: `M` is the largest event time of the valid records before, `W = M − bound`.
+fn read(pipeline: &Pipeline, log: &Log, cut: &Cut, answer: &mut Answer) -> Flow {
+    let mut rows = Vec::new();
+    for partition in &log.partitions {
+        if pipeline.partitions.as_ref().is_some_and(|chosen| !chosen.contains(&partition.partition)) {
+            continue;
+        }
+        let mut maximum: Option<i64> = None;
+        for record in &partition.records {
+            if !cut.holds(partition.partition, record.offset) {
+                continue;
+            }
+            answer.rows_read += 1;
+            let Some(time) = record.event_time(pipeline) else {
+                answer.bad.insert((partition.partition, record.offset));
+                continue;
+            };
+            let crate::case::log::Content::Row(cells) = &record.content else { unreachable!("it has an event time") };
+            let mut cells = cells.clone();
+            cells.extend([
+                Value::Int(partition.partition.into()),
+                Value::Int(record.offset),
+                Value::Time(record.timestamp * 1000),
+            ]);
+            rows.push(Row {
+                cells,
+                time,
+                identity: Identity::Record(partition.partition, record.offset),
+                is_final: true,
+                before: maximum.map(|maximum| maximum - pipeline.bound),
+            });
+            maximum = maximum.max(Some(time));
+        }
+        answer.watermarks.insert(partition.partition, maximum.map(|maximum| maximum - pipeline.bound));
+    }
+    // None, −∞, is less than every Some.
+    let complete = answer.watermarks.values().min().copied().flatten();
+    Flow { columns: pipeline.source_columns(), rows, complete, over_windows: false }
+}
+
+fn run_step(step: &Step, input: Flow) -> Result<(StepAnswer, Flow), Stopped> {
+    let mut found = StepAnswer {
+        name: step.name.clone(),
+        columns: Vec::new(),
+        is_records: step.window.is_none() && !input.over_windows,
+        rows: Vec::new(),
+        late: BTreeSet::new(),
+        failed: BTreeSet::new(),
+        failed_window_rows: 0,
+        partly_late: BTreeSet::new(),
+        sessions_across_partitions: 0,
+    };
+    let columns = step.row_columns(&input.columns).expect("a valid pipeline");
+    let mut rows = Vec::new();
+    for row in &input.rows {
+        match row_work(step, &input.columns, row) {
+            Ok(None) => {}
+            Ok(Some(cells)) => rows.push(Row { cells, ..row.clone() }),
+            Err(Failed) => fail(row, &mut found),
+        }
+    }
+    let flow = Flow { columns, rows, ..input };
+    let mut output = match &step.window {
+        None => flow,
+        Some(window) => window_work(window, flow, &mut found)?,
+    };
+    output.rows.sort_by(|a, b| a.identity.cmp(&b.identity));
+    found.columns = output.columns.clone();
+    found.rows = output.rows.clone();
+    Ok((found, output))
+}
+
+fn fail(row: &Row, found: &mut StepAnswer) {
+    match row.identity {
+        Identity::Record(partition, offset) => {
+            found.failed.insert((partition, offset));
+        }
+        Identity::Window { .. } => found.failed_window_rows += u64::from(row.is_final),
+    }
+}
+
+fn value_in(columns: &[Column], cells: &[Value], name: &str) -> Value {
+    let index = columns.iter().position(|(column, _)| column == name);
+    cells[index.unwrap_or_else(|| panic!("no column {name}"))].clone()
+}
+
+/// `where`, `derive`, `drop`, `select`; every expression is evaluated, whether its value is used or not.
+fn row_work(step: &Step, columns: &[Column], row: &Row) -> Result<Option<Vec<Value>>, Failed> {
+    let before = |name: &str| value_in(columns, &row.cells, name);
+    if let Some(filter) = &step.filter
+        && evaluate(filter, &before)? != Value::Bool(true)
+    {
+        return Ok(None);
+    }
+    let mut named: Vec<(String, Value)> =
+        columns.iter().zip(&row.cells).map(|((name, _), cell)| (name.clone(), cell.clone())).collect();
+    for (name, expr) in &step.derive {
+        let value = evaluate(expr, &before)?;
+        match named.iter_mut().find(|(column, _)| column == name) {
+            Some(column) => column.1 = value,
+            None => named.push((name.clone(), value)),
+        }
+    }
+    named.retain(|(name, _)| !step.drop.contains(name));
+    let Some(select) = &step.select else {
+        return Ok(Some(named.into_iter().map(|(_, cell)| cell).collect()));
+    };
+    let kept = |name: &str| named.iter().find(|(column, _)| column == name).expect("a known column").1.clone();
+    let cells: Result<Vec<Value>, Failed> = select.iter().map(|(_, expr)| evaluate(expr, &kept)).collect();
+    Ok(Some(cells?))
+}
+
+/// A row in a window or session: what it brings, and its place in the record order.
+#[derive(Clone)]
+struct Member {
+    arguments: Vec<Value>,
+    time: i64,
+    identity: Identity,
+}
+
+fn window_work(window: &Window, input: Flow, found: &mut StepAnswer) -> Result<Flow, Stopped> {
+    let columns = window.columns(&input.columns).expect("a valid pipeline");
+    let mut calls = Vec::new();
+    let outputs: Vec<Expr> = window.aggregates.iter().map(|(_, expr)| without_calls(expr, &mut calls)).collect();
+
+    // (end, start, key) to the rows in it; for sessions first all rows of a key.
+    let mut fixed: BTreeMap<(i64, i64, Vec<Value>), Vec<Member>> = BTreeMap::new();
+    let mut by_key: BTreeMap<Vec<Value>, Vec<Member>> = BTreeMap::new();
+    for row in &input.rows {
+        let Ok((key, arguments)) = key_and_arguments(window, &calls, &input.columns, row) else {
+            fail(row, found);
+            continue;
+        };
+        let member = Member { arguments, time: row.time, identity: row.identity.clone() };
+        let position =
+            if let Identity::Record(partition, offset) = row.identity { Some((partition, offset)) } else { None };
+        match window.kind {
+            Kind::Session { .. } => {
+                if is_late_for_point(row, window.allowed) {
+                    found.late.extend(position);
+                } else {
+                    by_key.entry(key).or_default().push(member);
+                }
+            }
+            _ => {
+                let all = windows_of(window.kind, row);
+                let accepted: Vec<_> =
+                    all.iter().filter(|(_, end)| !is_late_for_window(*end, row, window.allowed)).collect();
+                if accepted.is_empty() {
+                    found.late.extend(position);
+                } else if accepted.len() < all.len() {
+                    found.partly_late.extend(position);
+                }
+                for (start, end) in accepted {
+                    fixed.entry((*end, *start, key.clone())).or_default().push(member.clone());
+                }
+            }
+        }
+    }
+    if let Kind::Session { gap } = window.kind {
+        for (key, members) in by_key {
+            for session in sessions(members, gap) {
+                let (first, last) = (session[0].time, session[session.len() - 1].time);
+                found.sessions_across_partitions += usize::from(partitions_in(&session) > 1);
+                fixed.insert((last + gap, first, key.clone()), session);
+            }
+        }
+    }
+
+    let mut rows = Vec::new();
+    for ((end, start, key), mut members) in fixed {
+        members.sort_by(|a, b| (a.time, &a.identity).cmp(&(b.time, &b.identity)));
+        let mut cells = vec![Value::Time(start), Value::Time(end)];
+        cells.extend(key.iter().cloned());
+        let results = results(&calls, &input.columns, &members).map_err(|Overflow| Stopped)?;
+        let bounds_and_keys = cells.clone();
+        for output in &outputs {
+            let value = evaluate(output, &|name| match (0..results.len()).find(|i| call_name(*i) == name) {
+                Some(i) => results[i].clone(),
+                None => value_in(&columns[..bounds_and_keys.len()], &bounds_and_keys, name),
+            });
+            cells.push(value.map_err(|Failed| Stopped)?);
+        }
+        // Records: G >= end + A. Window rows: C >= end.
+        let is_final = input.complete.is_some_and(|complete| complete >= end + window.allowed);
+        rows.push(Row { cells, time: end - 1, identity: Identity::Window { end, start, key }, is_final, before: None });
+    }
+    if let Some(having) = &window.having {
+        rows.retain(|row| {
+            evaluate(having, &|name| value_in(&columns, &row.cells, name)).expect("comparisons do not fail")
+                == Value::Bool(true)
+        });
+    }
+    let rows = top(window, &columns, rows);
+    // C = G − A after a window on records; C of the input after a window on window rows.
+    let complete = input.complete.map(|complete| complete - window.allowed);
+    Ok(Flow { columns, rows, complete, over_windows: true })
+}
+
+fn key_and_arguments(
+    window: &Window,
+    calls: &[Expr],
+    columns: &[Column],
+    row: &Row,
+) -> Result<(Vec<Value>, Vec<Value>), Failed> {
+    let value = |name: &str| value_in(columns, &row.cells, name);
+    let key: Result<Vec<Value>, Failed> = window.keys.iter().map(|(_, expr)| evaluate(expr, &value)).collect();
+    let arguments: Result<Vec<Value>, Failed> = calls
+        .iter()
+        .map(|call| match call {
+            Expr::Call(_, Some(argument)) => evaluate(argument, &value),
+            _ => Ok(Value::Null),
+        })
+        .collect();
+    Ok((key?, arguments?))
+}
+
+/// Sessions, joins: accepted iff `event_time + allowed >= W`. Window rows are never late.
+fn is_late_for_point(row: &Row, allowed: i64) -> bool {
+    row.before.is_some_and(|watermark| row.time + allowed < watermark)
+}
+
+/// Fixed windows: accepted iff `end + allowed > W`.
+fn is_late_for_window(end: i64, row: &Row, allowed: i64) -> bool {
+    row.before.is_some_and(|watermark| end + allowed <= watermark)
+}
+
+/// All windows that hold the row, as (start, end): found by trying every boundary near it.
+fn windows_of(kind: Kind, row: &Row) -> Vec<(i64, i64)> {
+    let (size, every, offset) = match kind {
+        Kind::Tumbling { size, offset } => (size, size, offset),
+        Kind::Hopping { size, every, offset } => (size, every, offset),
+        Kind::Same => match row.identity {
+            Identity::Window { end, start, .. } => return vec![(start, end)],
+            Identity::Record(..) => unreachable!("`same` reads window rows"),
+        },
+        Kind::Session { .. } => unreachable!("sessions are not fixed"),
+    };
+    let near = (row.time - size) / every - 2;
+    let mut found = Vec::new();
+    for number in near..near + size / every + 6 {
+        let start = number * every + offset;
+        if start <= row.time && row.time < start + size {
+            found.push((start, start + size));
+        }
+    }
+    found
+}
+
+/// Rows of one key less than `gap` apart are together.
+fn sessions(mut members: Vec<Member>, gap: i64) -> Vec<Vec<Member>> {
+    members.sort_by(|a, b| (a.time, &a.identity).cmp(&(b.time, &b.identity)));
+    let mut sessions: Vec<Vec<Member>> = Vec::new();
+    for member in members {
+        match sessions.last_mut() {
+            Some(session) if member.time - session[session.len() - 1].time < gap => session.push(member),
+            _ => sessions.push(vec![member]),
+        }
+    }
+    sessions
+}
+
+fn partitions_in(session: &[Member]) -> usize {
+    let partitions: BTreeSet<i32> = session
+        .iter()
+        .filter_map(|member| if let Identity::Record(partition, _) = member.identity { Some(partition) } else { None })
+        .collect();
+    partitions.len()
+}
+
+fn results(calls: &[Expr], columns: &[Column], members: &[Member]) -> Result<Vec<Value>, Overflow> {
+    calls
+        .iter()
+        .enumerate()
+        .map(|(i, call)| {
+            let Expr::Call(function, argument) = call else { unreachable!("calls are calls") };
+            let ty = argument.as_ref().map(|argument| argument.type_over(columns).expect("a valid pipeline"));
+            let values: Vec<Value> = members.iter().map(|member| member.arguments[i].clone()).collect();
+            aggregate::aggregate(*function, ty, &values)
+        })
+        .collect()
+}
+
+/// The first rows of each window (and of each group of `per`): by `by`, then the keys ascending.
+fn top(window: &Window, columns: &[Column], rows: Vec<Row>) -> Vec<Row> {
+    let Some(top) = &window.top else { return rows };
+    let by = |row: &Row| -> Vec<(Value, bool)> {
+        top.by.iter().map(|(name, desc)| (value_in(columns, &row.cells, name), *desc)).collect()
+    };
+    let compare = |a: &Row, b: &Row| {
+        by(a)
+            .iter()
+            .zip(by(b))
+            .map(|((a, desc), (b, _))| if *desc { b.cmp(a) } else { a.cmp(&b) })
+            .find(|order| order.is_ne())
+            .unwrap_or(std::cmp::Ordering::Equal)
+    };
+    let mut groups: BTreeMap<(i64, i64, Vec<Value>), Vec<Row>> = BTreeMap::new();
+    for row in rows {
+        let Identity::Window { end, start, .. } = row.identity else { unreachable!("a window's row") };
+        let per: Vec<Value> = top.per.iter().map(|name| value_in(columns, &row.cells, name)).collect();
+        groups.entry((end, start, per)).or_default().push(row);
+    }
+    let mut kept = Vec::new();
+    for mut group in groups.into_values() {
+        group.sort_by(|a, b| compare(a, b).then_with(|| a.identity.cmp(&b.identity)));
+        let mut count = top.n.min(group.len());
+        while top.keep && count > 0 && count < group.len() && compare(&group[count - 1], &group[count]).is_eq() {
+            count += 1;
+        }
+        group.truncate(count);
+        kept.extend(group);
+    }
+    kept
+}

@@ -1,0 +1,199 @@
+//! Runs a case through the real thing, in either mode, and gathers what comes out as plain values.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::plan::{Input, Plan};
+use engine::{Aside, Emission, Engine, Error, Identity, Result};
+use runtime::stream::Until;
+use runtime::{Outcome, Outlet, Settings};
+
+use crate::case::expr::Column;
+use crate::case::{Case, SOURCE};
+use crate::memory::{MemoryScan, MemoryStream};
+use crate::oracle::{Cut, Digests, Position};
+use crate::rows;
+use crate::value::Value;
+
+/// How a run goes about it. Nothing of this may change a result.
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    /// Which driver.
+    pub mode: Mode,
+    /// Decides interleaving, sizes, and what the log says about itself.
+    pub seed: u64,
+    /// Records at once; None: another number each time.
+    pub size: Option<usize>,
+}
+
+/// Which driver, and its own settings.
+#[derive(Clone, Debug)]
+pub enum Mode {
+    /// Records as they come.
+    Stream {
+        /// How often it closes, in milliseconds.
+        close_every_ms: u64,
+        /// How far partitions may run apart, in microseconds.
+        max_drift: i64,
+    },
+    /// The log read to its end.
+    Batch {
+        /// How many threads.
+        threads: usize,
+    },
+}
+
+/// What came out of a run.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// One for each step.
+    pub steps: Vec<FoundStep>,
+    /// Bad records.
+    pub bad: Vec<Position>,
+    /// `rows_read`, `rows_bad`, `rows_failed`, `rows_late`.
+    pub counts: [u64; 4],
+    /// The running maximum of each partition; None is −∞.
+    pub maxima: BTreeMap<i32, Option<i64>>,
+    /// The digests as printed.
+    pub digests: Digests,
+}
+
+/// What came out of a step.
+#[derive(Clone, Debug, Default)]
+pub struct FoundStep {
+    /// The columns of its rows; None when no rows came.
+    pub columns: Option<Vec<Column>>,
+    /// Final rows in the order in which they came.
+    pub finals: Vec<Vec<Value>>,
+    /// Open rows in the order in which they came.
+    pub open: Vec<Vec<Value>>,
+    /// Late records.
+    pub late: Vec<Position>,
+    /// Records that failed.
+    pub failed: Vec<Position>,
+    /// How many window rows failed.
+    pub failed_window_rows: u64,
+    /// What was wrong with the way in which rows came.
+    pub oddities: Vec<String>,
+}
+
+/// Returns the plan of a pipeline file.
+pub fn plan(text: &str) -> std::result::Result<Arc<Plan>, String> {
+    match pipeline::load("random.yaml", text, &pipeline::Variables::default()) {
+        Ok(loaded) => Ok(Arc::new(loaded.plan)),
+        Err(errors) => Err(errors.iter().map(Error::to_string).collect::<Vec<_>>().join("\n")),
+    }
+}
+
+/// Runs a case over a part of its log; rows outside of the range `[from, to)` are left away.
+pub fn run(
+    case: &Case,
+    engine: &Engine,
+    cut: &Cut,
+    range: (Option<i64>, Option<i64>),
+    schedule: &Schedule,
+) -> Result<Found> {
+    let mut settings = Settings { range, poll_records: schedule.size.unwrap_or(4096), ..Settings::default() };
+    let start = named(&cut.start);
+    let end = named(&cut.end);
+    let mut gathered = Gathered { steps: vec![FoundStep::default(); engine.plan().steps.len()], bad: Vec::new() };
+    let outcome = match schedule.mode {
+        Mode::Stream { close_every_ms, max_drift } => {
+            settings.close_every = Duration::from_millis(close_every_ms);
+            settings.max_drift = max_drift;
+            let stream = MemoryStream::new(case, schedule.seed, schedule.size);
+            let until = end.map_or(Until::CaughtUp, Until::Cut);
+            let streams: Vec<Option<Box<dyn engine::edge::LogStream>>> = vec![Some(Box::new(stream))];
+            runtime::stream::run(engine, streams, start.as_ref(), &until, &mut gathered, &settings, &())?
+        }
+        Mode::Batch { threads } => {
+            settings.threads = threads;
+            let scan = MemoryScan::new(case, &engine.plan().sources[0], schedule.seed, schedule.size)?;
+            let scans: [Option<Arc<dyn engine::edge::LogScan>>; 1] = [Some(Arc::new(scan))];
+            runtime::batch::run(engine, &scans, (start.as_ref(), end.as_ref()), &mut gathered, &settings, &())?
+        }
+    };
+    Ok(gathered.found(engine.plan(), &outcome))
+}
+
+fn named(offsets: &BTreeMap<i32, i64>) -> Option<runtime::Cut> {
+    (!offsets.is_empty()).then(|| BTreeMap::from([(SOURCE.to_string(), offsets.clone())]))
+}
+
+struct Gathered {
+    steps: Vec<FoundStep>,
+    bad: Vec<Position>,
+}
+
+impl Gathered {
+    fn found(self, plan: &Plan, outcome: &Outcome) -> Found {
+        let tally = &outcome.tally;
+        let (finals, all) = tally.total();
+        let name = |(name, (finals, all)): (&String, &(_, _))| (name.clone(), format!("{finals}"), format!("{all}"));
+        let steps = tally.rows.iter().map(name).collect();
+        let maximum = |state: &runtime::PartitionState| {
+            (state.partition, (state.maximum != engine::watermark::NEVER).then_some(state.maximum))
+        };
+        debug_assert_eq!(plan.sources.len(), 1, "a case has one source");
+        Found {
+            steps: self.steps,
+            bad: self.bad,
+            counts: [tally.read, tally.bad, tally.failed, tally.late],
+            maxima: outcome.partitions[0].iter().map(maximum).collect(),
+            digests: Digests {
+                steps,
+                finals: finals.to_string(),
+                all: all.to_string(),
+                late: tally.digest_late.to_string(),
+                bad: Some(tally.digest_bad.to_string()),
+            },
+        }
+    }
+}
+
+impl Outlet for Gathered {
+    fn rows(&mut self, emission: &Emission) -> Result<()> {
+        let Input::Step(step) = emission.input else { panic!("no sink reads {:?}", emission.input) };
+        let step = &mut self.steps[step];
+        let columns = rows::columns(&emission.rows);
+        match &step.columns {
+            Some(before) if *before != columns => step.oddities.push(format!("columns {before:?}, then {columns:?}")),
+            _ => step.columns = Some(columns),
+        }
+        if emission.times.len() != emission.rows.num_rows() {
+            step.oddities.push(format!("{} times for {} rows", emission.times.len(), emission.rows.num_rows()));
+        }
+        if emission.is_final && !step.open.is_empty() {
+            step.oddities.push("final rows after open ones".into());
+        }
+        let rows = rows::values(&emission.rows);
+        if emission.is_final {
+            step.finals.extend(rows)
+        } else {
+            step.open.extend(rows)
+        }
+        Ok(())
+    }
+
+    fn aside(&mut self, aside: &Aside) -> Result<()> {
+        let positions: Option<Vec<Position>> = match &aside.identity {
+            Identity::Records { partition, offsets } => {
+                Some(offsets.iter().map(|offset| (*partition, *offset)).collect())
+            }
+            Identity::Windows { .. } => None,
+        };
+        match (aside.input, positions) {
+            (Input::SourceBad(_), Some(positions)) => self.bad.extend(positions),
+            (Input::StepLate(step), Some(positions)) => self.steps[step].late.extend(positions),
+            (Input::StepBad(step), Some(positions)) => self.steps[step].failed.extend(positions),
+            (Input::StepBad(step), None) => self.steps[step].failed_window_rows += aside.identity.len() as u64,
+            (input, _) => panic!("rows kept aside as {input:?}"),
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,200 @@
+//! How often the interesting things occur in random cases, so that a test can insist on it.
+
+use std::fmt;
+
+use crate::case::log::Content;
+use crate::case::{Case, SOURCE};
+use crate::oracle::{Answer, Stopped};
+use crate::value::Value;
+
+/// Something that can occur in a case, and how often it must, in a hundred cases.
+pub struct Share {
+    /// What occurs.
+    pub name: &'static str,
+    /// The least share in percent.
+    pub required: usize,
+    occurs: fn(&Case, &Answer) -> bool,
+}
+
+/// Every share that is watched.
+pub const SHARES: &[Share] = &[
+    Share { name: "late records", required: 30, occurs: |_, answer| answer.rows_late > 0 },
+    Share {
+        name: "records late for one hopping window and not the next",
+        required: 10,
+        occurs: |_, answer| answer.steps.iter().any(|step| !step.partly_late.is_empty()),
+    },
+    Share {
+        name: "sessions merged across partitions",
+        required: 20,
+        occurs: |_, answer| answer.steps.iter().any(|step| step.sessions_across_partitions > 0),
+    },
+    Share {
+        name: "an empty partition",
+        required: 10,
+        occurs: |case, _| case.log.partitions.iter().any(|partition| partition.records.is_empty()),
+    },
+    Share { name: "two steps", required: 20, occurs: |case, _| case.pipeline.steps.len() > 1 },
+    Share {
+        name: "a window over window rows",
+        required: 20,
+        occurs: |case, _| {
+            let steps = &case.pipeline.steps;
+            steps.iter().any(|step| step.window.is_some() && case.pipeline.is_over_windows(step))
+        },
+    },
+    Share { name: "final window rows", required: 40, occurs: |case, answer| has_windows(case, answer, true, false) },
+    Share { name: "open window rows", required: 40, occurs: |case, answer| has_windows(case, answer, false, false) },
+    Share {
+        name: "final rows of windows over windows",
+        required: 8,
+        occurs: |case, answer| has_windows(case, answer, true, true),
+    },
+    Share { name: "nulls", required: 30, occurs: |case, _| has_cell(case, Value::is_null) },
+    Share {
+        name: "NaN",
+        required: 10,
+        occurs: |case, _| has_cell(case, |cell| matches!(cell, Value::Float(x) if x.is_nan())),
+    },
+    Share {
+        name: "-0.0",
+        required: 10,
+        occurs: |case, _| texts(case).any(|text| text.contains(":-0.0") || text.contains(":-0e0")),
+    },
+    Share { name: "equal times", required: 50, occurs: |case, _| has_equal_times(case) },
+    Share { name: "a hot key", required: 10, occurs: |case, answer| has_hot_key(case, answer) },
+    Share { name: "bad records", required: 20, occurs: |_, answer| !answer.bad.is_empty() },
+    Share { name: "failing rows", required: 5, occurs: |_, answer| answer.rows_failed > 0 },
+    Share {
+        name: "times before 1970",
+        required: 20,
+        occurs: |_, answer| answer.steps.iter().any(|step| step.rows.iter().any(|row| row.time < 0)),
+    },
+    Share {
+        name: "gaps between offsets",
+        required: 30,
+        occurs: |case, _| {
+            let mut logs = case.log.partitions.iter();
+            logs.any(|partition| partition.records.windows(2).any(|pair| pair[1].offset > pair[0].offset + 1))
+        },
+    },
+];
+
+fn texts(case: &Case) -> impl Iterator<Item = &String> {
+    case.log.partitions.iter().flat_map(|partition| &partition.records).filter_map(|record| record.value.as_ref())
+}
+
+fn has_cell(case: &Case, wanted: impl Fn(&Value) -> bool) -> bool {
+    let mut records = case.log.partitions.iter().flat_map(|partition| &partition.records);
+    records.any(|record| matches!(&record.content, Content::Row(cells) if cells.iter().any(&wanted)))
+}
+
+fn has_windows(case: &Case, answer: &Answer, is_final: bool, over_windows: bool) -> bool {
+    case.pipeline.steps.iter().zip(&answer.steps).any(|(step, found)| {
+        step.window.is_some()
+            && (!over_windows || case.pipeline.is_over_windows(step))
+            && found.rows.iter().any(|row| row.is_final == is_final)
+    })
+}
+
+fn has_equal_times(case: &Case) -> bool {
+    let records = case.log.partitions.iter().flat_map(|partition| &partition.records);
+    let mut times: Vec<i64> = records.filter_map(|record| record.event_time(&case.pipeline)).collect();
+    let all = times.len();
+    times.sort_unstable();
+    times.dedup();
+    times.len() < all
+}
+
+/// A window step over records whose key is a plain column, with at least ten records of which half have one key.
+fn has_hot_key(case: &Case, _: &Answer) -> bool {
+    case.pipeline.steps.iter().filter(|step| step.from == SOURCE).any(|step| {
+        let Some(window) = &step.window else { return false };
+        let Some((name, _)) = window.keys.first() else { return false };
+        let Some(index) = case.pipeline.columns.iter().position(|column| column.name == *name) else { return false };
+        let records = case.log.partitions.iter().flat_map(|partition| &partition.records);
+        let mut keys: Vec<&Value> = records
+            .filter_map(|record| if let Content::Row(cells) = &record.content { Some(&cells[index]) } else { None })
+            .collect();
+        keys.sort();
+        let longest = keys.chunk_by(|a, b| a == b).map(<[&Value]>::len).max().unwrap_or(0);
+        keys.len() >= 10 && 2 * longest >= keys.len()
+    })
+}
+
+/// Counts of cases in which each of [`SHARES`] occurs.
+#[derive(Clone, Debug)]
+pub struct Counts {
+    /// How many cases there were.
+    pub cases: usize,
+    /// How many of them stop with an overflow.
+    pub stopped: usize,
+    /// In how many of them each share occurs.
+    pub occurring: Vec<usize>,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self { cases: 0, stopped: 0, occurring: vec![0; SHARES.len()] }
+    }
+}
+
+impl Counts {
+    /// Counts a case with its answer.
+    pub fn add(&mut self, case: &Case, answer: &Result<Answer, Stopped>) {
+        self.cases += 1;
+        match answer {
+            Err(Stopped) => self.stopped += 1,
+            Ok(answer) => {
+                for (count, share) in self.occurring.iter_mut().zip(SHARES) {
+                    *count += usize::from((share.occurs)(case, answer));
+                }
+            }
+        }
+    }
+
+    /// Adds the counts of other cases.
+    pub fn merge(&mut self, other: &Counts) {
+        self.cases += other.cases;
+        self.stopped += other.stopped;
+        self.occurring.iter_mut().zip(&other.occurring).for_each(|(count, more)| *count += more);
+    }
+
+    /// Returns the shares that occur too seldom.
+    pub fn missing(&self) -> Vec<&'static str> {
+        let pairs = SHARES.iter().zip(&self.occurring);
+        pairs
+            .filter(|(share, count)| **count * 100 < share.required * self.cases)
+            .map(|(share, _)| share.name)
+            .collect()
+    }
+}
+
+/// A table of the shares.
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} cases, {} of them stop with an overflow", self.cases, self.stopped)?;
+        for (share, count) in SHARES.iter().zip(&self.occurring) {
+            let percent = 100.0 * *count as f64 / self.cases.max(1) as f64;
+            writeln!(f, "{percent:5.1} %  (at least {:2} %)  {}", share.required, share.name)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oracle::{Cut, answer};
+
+    #[test]
+    fn random_cases_hold_what_is_worth_testing() {
+        let mut counts = Counts::default();
+        for seed in 0..1000 {
+            let case = Case::generate(seed);
+            counts.add(&case, &answer(&case.pipeline, &case.log, &Cut::default()));
+        }
+        println!("{counts}");
+        assert!(counts.missing().is_empty(), "too seldom: {:?}\n{counts}", counts.missing());
+    }
+}
