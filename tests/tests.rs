@@ -1,3 +1,5 @@
-//! tests
+//! Everything that is tested from outside: the commands, the documents, the whole of stream and batch.
 
 mod broker;
+mod cli;
+mod live;

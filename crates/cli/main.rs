@@ -1,2 +1,60 @@
-//! samestream
-fn main() {}
+//! `samestream`: the command line. Here words become calls into the libraries, and their answers text and an exit code.
+//!
+//! One file per verb in `commands/`; `global` holds what every verb understands, `report` how errors look.
+
+mod commands;
+mod global;
+mod output;
+mod progress;
+mod report;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser};
+
+use crate::commands::Command;
+use crate::global::Global;
+
+/// One pipeline file, run as a stream or as a batch job: the same bytes.
+#[derive(Parser)]
+#[command(
+    name = "samestream",
+    version,
+    disable_help_subcommand = true,
+    arg_required_else_help = true,
+    after_help = "Examples:\n  \
+        samestream demo\n  \
+        samestream run page_views --mode stream --until-caught-up\n  \
+        samestream run page_views --mode batch\n  \
+        samestream verify page_views\n\n\
+        Every option can be set by an environment variable: --some-flag by SAMESTREAM_SOME_FLAG."
+)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+fn main() -> ExitCode {
+    report::friendly_panics();
+    // A panic of any thread that reaches us here is our bug: 101, after the hook has said so.
+    std::panic::catch_unwind(real_main).unwrap_or(ExitCode::from(101))
+}
+
+fn real_main() -> ExitCode {
+    let mut command = global::with_environment(Cli::command());
+    let parsed = command.try_get_matches_from_mut(std::env::args_os());
+    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(error) => return report::usage(&error),
+    };
+    if let Err(error) = cli.global.apply() {
+        return report::error(&error, &cli.global);
+    }
+    match cli.command.run(&cli.global) {
+        Ok(code) => code,
+        Err(error) => report::error(&error, &cli.global),
+    }
+}

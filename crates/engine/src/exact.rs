@@ -231,8 +231,8 @@ impl Wide {
         self.limbs.capacity() * 8
     }
 
-    /// Makes room for limbs `low..high`, and a top limb at or above `high - 1` that holds nothing but the sign, so that
-    /// one addition of a number with fewer than `high - 1` limbs cannot overflow.
+    /// Makes room for limbs `low..high` and one above them. Every addend leaves that one spare, so it would take 2^64
+    /// additions to overflow.
     fn cover(&mut self, low: i32, high: i32) {
         if self.limbs.is_empty() {
             self.low = low;
@@ -240,9 +240,9 @@ impl Wide {
             self.limbs.splice(0..0, std::iter::repeat_n(0, (self.low - low) as usize));
             self.low = low;
         }
-        let sign = self.sign();
-        while self.low + (self.limbs.len() as i32) < high + 1 || self.limbs.last() != Some(&sign) {
-            self.limbs.push(sign);
+        let length = (high + 1 - self.low) as usize;
+        if self.limbs.len() < length {
+            self.limbs.resize(length, self.sign());
         }
     }
 
@@ -382,4 +382,139 @@ fn any_bit_below(magnitude: &[u64], index: usize) -> bool {
     let whole = (index / 64).min(magnitude.len());
     magnitude[..whole].iter().any(|limb| *limb != 0)
         || magnitude.get(index / 64).is_some_and(|limb| limb & ((1u64 << (index % 64)) - 1) != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Numbers that meet limb borders, carries and signs.
+    const INTEGERS: &[i128] = &[
+        0,
+        1,
+        -1,
+        5,
+        -(1 << 52),
+        (1 << 53) + 1,
+        (1 << 63) - 1,
+        1 << 63,
+        -(1 << 63),
+        u64::MAX as i128,
+        -(u64::MAX as i128),
+        1 << 64,
+        -(1 << 64),
+        (1 << 64) + 1,
+        (1 << 100) - 1,
+        -(1 << 126),
+        i128::MAX >> 1,
+    ];
+
+    fn wide(value: i128, exponent: i32) -> Wide {
+        let mut wide = Wide::default();
+        wide.add_integer(value, exponent);
+        wide
+    }
+
+    fn bytes(wide: &Wide) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        wide.encode(&mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn arithmetic_agrees_with_128_bit_integers() {
+        for a in INTEGERS {
+            assert_eq!(bytes(&wide(*a, 0).negated()), bytes(&wide(-a, 0)), "-({a})");
+            assert_eq!(wide(*a, 0).to_f64(), *a as f64);
+            assert_eq!(wide(*a, 0).is_zero(), *a == 0);
+            for b in INTEGERS {
+                let mut sum = wide(*a, 0);
+                sum.add_wide(&wide(*b, 0));
+                assert_eq!(bytes(&sum), bytes(&wide(a + b, 0)), "{a} + {b}");
+                if let (Ok(factor), Some(product)) = (u64::try_from(*b), a.checked_mul(*b)) {
+                    assert_eq!(bytes(&wide(*a, 0).times(factor)), bytes(&wide(product, 0)), "{a} · {b}");
+                }
+            }
+            if let Some(square) = a.checked_mul(*a) {
+                assert_eq!(bytes(&wide(*a, 0).squared()), bytes(&wide(square, 0)), "({a})²");
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_do_not_depend_on_how_a_number_came_about() {
+        for value in INTEGERS {
+            for exponent in [-2148, -1074, -128, -77, -76, -64, -1, 0, 63, 64, 971, 1900] {
+                let plain = wide(*value, exponent);
+                let mut detour = wide(*value, exponent);
+                for far in [-2148, 2000] {
+                    detour.add_integer(-3, far);
+                }
+                for far in [-2148, 2000] {
+                    detour.add_integer(3, far);
+                }
+                assert_eq!(bytes(&detour), bytes(&plain), "{value} · 2^{exponent}");
+                assert_eq!(bytes(&Wide::decode(&bytes(&plain))), bytes(&plain));
+                assert_eq!(bytes(&plain).is_empty(), *value == 0);
+                let expected = match exponent + 76 {
+                    _ if *value == 0 => Some(0),
+                    shift @ 0..128 => Some(value << shift).filter(|shifted| shifted >> shift == *value),
+                    shift @ -127..0 => Some(value >> -shift).filter(|shifted| shifted << -shift == *value),
+                    _ => None,
+                };
+                assert_eq!(plain.to_fixed_point(), expected, "{value} · 2^{exponent}");
+                assert_eq!(detour.to_fixed_point(), expected, "{value} · 2^{exponent}, with zeros around");
+            }
+        }
+    }
+
+    #[test]
+    fn fixed_point_takes_what_it_says() {
+        let (least, limit) = (2f64.powi(-24), 2f64.powi(47));
+        for x in [least, least.next_up(), 1.0, 0.1, limit.next_down()] {
+            for x in [x, -x] {
+                let fixed = fixed_point(x).unwrap();
+                assert_eq!(fixed_point_to_f64(fixed), x);
+                let mut exact = Wide::default();
+                exact.add_f64(x);
+                assert_eq!(exact.to_fixed_point(), Some(fixed));
+            }
+        }
+        for x in [least.next_down(), limit, f64::MAX, 5e-324, f64::INFINITY, f64::NAN] {
+            assert_eq!((fixed_point(x), fixed_point(-x)), (None, None), "{x}");
+        }
+        assert_eq!((fixed_point(0.0), fixed_point(-0.0)), (Some(0), Some(0)));
+    }
+
+    #[test]
+    fn a_remainder_of_any_division_breaks_a_tie() {
+        // (2^53 + 1) · 2^77 lies half way between two doubles; the even one is below.
+        let (tie, a, b) = (wide((1 << 53) + 1, 77), (1u64 << 40) + 15, u64::MAX);
+        let (below, above) = (2f64.powi(130), (2f64.powi(53) + 2.0) * 2f64.powi(77));
+        let product = tie.times(a).times(b);
+        assert_eq!(product.divided_to_f64(&[a, b]), below);
+        for (remainder, expected) in [(1, above), (-1, below)] {
+            let mut numerator = product.clone();
+            numerator.add_integer(remainder, 0);
+            for divisors in [[a, b], [b, a]] {
+                assert_eq!(numerator.divided_to_f64(&divisors), expected, "remainder {remainder}");
+                assert_eq!(numerator.negated().divided_to_f64(&divisors), -expected);
+            }
+        }
+    }
+
+    #[test]
+    fn rounding_at_the_ends_of_the_doubles() {
+        let unit = 5e-324;
+        assert_eq!(wide(1, -1075).to_f64(), 0.0);
+        assert_eq!(wide(3, -1076).to_f64(), unit);
+        assert_eq!(wide(3, -1075).to_f64(), 2.0 * unit);
+        assert_eq!(wide(1, -2000).to_f64(), 0.0);
+        assert_eq!(wide((1 << 53) - 1, -1075).to_f64(), f64::MIN_POSITIVE);
+        assert_eq!(wide((1 << 53) - 1, 971).to_f64(), f64::MAX);
+        assert_eq!(wide((1 << 54) - 1, 970).to_f64(), f64::INFINITY);
+        assert_eq!(wide((1 << 60) - (1 << 6) - 1, 964).to_f64(), f64::MAX);
+        assert_eq!(wide(-1, 1024).to_f64(), f64::NEG_INFINITY);
+        assert_eq!(wide(1, 4000).to_f64(), f64::INFINITY);
+    }
 }

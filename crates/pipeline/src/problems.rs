@@ -115,13 +115,11 @@ impl Problems {
     /// Returns the place in the file of a stretch of a scalar's text; the whole scalar where that cannot be told.
     pub(crate) fn place_in(&self, scalar: &Scalar, start: usize, end: usize) -> Span {
         let whole = scalar.span.within(&self.text);
-        let source = &self.text[whole.start..whole.end];
-        let body = if scalar.plain { 0 } else { 1 };
-        let is_verbatim = source.get(body..source.len() - body.min(source.len())) == Some(&scalar.text);
-        if scalar.written.is_some() || !is_verbatim || start >= scalar.text.len() {
-            return whole;
-        }
-        Span::new(whole.start + body + start, whole.start + body + end.min(scalar.text.len()))
+        let found = match &scalar.written {
+            None => find_in(&self.text[whole.start..whole.end], &scalar.text, start, end),
+            Some(_) => None,
+        };
+        found.map_or(whole, |(start, end)| Span::new(whole.start + start, whole.start + end))
     }
 
     /// Returns the errors and warnings in the order of their places, without secrets.
@@ -165,4 +163,34 @@ impl Problems {
         }));
         error
     }
+}
+
+/// Finds where a stretch of a scalar's text stands in its source: quotes, escapes, line breaks and indentation are in
+/// the source only. None where the two cannot be laid side by side.
+fn find_in(source: &str, text: &str, start: usize, end: usize) -> Option<(usize, usize)> {
+    let quote = source.chars().next().filter(|c| matches!(c, '"' | '\''));
+    let mut rest = source.char_indices().skip(usize::from(quote.is_some())).peekable();
+    let mut found = None;
+    for (at, c) in text.char_indices() {
+        // A line break and what surrounds it in the source is one blank, or nothing, in the text.
+        while let Some((_, written)) = rest.peek().copied() {
+            if written == c || (c.is_whitespace() && written.is_whitespace()) {
+                break;
+            }
+            if !(written.is_whitespace() || (written == '\\' && quote == Some('"'))) {
+                return None;
+            }
+            rest.next();
+        }
+        let (place, written) = rest.next()?;
+        if c == '\'' && quote == Some('\'') {
+            rest.next_if(|(_, next)| *next == '\'');
+        }
+        if at <= start {
+            found = Some((place, place + written.len_utf8()));
+        } else if at < end {
+            found = found.map(|(first, _)| (first, place + written.len_utf8()));
+        }
+    }
+    found.filter(|_| start < text.len())
 }

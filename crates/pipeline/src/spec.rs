@@ -23,6 +23,8 @@ pub(crate) struct PipelineSpec {
 /// A source as written.
 pub(crate) struct SourceSpec {
     pub(crate) name: Scalar,
+    /// Whether it could be read as a whole; otherwise what reads it is not checked.
+    pub(crate) is_whole: bool,
     pub(crate) kafka: Option<KafkaSpec>,
     pub(crate) lake: Option<LakeSpec>,
     pub(crate) journal: Option<Scalar>,
@@ -69,6 +71,8 @@ pub(crate) struct EventTimeSpec {
 /// A step as written.
 pub(crate) struct StepSpec {
     pub(crate) name: Scalar,
+    /// Whether it could be read as a whole; otherwise what reads it is not checked.
+    pub(crate) is_whole: bool,
     pub(crate) from: Option<Scalar>,
     pub(crate) filter: Option<Scalar>,
     pub(crate) derive: Vec<ColumnItem>,
@@ -216,10 +220,12 @@ fn read_variable(entry: &Entry, problems: &mut Problems) {
 
 impl SourceSpec {
     fn read(entry: &Entry, block: &'static Block, problems: &mut Problems) -> Option<Self> {
+        let before = problems.errors.len();
         let fields = Fields::open(&entry.value, entry.key.span, block, problems)?;
         fields.text("description", problems);
-        Some(Self {
+        let mut spec = Self {
             name: entry.key.clone(),
+            is_whole: true,
             kafka: fields.entry("kafka").and_then(|entry| KafkaSpec::read(entry, problems)),
             lake: fields.entry("lake").and_then(|entry| LakeSpec::read(entry, problems)),
             journal: fields.entry("journal").and_then(|entry| read_journal(entry, problems)),
@@ -230,7 +236,9 @@ impl SourceSpec {
             partitions: read_partitions(&fields, problems),
             on_bad_record: fields.choice("on_bad_record", problems).map(|word| word.value),
             on_late: fields.choice("on_late", problems).map(|word| word.value),
-        })
+        };
+        spec.is_whole = problems.errors.len() == before;
+        Some(spec)
     }
 }
 
@@ -396,10 +404,12 @@ fn read_partitions(fields: &Fields<'_>, problems: &mut Problems) -> Option<Vec<i
 
 impl StepSpec {
     fn read(entry: &Entry, block: &'static Block, problems: &mut Problems) -> Option<Self> {
+        let before = problems.errors.len();
         let fields = Fields::open(&entry.value, entry.key.span, block, problems)?;
         fields.text("description", problems);
-        Some(Self {
+        let mut spec = Self {
             name: entry.key.clone(),
+            is_whole: true,
             from: read_input(&fields, problems),
             filter: fields.some_text("where", problems),
             derive: read_column_list(&fields, "derive", problems).map(|list| list.value).unwrap_or_default(),
@@ -411,28 +421,29 @@ impl StepSpec {
             having: fields.some_text("having", problems),
             top: fields.entry("top").and_then(|entry| TopSpec::read(entry, problems)),
             allowed_lateness: fields.duration("allowed_lateness", problems),
-        })
-        .filter(|step| step.fits_together(&fields, problems))
+        };
+        check_window_fields(&fields, problems);
+        spec.is_whole = problems.errors.len() == before;
+        Some(spec)
     }
+}
 
-    /// Reports window fields in a step without a window.
-    fn fits_together(&self, fields: &Fields<'_>, problems: &mut Problems) -> bool {
-        if fields.entry("window").is_none() {
-            for name in ["group_by", "aggregate", "having", "top", "allowed_lateness"] {
-                if let Some(entry) = fields.entry(name) {
-                    problems
-                        .error(
-                            Code::Field,
-                            entry.key.span,
-                            format!("`{name}` needs a `window`"),
-                            "there is no `window` in this step",
-                        )
-                        .help =
-                        Some("such as `window: {tumbling: {size: 1m}}`; over window rows also `window: same`".into());
-                }
-            }
+/// Reports window fields in a step without a window.
+fn check_window_fields(fields: &Fields<'_>, problems: &mut Problems) {
+    if fields.entry("window").is_some() {
+        return;
+    }
+    for name in ["group_by", "aggregate", "having", "top", "allowed_lateness"] {
+        if let Some(entry) = fields.entry(name) {
+            problems
+                .error(
+                    Code::Field,
+                    entry.key.span,
+                    format!("`{name}` needs a `window`"),
+                    "there is no `window` in this step",
+                )
+                .help = Some("such as `window: {tumbling: {size: 1m}}`; over window rows also `window: same`".into());
         }
-        true
     }
 }
 

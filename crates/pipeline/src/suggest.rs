@@ -6,10 +6,19 @@ pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
     let limit = (word.chars().count() / 3).clamp(1, 3);
     candidates
         .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(&lower, &candidate.to_lowercase()), candidate))
+        .map(|candidate| (distance(&lower, &candidate.to_lowercase()), candidate))
         .filter(|(distance, candidate)| *distance <= limit && *candidate != word)
         .min()
         .map(|(_, candidate)| candidate)
+}
+
+/// Returns how many keys were hit wrongly; a word that was cut short or grew counts as one.
+fn distance(word: &str, candidate: &str) -> usize {
+    let is_part = word.len().min(candidate.len()) >= 3 && (candidate.starts_with(word) || word.starts_with(candidate));
+    match strsim::damerau_levenshtein(word, candidate) {
+        distance if distance > 1 && is_part => 1,
+        distance => distance,
+    }
 }
 
 /// Returns "did you mean `…`?", or a list of what would have fitted.

@@ -1,6 +1,7 @@
 //! The two drivers and the life around them. Only this crate and the command line know whether a run is stream or batch.
 
 pub mod batch;
+pub mod clickstream;
 pub mod cut;
 pub mod driver;
 pub mod job;

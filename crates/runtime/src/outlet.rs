@@ -1,6 +1,6 @@
 //! The outlet of a real run: the pipeline's sinks, and the sets of late, failed and bad rows kept with the run.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{
@@ -178,7 +178,7 @@ fn kept_aside(plan: &Plan, folder: &Path) -> Vec<SinkPlan> {
             identity: Vec::new(),
             target: SinkTarget {
                 kind: "parquet".into(),
-                settings: [("path".to_string(), folder.join(&name).display().to_string())].into(),
+                settings: [("path".to_string(), aside_folder(plan, input, folder).display().to_string())].into(),
             },
             name,
         })
@@ -257,4 +257,10 @@ fn aside_table(aside: &Aside) -> RecordBatch {
 pub fn aside_name(plan: &Plan, input: Input) -> String {
     let suffix = if matches!(input, Input::StepLate(_)) { "late" } else { "bad" };
     format!("{}.{suffix}", name_of(plan, input))
+}
+
+/// Returns where a run keeps a set aside, below its folder: `late/per_page`, `bad/clicks`.
+pub fn aside_folder(plan: &Plan, input: Input, folder: &Path) -> PathBuf {
+    let kind = if matches!(input, Input::StepLate(_)) { "late" } else { "bad" };
+    folder.join(kind).join(name_of(plan, input))
 }

@@ -131,7 +131,7 @@ fn finish_decimals(
 fn divide(total: LongInteger, count: u64, factor: u64) -> Option<i128> {
     let (negative, high, low) = total.magnitude();
     let count = u128::from(count);
-    // Long division by limbs of 64 bits. The average of 38-digit numbers has at most 38 digits, so nothing is left above.
+    // Long division by limbs of 64 bits. An average of 38-digit numbers has at most 38 digits: nothing is left above.
     let dividend = (u128::from(high) % count) << 64 | low >> 64;
     debug_assert!(u128::from(high) < count);
     let (upper, remainder) = (dividend / count, dividend % count);

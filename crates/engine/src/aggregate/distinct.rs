@@ -31,7 +31,9 @@ impl Aggregate for CountDistinct {
             // All its values are null, so the number of those that are not is the answer.
             DataType::Null => Box::new(Counts(Vec::new())),
             data_type => {
-                dispatch_kind!(data_type, K => accumulator::<K>(insert_fixed::<K>), B => accumulator::<B>(insert_bytes::<B>))
+                dispatch_kind!(data_type,
+                    K => accumulator::<K>(insert_fixed::<K>),
+                    B => accumulator::<B>(insert_bytes::<B>))
             }
         }
     }

@@ -162,6 +162,8 @@ fn min_and_max_put_nan_last_and_skip_nulls() {
     assert_floats("max", &[-nan, 1.0], nan);
     assert_floats("min", &[-nan], nan);
     assert_floats("min", &[f64::INFINITY, f64::NEG_INFINITY], f64::NEG_INFINITY);
+    assert_floats("min", &[-1.0, -2.0, -1.5], -2.0);
+    assert_floats("max", &[-1.0, -2.0, -1.5], -1.0);
     assert_floats("max", &[-0.0], 0.0);
     assert_floats("min", &[0.0, -0.0], 0.0);
     for (name, start) in [("min", i64::MAX), ("max", i64::MIN)] {
@@ -173,6 +175,22 @@ fn min_and_max_put_nan_last_and_skip_nulls() {
     let flags: ArrayRef = Arc::new(BooleanArray::from(vec![Some(false), None, Some(false)]));
     let result = scattered("max", DataType::Bool, flags, &mut Random(1)).unwrap();
     assert_eq!(result.as_ref(), &BooleanArray::from(vec![false]) as &dyn Array);
+}
+
+#[test]
+fn extremes_and_distinct_floats_are_those_of_a_plain_loop() {
+    for seed in 0..500 {
+        let random = &mut Random(seed);
+        let values: Vec<f64> = (0..1 + random.below(50)).map(|_| random.float()).collect();
+        let mut sorted: Vec<f64> = values.iter().map(|value| crate::value::canonical_f64(*value)).collect();
+        sorted.sort_by(f64::total_cmp);
+        assert_floats("min", &values, sorted[0]);
+        assert_floats("max", &values, sorted[sorted.len() - 1]);
+        sorted.dedup_by_key(|value| value.to_bits());
+        let array: ArrayRef = Arc::new(Float64Array::from(values));
+        let count = scattered("count_distinct", DataType::Float64, array, random).unwrap();
+        assert_eq!(count.as_primitive::<Int64Type>().value(0), sorted.len() as i64, "seed {seed}");
+    }
 }
 
 #[test]

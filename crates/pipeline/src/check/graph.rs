@@ -32,8 +32,10 @@ impl Graph {
     pub(super) fn resolve(spec: &PipelineSpec, problems: &mut Problems) -> Self {
         let mut sources: Vec<usize> = (0..spec.sources.len()).collect();
         sources.sort_by(|a, b| spec.sources[*a].name.text.cmp(&spec.sources[*b].name.text));
-        let by_name: BTreeMap<&str, usize> =
-            spec.steps.iter().enumerate().map(|(i, step)| (step.name.text.as_str(), i)).collect();
+        // A name that is taken twice is the source's.
+        let is_source = |name: &str| spec.sources.iter().any(|source| source.name.text == name);
+        let steps = spec.steps.iter().enumerate().map(|(i, step)| (step.name.text.as_str(), i));
+        let by_name: BTreeMap<&str, usize> = steps.filter(|(name, _)| !is_source(name)).collect();
         for step in &spec.steps {
             if let Some(source) = spec.sources.iter().find(|source| source.name.text == step.name.text) {
                 let line = problems.line(source.name.span.start);
@@ -48,7 +50,7 @@ impl Graph {
             }
         }
         let reads = |i: usize| spec.steps[i].from.as_ref().and_then(|from| by_name.get(from.text.as_str())).copied();
-        let steps = order(spec, reads, problems);
+        let (steps, in_order) = order(spec, reads, problems);
         let mut names: BTreeMap<String, Target> =
             steps.iter().enumerate().map(|(i, step)| (spec.steps[*step].name.text.clone(), Target::Step(i))).collect();
         names.extend(
@@ -58,7 +60,11 @@ impl Graph {
         graph.inputs = graph
             .steps
             .iter()
-            .map(|step| spec.steps[*step].from.as_ref().and_then(|from| graph.find(from, "a step reads", problems)))
+            .enumerate()
+            .map(|(at, step)| {
+                let from = spec.steps[*step].from.as_ref().filter(|_| at < in_order)?;
+                graph.find(from, "a step reads", problems)
+            })
             .collect();
         graph
     }
@@ -85,8 +91,8 @@ impl Graph {
 }
 
 /// Returns the steps in an order in which each comes after the one it reads: always the first by name among those that
-/// are ready. Steps in a circle are reported and left out.
-fn order(spec: &PipelineSpec, reads: impl Fn(usize) -> Option<usize>, problems: &mut Problems) -> Vec<usize> {
+/// are ready. Circles are reported; the steps in them, and behind them, come last. Also returns how many are in order.
+fn order(spec: &PipelineSpec, reads: impl Fn(usize) -> Option<usize>, problems: &mut Problems) -> (Vec<usize>, usize) {
     let mut waiting: BTreeMap<&str, usize> =
         spec.steps.iter().enumerate().map(|(i, step)| (step.name.text.as_str(), i)).collect();
     let mut order: Vec<usize> = Vec::new();
@@ -97,6 +103,8 @@ fn order(spec: &PipelineSpec, reads: impl Fn(usize) -> Option<usize>, problems: 
         order.push(ready);
     }
     // What is left waits for a circle, or is in one.
+    let in_order = order.len();
+    order.extend(waiting.values());
     let mut reported = vec![false; spec.steps.len()];
     for start in waiting.into_values() {
         let mut path = vec![start];
@@ -111,7 +119,7 @@ fn order(spec: &PipelineSpec, reads: impl Fn(usize) -> Option<usize>, problems: 
         }
         path.into_iter().for_each(|step| reported[step] = true);
     }
-    order
+    (order, in_order)
 }
 
 fn report_circle(spec: &PipelineSpec, circle: &[usize], problems: &mut Problems) {

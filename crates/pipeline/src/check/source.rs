@@ -18,7 +18,7 @@ impl Checker<'_> {
         for (index, source) in self.graph.sources.clone().into_iter().enumerate() {
             let before = self.problems.errors.len();
             let plan = check_source(&self.spec.sources[source], self.problems);
-            let is_right = self.problems.errors.len() == before && !plan.columns.is_empty();
+            let is_right = self.problems.errors.len() == before && self.spec.sources[source].is_whole;
             self.source_relations.push(is_right.then(|| Relation::of_source(&plan, index)));
             self.sources.push(plan);
         }

@@ -20,7 +20,7 @@ impl Checker<'_> {
         for (i, step) in self.graph.steps.clone().into_iter().enumerate() {
             let before = self.problems.errors.len();
             let checked = self.check_step(&self.spec.steps[step], self.graph.inputs[i]);
-            let is_right = self.problems.errors.len() == before;
+            let is_right = self.problems.errors.len() == before && self.spec.steps[step].is_whole;
             let checked = checked.filter(|_| is_right).map(|(plan, relation)| {
                 self.steps.push(plan);
                 (self.steps.len() - 1, relation)
@@ -193,7 +193,8 @@ fn check_window(
 ) -> Option<(WindowPlan, Relation)> {
     let windowing = match window.value {
         WindowSpec::Built(windowing) => windowing,
-        WindowSpec::Wrong => return None,
+        // It is reported already; any other stands in for it, so that the rest is checked.
+        WindowSpec::Wrong => Windowing::Fixed { size: 1, every: 1, offset: 0 },
     };
     check_windowing(windowing, window, over, problems);
     if let Some(lateness) = spec.allowed_lateness.as_ref().filter(|_| over.is_windows()) {

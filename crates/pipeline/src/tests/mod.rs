@@ -1,5 +1,7 @@
 //! Whole files: a good one becomes the plan it means, wrong ones are told what is wrong and where.
 
+mod wrong;
+
 use engine::plan::{Input, Plan, Work};
 
 use crate::{Loaded, Variables, load};
@@ -21,6 +23,47 @@ steps:
     aggregate: {views: count(*), revenue: sum(amount)}
 sinks:
   out: {from: per_page, jsonl: {path: out/page_views.jsonl}}
+";
+
+/// A file with some of everything, which the cases of wrong files change.
+pub(crate) const CLICKS: &str = "\
+version: 1
+name: clicks_per_page
+owner: data
+vars:
+  BROKERS: {default: \"localhost:9092\"}
+  PASSWORD: {secret: true}
+sources:
+  clicks:
+    kafka: {brokers: \"${BROKERS}\", topic: clicks}
+    schema: {user_id: int64!, page: string!, amount: float64, at: timestamp!}
+    event_time: {column: at, out_of_orderness: 30s}
+steps:
+  cleaned:
+    from: clicks
+    where: page <> ''
+  per_page:
+    from: cleaned
+    window: {tumbling: {size: 1m}}
+    group_by: [page]
+    aggregate: {views: count(*)}
+    having: views > 1
+  visits:
+    from: cleaned
+    window: {session: {gap: 30m}}
+    group_by: [user_id]
+    aggregate: {n: count(*)}
+  top_pages:
+    from: per_page
+    window: {hopping: {size: 10m, every: 1m}}
+    group_by: [page]
+    aggregate: {views: sum(views)}
+    top: {n: 10, by: [{views: desc}]}
+sinks:
+  per_page: {from: per_page, parquet: {path: out/per_page}}
+  hot: {from: top_pages, kafka: {brokers: b, topic: hot}}
+  visits: {from: visits, jsonl: {path: out/visits}}
+  late: {from: per_page.late, jsonl: {path: out/late.jsonl}}
 ";
 
 pub(crate) fn good(text: &str) -> Loaded {

@@ -1,0 +1,126 @@
+//! The options that every verb understands, and how a pipeline is found.
+
+use std::path::{Path, PathBuf};
+
+use clap::builder::BoolishValueParser;
+use clap::{Args, ValueEnum};
+use engine::{Code, Error, Result};
+
+/// Options of every verb.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// Work in this folder instead of the current one.
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) project_dir: Option<PathBuf>,
+    /// Give a variable of the pipeline a value, as `vars.NAME=VALUE`.
+    #[arg(long = "set", global = true, value_name = "PATH=VALUE", value_parser = parse_set)]
+    pub(crate) set: Vec<(String, String)>,
+    /// Read variables from a file of `NAME=VALUE` lines.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) env_file: Option<PathBuf>,
+    /// How answers and errors are written. `auto`: tables on a terminal, JSON lines in a pipe.
+    #[arg(long, global = true, value_enum, default_value_t = Format::Auto, hide_default_value = true)]
+    pub(crate) format: Format,
+    /// When to use colours. `auto`: on a terminal, unless NO_COLOR is set.
+    #[arg(long, global = true, value_enum, default_value_t = When::Auto, hide_default_value = true)]
+    pub(crate) color: When,
+    /// When to show progress. `auto`: bars on a terminal, and a line every 10 s for a stream in a pipe.
+    #[arg(long, global = true, value_enum, default_value_t = When::Auto, hide_default_value = true)]
+    pub(crate) progress: When,
+    /// Say nothing on stderr but errors.
+    #[arg(short, long, global = true, value_parser = BoolishValueParser::new())]
+    pub(crate) quiet: bool,
+}
+
+/// A form of output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Auto,
+    Table,
+    Json,
+    Jsonl,
+    Csv,
+    Markdown,
+}
+
+/// When to do something that suits terminals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum When {
+    Auto,
+    Always,
+    Never,
+}
+
+impl Global {
+    /// Makes the settings that hold for the whole process true.
+    pub(crate) fn apply(&self) -> Result<()> {
+        if let Some(folder) = &self.project_dir {
+            std::env::set_current_dir(folder)
+                .map_err(|error| Error::io(format!("cannot work in `{}`", folder.display()), error))?;
+        }
+        Ok(())
+    }
+
+    /// Returns true when answers and errors are for programs to read.
+    pub(crate) fn is_json(&self) -> bool {
+        matches!(self.format, Format::Json | Format::Jsonl)
+    }
+
+    /// Returns true when text for a terminal of this kind may be coloured.
+    pub(crate) fn is_coloured(&self, is_terminal: bool) -> bool {
+        match self.color {
+            When::Always => true,
+            When::Never => false,
+            When::Auto => is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        }
+    }
+}
+
+fn parse_set(text: &str) -> Result<(String, String), String> {
+    let (path, value) = text.split_once('=').ok_or("write `vars.NAME=VALUE`")?;
+    let name = path.strip_prefix("vars.").ok_or("only `vars.NAME=VALUE` can be set")?;
+    Ok((name.to_string(), value.to_string()))
+}
+
+/// Gives every long option of every verb its environment variable, so that none can be forgotten.
+pub(crate) fn with_environment(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|argument| {
+        let Some(long) = argument.get_long().filter(|long| !matches!(*long, "help" | "version")) else {
+            return argument;
+        };
+        let variable = format!("SAMESTREAM_{}", long.replace('-', "_").to_uppercase());
+        // Once per option and process: clap wants the name for as long as the command lives.
+        argument.env(&*variable.leak())
+    });
+    command.mut_subcommands(with_environment)
+}
+
+/// Finds a pipeline file: a path, or a bare name that stands for `pipelines/NAME.yaml`.
+pub(crate) fn find_pipeline(name: &str) -> Result<PathBuf> {
+    let path = Path::new(name);
+    let is_bare = !name.contains(['/', '\\']) && !name.ends_with(".yaml") && !name.ends_with(".yml");
+    let by_name = Path::new("pipelines").join(format!("{name}.yaml"));
+    if is_bare && by_name.is_file() {
+        return Ok(by_name);
+    }
+    if path.is_file() {
+        return Ok(path.to_path_buf());
+    }
+    let mut error = Error::new(Code::NotFound, format!("there is no pipeline `{name}`"));
+    let known = known_pipelines();
+    error = match (is_bare, known.is_empty()) {
+        (true, false) => error.help(format!("pipelines here are: {}", known.join(", "))),
+        (true, true) => error.help("give the path of a pipeline file, or make a project with `samestream init`"),
+        (false, _) => error.help("give the path of a pipeline file, or the bare name of one in `pipelines/`"),
+    };
+    Err(error)
+}
+
+fn known_pipelines() -> Vec<String> {
+    let entries = std::fs::read_dir("pipelines").into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".yaml")?.to_string()));
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    names
+}

@@ -1,0 +1,170 @@
+//! Wrong files, each with the code, the place and the words it is told.
+//!
+//! A case changes one thing of a good file. What the error must point at stands between `«` and `»`.
+
+use engine::Code;
+
+use super::{CLICKS, good};
+use crate::diagnostic::{Severity, render};
+use crate::{Variables, load};
+
+/// A change: the text to replace, what to put there, the code, and words of message or help.
+type Case = (&'static str, &'static str, Code, &'static str);
+
+#[rustfmt::skip]
+const CASES: &[Case] = &[
+    // The document.
+    ("name: clicks_per_page\n", "name: &a clicks_per_page\n«»", Code::Yaml, "anchors"),
+    ("owner: data", "owner: «*a»", Code::Yaml, "aliases"),
+    ("owner: data", "owner: «!who» data", Code::Yaml, "tag"),
+    ("owner: data\n", "owner: data\n«---»\nname: second\n", Code::Yaml, "second document"),
+    ("owner: data\n", "owner: data\n«owner»: ops\n", Code::Field, "first given in line 3"),
+    ("amount: float64", "amount: «decimal(18,2)»", Code::Yaml, "write \"decimal(18,2)\""),
+    ("group_by: [page]", "group_by: [page, {a: «coalesce(user_id, 0)»}]", Code::Yaml, "a comma ends a value"),
+    ("version: 1\n", "version: «2»\n", Code::Version, "newer program"),
+    ("version: 1\n", "«»version: \"one\"\n", Code::Version, "one"),
+    ("name: clicks_per_page", "name: «clicks-per-page»", Code::Name, "`clicks_per_page` would do"),
+    ("owner: data", "«ownr»: data", Code::Field, "did you mean `owner`?"),
+    ("owner: data", "owner: «[data]»", Code::Field, "a list, not a text"),
+    ("owner: data", "«schedules»: {nightly: {cron: x}}", Code::NotBuilt, "`schedules`"),
+    ("owner: data", "«tests»: []", Code::NotBuilt, "`tests`"),
+    // Variables.
+    ("topic: clicks}", "topic: «\"${TOPIC}\"»}", Code::Variable, "`TOPIC` is not declared"),
+    ("topic: clicks}", "topic: «\"${BROKER}\"»}", Code::Variable, "did you mean `BROKERS`?"),
+    ("topic: clicks}", "topic: «\"${PASSWORD}\"»}", Code::Variable, "--set vars.PASSWORD"),
+    ("topic: clicks}", "topic: «\"a${\"»}", Code::Variable, "`${NAME}`"),
+    ("PASSWORD: {secret: true}", "PASSWORD: {secret: «yes»}", Code::Field, "`true` or `false`"),
+    // Sources.
+    ("kafka: {brokers: \"${BROKERS}\", topic: clicks}", "format: json", Code::Binding, "does not say where its log is"),
+    ("topic: clicks}", "«topics»: clicks, topic: clicks}", Code::Field, "did you mean `topic`?"),
+    ("topic: clicks}", "topic: «\" \"»}", Code::Field, "`topic` is empty"),
+    ("topic: clicks}", "topic: clicks}\n    lake: {path: x, layout: «logs»}", Code::Field, "did you mean `log`?"),
+    ("topic: clicks}", "topic: clicks}\n    format: «avro»", Code::NotBuilt, "`avro`"),
+    ("topic: clicks}", "topic: clicks}\n    format: {«regex»: '(?<a>.)'}", Code::NotBuilt, "`regex`"),
+    ("topic: clicks}", "topic: clicks}\n    on_late: «ignore»", Code::Field, "`drop`"),
+    ("topic: clicks}", "topic: clicks}\n    partitions: [0, «x»]", Code::Field, "not a partition number"),
+    ("topic: clicks}", "topic: clicks}\n    partitions: [1, «1»]", Code::Field, "there twice"),
+    ("topic: clicks}", "topic: clicks}\n    partitions: «[]»", Code::Field, "names none"),
+    ("amount: float64", "amount: «float»", Code::Type, "did you mean `float64`?"),
+    ("amount: float64", "amount: «\"decimal(50,2)\"»", Code::Type, "up to 38 digits"),
+    ("amount: float64", "amount: «list<int64>»", Code::NotBuilt, "`list`"),
+    ("amount: float64", "«_offset»: int64", Code::Name, "the log itself has a column"),
+    ("amount: float64", "«final»: bool", Code::Name, "every sink adds `final`"),
+    ("amount: float64", "amount: {type: float64, from: «body»}", Code::Field, "`value.a.b`"),
+    ("amount: float64", "amount: {type: float64, format: «epoch_ms»}", Code::Type, "not a timestamp"),
+    ("amount: float64", "amount: float64, b: {type: timestamp, format: «epoch»}", Code::Field, "`epoch_s`"),
+    ("amount: float64", "amount: float64, b: {type: timestamp, format: \"%Y\", timezone: «Asia/Shanghai»}", Code::NotBuilt, "Asia/Shanghai"),
+    ("at: timestamp!", "at: «timestamp»", Code::Type, "write `timestamp!`"),
+    ("at: timestamp!", "at: int64!", Code::Type, "is int64, not a timestamp"),
+    ("column: at", "column: «att»", Code::Name, "did you mean `at`?"),
+    ("{column: at, out_of_orderness: 30s}", "{column: at, out_of_orderness: «30»}", Code::Field, "the unit is missing"),
+    ("{column: at, out_of_orderness: 30s}", "{column: at, «lateness»: 30s}", Code::Field, "unknown field `lateness`"),
+    ("topic: clicks}\n    schema: {user_id: int64!, page: string!, amount: float64, at: timestamp!}\n    event_time: {column: at, out_of_orderness: 30s}",
+     "topic: clicks}\n    lake: {path: x, layout: connect}\n    schema: {page: string!, user_id: int64, at: timestamp!}\n    event_time: {column: at, max_future: «5m»}",
+     Code::GuardNeedsTimestamp, "use `archive`"),
+    ("topic: clicks}\n    schema: {user_id: int64!, page: string!, amount: float64, at: timestamp!}\n    event_time: {column: at, out_of_orderness: 30s}",
+     "topic: clicks}\n    lake: {path: x, layout: connect}\n    schema: {page: string!, user_id: int64}\n    event_time: {column: «_timestamp»}",
+     Code::GuardNeedsTimestamp, "use `archive`"),
+    ("topic: clicks}\n    schema: {user_id: int64!, page: string!, amount: float64, at: timestamp!}\n    event_time: {column: at, out_of_orderness: 30s}\nsteps:\n  cleaned:\n    from: clicks\n    where: page <> ''",
+     "topic: clicks}\n    lake: {path: x, layout: connect}\n    schema: {page: string!, user_id: int64, at: timestamp!}\n    event_time: {column: at}\nsteps:\n  cleaned:\n    from: clicks\n    where: «_timestamp > at»",
+     Code::GuardNeedsTimestamp, "use `archive`"),
+    // Steps.
+    ("  cleaned:\n", "  «2nd»: {from: clicks}\n  cleaned:\n", Code::Name, "not a step name"),
+    ("  cleaned:\n", "  «clicks»: {from: clicks}\n  cleaned:\n", Code::Name, "taken by a source"),
+    ("from: clicks\n", "from: «click»\n", Code::Name, "did you mean `clicks`?"),
+    ("from: clicks\n", "from: «clicks.bad»\n", Code::Name, "go to sinks only"),
+    ("from: clicks\n", "from: «[clicks, other]»\n", Code::NotBuilt, "union"),
+    ("from: clicks\n", "from: «per_page»\n", Code::Cycle, "`cleaned` reads `per_page` reads `cleaned`"),
+    ("where: page <> ''", "where: «page»", Code::Type, "a condition is bool"),
+    ("where: page <> ''", "where: «pgae» <> ''", Code::Expression, "did you mean `page`?"),
+    ("where: page <> ''", "where: \"at > «now»()\"", Code::Nondeterministic, "now"),
+    ("where: page <> ''", "dedup: {key: [page], within: 10m}", Code::NotBuilt, "`dedup`"),
+    ("where: page <> ''", "derive: {«_offset»: user_id}", Code::Name, "an output cannot be named `_offset`"),
+    ("where: page <> ''", "derive: {x: «'null'»}", Code::Type, "nothing but null"),
+    ("where: page <> ''", "drop: [«pages»]", Code::Name, "did you mean `page`?"),
+    ("where: page <> ''", "drop: [«_offset»]", Code::Name, "cannot be dropped"),
+    ("where: page <> ''", "select: [page, user_id, amount, at, «page»]", Code::Name, "there twice"),
+    ("where: page <> ''", "«select»: []", Code::Field, "names no column"),
+    ("where: page <> ''", "«aggregate»: {n: count(*)}", Code::Field, "`aggregate` needs a `window`"),
+    ("{tumbling: {size: 1m}}", "{«tumblin»: {size: 1m}}", Code::Field, "did you mean `tumbling`?"),
+    ("{tumbling: {size: 1m}}", "{«calendar»: {unit: day, timezone: UTC}}", Code::NotBuilt, "`calendar`"),
+    ("{tumbling: {size: 1m}}", "{tumbling: {size: 1m, «evry»: 30s}}", Code::Field, "`every` is a field of `hopping`"),
+    ("{tumbling: {size: 1m}}", "{«tumbling»: {offset: 1m}}", Code::Field, "`tumbling` needs `size`"),
+    ("{tumbling: {size: 1m}}", "{hopping: «{size: 1m, every: 2m}»}", Code::Field, "belong to none"),
+    ("{tumbling: {size: 1m}}", "{tumbling: {size: «1min»}}", Code::Field, "the unit is unknown"),
+    ("{tumbling: {size: 1m}}", "«same»", Code::Field, "needs window rows"),
+    ("group_by: [page]", "group_by: [«user»]", Code::Name, "did you mean `user_id`?"),
+    ("group_by: [page]", "group_by: [«lower(page)»]", Code::Name, "an expression needs a name"),
+    ("group_by: [page]", "group_by: «page»", Code::Field, "write `group_by: [page]`"),
+    ("group_by: [page]", "group_by: [page, {«final»: user_id}]", Code::Name, "every sink adds `final`"),
+    ("group_by: [page]", "group_by: [page, {«window_start»: at}]", Code::Name, "inner_start"),
+    ("views: count(*)", "views: count(*), «page»: max(user_id)", Code::Name, "there twice"),
+    ("views: count(*)", "views: \"sum(«amuont»)\"", Code::Expression, "did you mean `amount`?"),
+    ("views: count(*)", "views: «user_id»", Code::Expression, "neither grouped nor inside an aggregate"),
+    ("having: views > 1", "having: «vews» > 1", Code::Expression, "did you mean `views`?"),
+    ("by: [{views: desc}]", "by: [{«user_id»: desc}]", Code::Name, "there is no column `user_id`"),
+    ("by: [{views: desc}]", "by: [{views: «down»}]", Code::Field, "not an order"),
+    ("n: 10", "n: «0»", Code::Field, "not a count"),
+    ("{session: {gap: 30m}}", "{session: {gap: 30m}}\n    «top»: {n: 1, by: [n]}", Code::Field, "not work on sessions"),
+    ("window: {hopping: {size: 10m, every: 1m}}", "window: {hopping: {size: 10m, every: 1m}}\n    allowed_lateness: «1m»", Code::Field, "final rows only"),
+    ("  top_pages:\n", "  again: {from: visits, window: «same»}\n  top_pages:\n", Code::Field, "over sessions"),
+    // Sinks.
+    ("from: per_page, parquet", "from: «per_pag», parquet", Code::Name, "did you mean `per_page`?"),
+    ("from: per_page, parquet", "from: «clicks», parquet", Code::NotBuilt, "all_clicks"),
+    ("from: per_page, parquet", "from: «clicks.late», parquet", Code::Name, "no `late` rows"),
+    ("from: per_page, parquet", "from: «top_pages.late», parquet", Code::Name, "never late"),
+    ("from: per_page, parquet", "from: «cleaned.late», parquet", Code::Name, "has no window"),
+    ("from: per_page, parquet", "from: per_page, «emit»: early, parquet", Code::NotBuilt, "`emit`"),
+    ("parquet: {path: out/per_page}", "«postgres»: {url: x, table: y}", Code::NotBuilt, "`postgres`"),
+    ("parquet: {path: out/per_page}", "«parquet»: {}", Code::Field, "needs `path`"),
+    ("parquet: {path: out/per_page}", "parquet: {path: a, «partition_by»: [page]}", Code::NotBuilt, "`partition_by`"),
+    ("parquet: {path: out/per_page}", "parquet: {path: a}, «csv»: {path: b}", Code::Field, "two kinds"),
+    ("parquet: {path: out/per_page}", "where: views > 0", Code::Field, "does not say where it writes"),
+    ("jsonl: {path: out/visits}", "jsonl: {path: «out/per_page/»}", Code::Field, "same place"),
+    ("from: top_pages, kafka", "from: top_pages, select: [page, views], «kafka»", Code::Field, "lost what names them"),
+    ("topic: hot}", "topic: hot, key: [«user»]}", Code::Name, "there is no column `user`"),
+];
+
+/// Takes the marks out of a change and returns where they were.
+fn marked(text: &str) -> (String, Option<(usize, usize)>) {
+    match (text.find('«'), text.find('»')) {
+        (Some(start), Some(end)) => (text.replace(['«', '»'], ""), Some((start, end - '«'.len_utf8()))),
+        _ => (text.to_owned(), None),
+    }
+}
+
+#[test]
+fn each_mistake_is_reported_once_where_it_is() {
+    good(CLICKS);
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    for (old, new, code, words) in CASES {
+        count += 1;
+        let at = CLICKS.find(old).unwrap_or_else(|| panic!("`{old}` is in the good file"));
+        let (new, mark) = marked(new);
+        let text = format!("{}{new}{}", &CLICKS[..at], &CLICKS[at + old.len()..]);
+        let mut fail = |why: String| wrong.push(format!("{old} -> {new}: {why}"));
+        let errors = match load("clicks.yaml", &text, &Variables::new()) {
+            Ok(_) => {
+                fail("is accepted".into());
+                continue;
+            }
+            Err(errors) => errors,
+        };
+        let shown: String = errors.iter().map(|error| render(error, Severity::Error, false)).collect();
+        let [error] = &errors[..] else {
+            fail(format!("has {} errors\n{shown}", errors.len()));
+            continue;
+        };
+        if error.code != *code || !shown.contains(words) {
+            fail(format!("is not {} with `{words}`\n{shown}", code.name()));
+        }
+        let place = error.place.as_ref().map(|place| (place.start, place.end));
+        let expected = mark.map(|(start, end)| (at + start, at + end));
+        if expected.is_some_and(|(start, end)| start < end) && place != expected {
+            fail(format!("points at {place:?}, not {expected:?}\n{shown}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {count}:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(count >= 40, "{count}");
+}
