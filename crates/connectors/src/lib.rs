@@ -3,6 +3,7 @@
 pub mod format;
 pub mod journal;
 pub mod kafka;
+pub mod lake;
 pub mod records;
 pub mod sink;
 pub mod store;

@@ -4,11 +4,11 @@
 //! record is a function of the record and the source's schema alone, never of the records beside it. To add a format:
 //! one file, one entry in [`FORMATS`].
 
-mod columns;
+pub(crate) mod columns;
 pub mod json;
 pub mod reason;
-mod scalar;
-mod text;
+pub(crate) mod scalar;
+pub(crate) mod text;
 
 use arrow::array::RecordBatch;
 use engine::error::{Code, Error, Result};

@@ -1,0 +1,261 @@
+//! One Parquet file: its footer, checked before anything is made of it, and stretches of its columns.
+
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType as ArrowType, Field, Schema, SchemaRef, TimeUnit};
+use engine::error::{Code, Error, Result};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection, RowSelector,
+};
+use parquet::basic::{Encoding, Type as PhysicalType};
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
+use parquet::file::statistics::Statistics;
+
+use super::footer::Footer;
+
+/// A column of one row group larger than this is refused …
+const CHUNK_SIZE: i64 = 1 << 30;
+/// … and one larger than this that claims to have shrunk by more than a factor of a thousand: it is a bomb.
+const BOMB_SIZE: i64 = 256 << 20;
+const BOMB_RATIO: i64 = 1_000;
+
+/// An open Parquet file.
+#[derive(Debug)]
+pub(super) struct LakeFile {
+    pub(super) path: PathBuf,
+    pub(super) footer: Option<Footer>,
+    metadata: Arc<ParquetMetaData>,
+    schema: SchemaRef,
+}
+
+/// What the statistics of a row group say about a column; None: nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Known {
+    pub(super) nulls: Option<u64>,
+    /// Least and largest value of an integer, date or timestamp column, in the column's own unit.
+    pub(super) range: Option<(i64, i64)>,
+}
+
+/// A stretch of rows of a row group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stretch {
+    pub(super) group: usize,
+    pub(super) skip: usize,
+    pub(super) rows: usize,
+}
+
+impl LakeFile {
+    /// Reads and checks a file's footer.
+    pub(super) fn open(path: PathBuf) -> Result<Self> {
+        let file = File::open(&path).map_err(|error| Error::io(format!("cannot read `{}`", path.display()), error))?;
+        guarded(&path, || {
+            let options = ArrowReaderOptions::new();
+            let first = ArrowReaderMetadata::load(&file, options).map_err(|error| error.to_string())?;
+            let metadata = first.metadata().clone();
+            check(&metadata, file.metadata().map_err(|error| error.to_string())?.len())?;
+            let pairs = metadata.file_metadata().key_value_metadata().map_or(&[][..], Vec::as_slice);
+            let footer = Footer::read(pairs)?;
+            let schema = readable(first.schema(), &metadata);
+            Ok(Self { path: path.clone(), footer, metadata, schema })
+        })
+    }
+
+    /// Returns how many rows each row group has.
+    pub(super) fn groups(&self) -> impl Iterator<Item = usize> {
+        self.metadata.row_groups().iter().map(|group| group.num_rows() as usize)
+    }
+
+    /// Returns how many rows it has.
+    pub(super) fn rows(&self) -> usize {
+        self.groups().sum()
+    }
+
+    /// Returns the type a column is stored in, if it is there.
+    pub(super) fn stored(&self, name: &str) -> Option<&ArrowType> {
+        self.schema.field_with_name(name).ok().map(Field::data_type)
+    }
+
+    /// Returns what is known of a column in a row group without reading it. A column that is not there is all null.
+    pub(super) fn known(&self, group: usize, name: &str) -> Known {
+        let group = self.metadata.row_group(group);
+        match leaf(group, name) {
+            Some(chunk) => known(chunk, group.num_rows()),
+            None => Known { nulls: Some(group.num_rows() as u64), range: None },
+        }
+    }
+
+    /// Reads columns of a stretch. Text that is stored with a dictionary throughout comes as one.
+    pub(super) fn read(&self, stretch: Stretch, names: &[&str]) -> Result<RecordBatch> {
+        let selection = RowSelection::from(vec![RowSelector::skip(stretch.skip), RowSelector::select(stretch.rows)]);
+        let is_all = stretch.skip == 0 && stretch.rows == self.metadata.row_group(stretch.group).num_rows() as usize;
+        self.read_rows(stretch.group, stretch.rows, (!is_all).then_some(selection), names)
+    }
+
+    /// Reads columns of single rows of a row group, given by growing number.
+    pub(super) fn read_single(&self, group: usize, rows: &[usize], names: &[&str]) -> Result<RecordBatch> {
+        let mut selectors = Vec::with_capacity(rows.len() * 2);
+        let mut next = 0;
+        for &row in rows {
+            selectors.push(RowSelector::skip(row - next));
+            selectors.push(RowSelector::select(1));
+            next = row + 1;
+        }
+        self.read_rows(group, rows.len(), Some(RowSelection::from(selectors)), names)
+    }
+
+    fn read_rows(
+        &self,
+        group: usize,
+        rows: usize,
+        selection: Option<RowSelection>,
+        names: &[&str],
+    ) -> Result<RecordBatch> {
+        let file = File::open(&self.path)
+            .map_err(|error| Error::io(format!("cannot read `{}`", self.path.display()), error))?;
+        guarded(&self.path, || {
+            let metadata = self.reader_metadata(group, names)?;
+            let descriptor = self.metadata.file_metadata().schema_descr();
+            let leaves = (0..descriptor.num_columns())
+                .filter(|i| names.iter().any(|name| descriptor.column(*i).path().parts()[0] == *name));
+            let mask = ProjectionMask::leaves(descriptor, leaves);
+            let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata)
+                .with_row_groups(vec![group])
+                .with_projection(mask)
+                .with_batch_size(rows.max(1));
+            if let Some(selection) = selection {
+                builder = builder.with_row_selection(selection);
+            }
+            let reader = builder.build().map_err(|error| error.to_string())?;
+            let schema = arrow::array::RecordBatchReader::schema(&reader);
+            let batches = reader.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
+            let batch = match <[RecordBatch; 1]>::try_from(batches) {
+                Ok([batch]) => batch,
+                Err(batches) => arrow::compute::concat_batches(&schema, &batches).map_err(|error| error.to_string())?,
+            };
+            if batch.num_rows() != rows {
+                return Err(format!("a row group has {} rows where its footer says {rows}", batch.num_rows()));
+            }
+            Ok(batch)
+        })
+    }
+
+    /// Returns the reader's view of the file in which text columns of `group` that are dictionaries stay so.
+    fn reader_metadata(&self, group: usize, names: &[&str]) -> Result<ArrowReaderMetadata, String> {
+        let group = self.metadata.row_group(group);
+        let fields: Vec<Field> = self
+            .schema
+            .fields()
+            .iter()
+            .map(|field| {
+                let is_dictionary = *field.data_type() == ArrowType::Utf8
+                    && names.contains(&field.name().as_str())
+                    && leaf(group, field.name()).is_some_and(is_dictionary);
+                if !is_dictionary {
+                    return field.as_ref().clone();
+                }
+                let dictionary = ArrowType::Dictionary(Box::new(ArrowType::Int32), Box::new(ArrowType::Utf8));
+                field.as_ref().clone().with_data_type(dictionary)
+            })
+            .collect();
+        let options = ArrowReaderOptions::new().with_schema(Arc::new(Schema::new(fields)));
+        ArrowReaderMetadata::try_new(self.metadata.clone(), options).map_err(|error| error.to_string())
+    }
+}
+
+/// Runs something over a hostile file: its errors and panics name the file.
+pub(super) fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T, String>) -> Result<T> {
+    let corrupt = |what: String| {
+        Error::new(Code::Corrupt, format!("`{}` cannot be read as Parquet: {what}", path.display()))
+            .help("The file is damaged or was not written completely; restore it or archive it again")
+    };
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(result) => result.map_err(corrupt),
+        Err(panic) => {
+            let text = panic.downcast_ref::<&str>().map(|text| text.to_string());
+            Err(corrupt(text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()))
+        }
+    }
+}
+
+/// Refuses a footer whose numbers cannot be true, before anything is allocated for them.
+fn check(metadata: &ParquetMetaData, file_size: u64) -> Result<(), String> {
+    let mut rows: i64 = 0;
+    for group in metadata.row_groups() {
+        let count = group.num_rows();
+        if !(0..=i64::from(i32::MAX)).contains(&count) {
+            return Err(format!("a row group of {count} rows"));
+        }
+        rows = rows.checked_add(count).ok_or("too many rows")?;
+        for chunk in group.columns() {
+            let (stored, size) = (chunk.compressed_size(), chunk.uncompressed_size());
+            if stored < 0 || size < 0 || stored as u64 > file_size {
+                return Err(format!("column `{}` has a size of {stored} bytes", chunk.column_path()));
+            }
+            if size > CHUNK_SIZE || size > BOMB_SIZE && size / stored.max(1) > BOMB_RATIO {
+                let name = chunk.column_path();
+                return Err(format!("column `{name}` of a row group would grow from {stored} to {size} bytes"));
+            }
+        }
+    }
+    if rows != metadata.file_metadata().num_rows() {
+        return Err(format!("its row groups have {rows} rows, its footer {}", metadata.file_metadata().num_rows()));
+    }
+    Ok(())
+}
+
+/// Returns the schema to read with: dictionaries are decided by row group, and the old 96-bit times as microseconds,
+/// because as nanoseconds they would wrap outside the years 1677 to 2262.
+fn readable(schema: &Schema, metadata: &ParquetMetaData) -> SchemaRef {
+    let descriptor = metadata.file_metadata().schema_descr();
+    let is_int96 = |name: &str| {
+        descriptor
+            .columns()
+            .iter()
+            .any(|column| column.path().parts() == [name.to_string()] && column.physical_type() == PhysicalType::INT96)
+    };
+    let fields = schema.fields().iter().map(|field| {
+        let plain = match field.data_type() {
+            ArrowType::Dictionary(_, values) if **values == ArrowType::Utf8 => ArrowType::Utf8,
+            ArrowType::Timestamp(TimeUnit::Nanosecond, _) if is_int96(field.name()) => {
+                ArrowType::Timestamp(TimeUnit::Microsecond, None)
+            }
+            other => other.clone(),
+        };
+        field.as_ref().clone().with_data_type(plain)
+    });
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+/// Returns the chunk of a top-level column that is a plain value.
+fn leaf<'a>(group: &'a RowGroupMetaData, name: &str) -> Option<&'a ColumnChunkMetaData> {
+    group.columns().iter().find(|chunk| chunk.column_path().parts() == [name.to_string()])
+}
+
+/// Returns true when every data page of a chunk points into a dictionary. Where the file does not say, it is false:
+/// reading plain pages as a dictionary would cost more than it gains.
+fn is_dictionary(chunk: &ColumnChunkMetaData) -> bool {
+    let is_dictionary = |encoding| matches!(encoding, Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY);
+    match chunk.page_encoding_stats_mask() {
+        Some(mask) => mask.encodings().next().is_some() && mask.encodings().all(is_dictionary),
+        None => false,
+    }
+}
+
+fn known(chunk: &ColumnChunkMetaData, rows: i64) -> Known {
+    let Some(statistics) = chunk.statistics() else { return Known::default() };
+    let nulls = statistics.null_count_opt().filter(|nulls| *nulls <= rows as u64);
+    // Bounds of these types are never truncated, so they are exact where they are given.
+    let range = match statistics {
+        Statistics::Int32(values) => {
+            values.min_opt().zip(values.max_opt()).map(|(a, b)| (i64::from(*a), i64::from(*b)))
+        }
+        Statistics::Int64(values) => values.min_opt().zip(values.max_opt()).map(|(a, b)| (*a, *b)),
+        _ => None,
+    };
+    Known { nulls, range: range.filter(|(least, largest)| least <= largest) }
+}

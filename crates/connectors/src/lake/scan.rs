@@ -1,0 +1,713 @@
+//! Reading a lake: which units it has, and the records of each.
+
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch};
+use arrow::datatypes as ty;
+use arrow::datatypes::{DataType as ArrowType, Field, TimeUnit};
+use arrow::error::ArrowError;
+use engine::edge::{LogScan, PartitionRange, Unit};
+use engine::error::{Code, Error, Result};
+use engine::log::{BadRow, Chunk, Offset, Partition, RawRecords};
+use engine::plan::{ColumnPlan, Layout, SourcePlan};
+use engine::value::DataType;
+
+use super::file::{Known, LakeFile, Stretch};
+use super::listing::{self, Listed};
+use super::{column, name};
+use crate::format::{Codec, Encoded, codec, scalar};
+use crate::records::{self, RawBuilder, clip};
+
+/// A row group of more rows than this is read in several units.
+const UNIT_ROWS: usize = 1 << 19;
+
+/// The event-time "column" that is the log's own time.
+const TIMESTAMP_COLUMN: &str = name::TIMESTAMP;
+
+/// A lake as it stood when it was opened.
+pub struct LakeScan {
+    source: SourcePlan,
+    layout: Layout,
+    codec: Box<dyn Codec>,
+    files: Vec<Entry>,
+    ranges: Vec<PartitionRange>,
+    maxima: Vec<Option<i64>>,
+    units: Vec<Vec<Unit>>,
+    places: Vec<Place>,
+}
+
+/// A file and what is read of it.
+struct Entry {
+    file: LakeFile,
+    first: Offset,
+    next: Offset,
+    mode: Mode,
+}
+
+/// How a file's records are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// Its columns are what our decoder makes of them now.
+    Ours,
+    /// Somebody else's columns, or of another schema: every rule is applied to them.
+    Foreign,
+    /// Of another schema or decoder, but with all values kept: they are decoded again.
+    Again,
+}
+
+/// Where a unit's rows are.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    file: usize,
+    stretch: Stretch,
+}
+
+impl std::fmt::Debug for LakeScan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LakeScan").field("source", &self.source.name).field("ranges", &self.ranges).finish()
+    }
+}
+
+impl LakeScan {
+    /// Opens the lake of a source: reads the footer of every file. Files that come later are not seen.
+    pub fn open(source: &SourcePlan) -> Result<Self> {
+        let binding = source
+            .bindings
+            .lake
+            .as_ref()
+            .ok_or_else(|| Error::new(Code::Binding, format!("source `{}` has no `lake:` to read", source.name)))?;
+        if binding.layout == Layout::Connect && (source.needs_timestamp() || source.event_time == TIMESTAMP_COLUMN) {
+            let message = format!("source `{}`: layout `connect` has no `_timestamp`", source.name);
+            return Err(Error::new(Code::GuardNeedsTimestamp, message)
+                .help("Leave out `max_future` and `_timestamp`, or archive the topic with `samestream archive`"));
+        }
+        let mut scan = Self {
+            source: source.clone(),
+            layout: binding.layout,
+            codec: codec(source)?,
+            files: Vec::new(),
+            ranges: Vec::new(),
+            maxima: Vec::new(),
+            units: Vec::new(),
+            places: Vec::new(),
+        };
+        let listed = wanted(listing::list(binding)?, source, &binding.path)?;
+        for partition in &listed {
+            scan.index(partition)?;
+        }
+        scan.require_columns()?;
+        Ok(scan)
+    }
+
+    /// Returns the largest event time (µs) of a partition's valid records up to its end, where its last footer knows it.
+    pub fn max_event_time(&self, partition: Partition) -> Option<i64> {
+        self.number(partition).and_then(|i| self.maxima[i])
+    }
+
+    /// Returns true when the lake holds the log's own time of its records.
+    pub fn has_timestamps(&self) -> bool {
+        self.files.iter().all(|entry| self.is_timed(entry))
+    }
+
+    fn is_timed(&self, entry: &Entry) -> bool {
+        let stored = entry.file.stored(name::TIMESTAMP);
+        self.layout != Layout::Connect && matches!(stored, Some(ArrowType::Timestamp(..)))
+    }
+
+    fn number(&self, partition: Partition) -> Option<usize> {
+        self.ranges.iter().position(|range| range.partition == partition)
+    }
+
+    /// Opens a partition's files and notes their units.
+    fn index(&mut self, listed: &Listed) -> Result<()> {
+        let before = self.files.len();
+        for (first, path) in &listed.files {
+            let mut file = LakeFile::open(path.clone())?;
+            if self.layout != Layout::Log {
+                file.footer = None;
+            }
+            let mode = self.mode(&file)?;
+            self.check_types(&file, mode)?;
+            self.files.push(Entry { file, first: *first, next: *first, mode });
+        }
+        self.units.push(Vec::new());
+        for number in before..self.files.len() {
+            let end = self.index_file(listed.partition, number)?;
+            let following = self.files.get(number + 1).map(|entry| entry.first);
+            // Elsewhere offsets follow from row numbers, so a file ends after its last row and nowhere else.
+            let is_log = self.layout == Layout::Log;
+            let entry = &mut self.files[number];
+            entry.next = range_end(entry, end, following, is_log)?;
+        }
+        let range = PartitionRange {
+            partition: listed.partition,
+            start: self.files.get(before).map_or(0, |entry| entry.first),
+            end: self.files[before..].last().map_or(0, |entry| entry.next),
+        };
+        let last = self.files[before..].last().and_then(|entry| entry.file.footer.as_ref());
+        self.maxima
+            .push(last.filter(|footer| footer.has_maximum_for(&self.source)).and_then(|footer| footer.max_event_time));
+        self.ranges.push(range);
+        Ok(())
+    }
+
+    /// Decides how a file is read.
+    fn mode(&self, file: &LakeFile) -> Result<Mode> {
+        let Some(footer) = &file.footer else { return Ok(Mode::Foreign) };
+        if footer.is_decoded_for(&self.source) {
+            return Ok(Mode::Ours);
+        }
+        let needs_headers =
+            self.source.columns.iter().any(|column| matches!(column.from, engine::plan::ValueFrom::Header(_)));
+        if footer.has_all_raw && !needs_headers {
+            return Ok(Mode::Again);
+        }
+        let message = format!("`{}` was written for another schema or by another decoder", file.path.display());
+        Err(Error::new(Code::Schema, message).help(format!(
+            "Archive the log again, with `--raw` to be able to change the schema later; the file has {} (decoder {})",
+            footer.schema, footer.decoder
+        )))
+    }
+
+    /// Refuses a file whose columns are not of the schema's types.
+    fn check_types(&self, file: &LakeFile, mode: Mode) -> Result<()> {
+        let refuse = |what: String| {
+            Err(Error::new(Code::Schema, format!("`{}`: {what}", file.path.display()))
+                .help("Change the schema's type, or write the file with it"))
+        };
+        let require = |name: &str, is_fit: fn(&ArrowType) -> bool| match file.stored(name) {
+            Some(stored) if is_fit(stored) => Ok(()),
+            Some(stored) => refuse(format!("column `{name}` is {stored}")),
+            None if name == name::OFFSET => {
+                Err(Error::new(Code::NoOffsets, format!("`{}` has no column `_offset`", file.path.display()))
+                    .help("A lake of layout `log` holds the offset of every record; other files have `layout: files`"))
+            }
+            None => refuse(format!("it has no column `{name}`")),
+        };
+        let is_time = |stored: &ArrowType| matches!(stored, ArrowType::Timestamp(..));
+        if self.layout == Layout::Log {
+            require(name::OFFSET, |stored| *stored == ArrowType::Int64)?;
+        }
+        if self.needs_timestamp() {
+            match file.stored(name::TIMESTAMP) {
+                None if self.layout == Layout::Files => {
+                    let message = format!("`{}` has no column `_timestamp`", file.path.display());
+                    return Err(Error::new(Code::GuardNeedsTimestamp, message)
+                        .help("Leave out `max_future` and `_timestamp`: these files do not hold the log's own time"));
+                }
+                _ => require(name::TIMESTAMP, is_time)?,
+            }
+        }
+        if mode != Mode::Foreign {
+            require(name::KEY, |stored| *stored == ArrowType::Binary)?;
+            require(name::BAD, |stored| *stored == ArrowType::Utf8)?;
+            require(name::RAW, |stored| *stored == ArrowType::Binary)?;
+            require(name::TIMESTAMP, is_time)?;
+        }
+        if mode == Mode::Again {
+            return Ok(());
+        }
+        for column in &self.source.columns {
+            match file.stored(&column.field.name) {
+                Some(stored) if column::fits(stored, column.field.data_type) => {}
+                Some(stored) => return refuse(column::mismatch(column, stored)),
+                // A file from before the column was added: it is null there.
+                None if column.field.nullable => {}
+                None => return refuse(format!("it has no column `{}`, which is not null", column.field.name)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a schema column that no file has: that is a slip of the pen, not a column that is always null.
+    fn require_columns(&self) -> Result<()> {
+        for column in &self.source.columns {
+            let field = &column.field;
+            let has = |entry: &Entry| entry.mode == Mode::Again || entry.file.stored(&field.name).is_some();
+            if !self.files.is_empty() && !self.files.iter().any(has) {
+                let path = &self.source.bindings.lake.as_ref().map(|lake| lake.path.as_str()).unwrap_or_default();
+                let message = format!("no file of the lake `{path}` has the column `{}`", field.name);
+                return Err(Error::new(Code::Schema, message).help("A lake's columns are found by their names"));
+            }
+        }
+        Ok(())
+    }
+
+    fn needs_timestamp(&self) -> bool {
+        self.source.needs_timestamp() || self.source.event_time == TIMESTAMP_COLUMN
+    }
+
+    /// Notes the units of a file and returns the offset past its last record, if it has one.
+    fn index_file(&mut self, partition: Partition, number: usize) -> Result<Option<Offset>> {
+        let groups: Vec<usize> = self.files[number].file.groups().collect();
+        let mut row = 0;
+        let mut end = None;
+        for (group, rows) in groups.into_iter().enumerate() {
+            let pieces = rows.div_ceil(UNIT_ROWS);
+            for piece in 0..pieces {
+                let (skip, to) = (piece * rows / pieces, (piece + 1) * rows / pieces);
+                let stretch = Stretch { group, skip, rows: to - skip };
+                let (start, after) = self.offsets_of(number, stretch, row + skip)?;
+                let entry = &self.files[number];
+                if start < end.unwrap_or(entry.first) {
+                    let least = end.unwrap_or(entry.first);
+                    let path = entry.file.path.display();
+                    let message = format!("`{path}` holds offset {start} where offsets from {least} on belong");
+                    return Err(Error::new(Code::LakeDiverges, message)
+                        .help("Offsets grow from row to row, beginning with the file's name"));
+                }
+                end = Some(after);
+                let max_event_time = self.maximum(entry, stretch, pieces == 1);
+                let unit =
+                    Unit { partition, id: self.places.len(), start, end: after, rows: stretch.rows, max_event_time };
+                self.places.push(Place { file: number, stretch });
+                self.units.last_mut().expect("the partition has a list").push(unit);
+            }
+            row += rows;
+        }
+        Ok(end)
+    }
+
+    /// Returns the first offset of a stretch and the one past its last, `row` being its first row in the file.
+    fn offsets_of(&self, number: usize, stretch: Stretch, row: usize) -> Result<(Offset, Offset)> {
+        let entry = &self.files[number];
+        if self.layout != Layout::Log {
+            let first = entry.first.checked_add(row as i64);
+            let range = first.and_then(|first| Some((first, first.checked_add(stretch.rows as i64)?)));
+            return range.ok_or_else(|| {
+                Error::new(Code::Corrupt, format!("`{}`: offsets overflow", entry.file.path.display()))
+            });
+        }
+        let all = entry.file.groups().nth(stretch.group).unwrap_or(0);
+        if let Some((least, largest)) = entry.file.known(stretch.group, name::OFFSET).range
+            && least >= 0
+            && largest < i64::MAX
+        {
+            if stretch.rows == all {
+                return Ok((least, largest + 1));
+            }
+            if largest - least == all as i64 - 1 {
+                let first = least + stretch.skip as i64;
+                return Ok((first, first + stretch.rows as i64));
+            }
+        }
+        let batch = entry.file.read(stretch, &[name::OFFSET])?;
+        let offsets = offsets_in(entry, &batch)?;
+        let (first, last) = (offsets.value(0), offsets.value(offsets.len() - 1));
+        Ok((first, last.checked_add(1).unwrap_or(last)))
+    }
+
+    /// Returns the largest event time of a row group where its statistics prove it, for any reader of the whole group.
+    fn maximum(&self, entry: &Entry, stretch: Stretch, is_whole: bool) -> Option<i64> {
+        if !is_whole || entry.mode == Mode::Again {
+            return None;
+        }
+        let known = |name: &str| entry.file.known(stretch.group, name);
+        let has_bad_column = self.layout == Layout::Log && entry.file.stored(name::BAD).is_some();
+        if has_bad_column && known(name::BAD).nulls != Some(stretch.rows as u64) {
+            return None;
+        }
+        if self.source.columns.iter().any(|column| self.may_be_bad(entry, stretch.group, column)) {
+            return None;
+        }
+        let (_, maximum) = self.times(entry, &self.source.event_time, known(&self.source.event_time))?;
+        if known(&self.source.event_time).nulls != Some(0) {
+            return None;
+        }
+        // The log's own time counts in whole milliseconds, whatever it is stored in.
+        let is_log_time = self.source.event_time == TIMESTAMP_COLUMN;
+        let maximum = if is_log_time { maximum.div_euclid(1_000) * 1_000 } else { maximum };
+        match self.source.max_future {
+            None => Some(maximum),
+            Some(guard) => {
+                let (least, _) = self.times(entry, name::TIMESTAMP, known(name::TIMESTAMP))?;
+                // The guard is judged on whole milliseconds of the log's time.
+                let limit = least.div_euclid(1_000).checked_mul(1_000)?.checked_add(guard)?;
+                (maximum <= limit).then_some(maximum)
+            }
+        }
+    }
+
+    /// Returns the range of a time column in microseconds, if it is known and in range.
+    fn times(&self, entry: &Entry, name: &str, known: Known) -> Option<(i64, i64)> {
+        let Some(ArrowType::Timestamp(unit, _)) = entry.file.stored(name) else { return None };
+        let micros = |value: i64| match unit {
+            TimeUnit::Second => value.checked_mul(1_000_000),
+            TimeUnit::Millisecond => value.checked_mul(1_000),
+            TimeUnit::Microsecond => Some(value),
+            TimeUnit::Nanosecond => Some(value.div_euclid(1_000)),
+        };
+        let (least, largest) = known.range?;
+        Some((scalar::in_range(micros(least)).ok()?, scalar::in_range(micros(largest)).ok()?))
+    }
+
+    /// Returns true when statistics do not rule out that a column makes some record of a row group bad.
+    fn may_be_bad(&self, entry: &Entry, group: usize, column: &ColumnPlan) -> bool {
+        let known = entry.file.known(group, &column.field.name);
+        if !column.field.nullable
+            && (known.nulls != Some(0) || entry.mode == Mode::Foreign && !column.null_as.is_empty())
+        {
+            return true;
+        }
+        if entry.mode == Mode::Ours || entry.file.stored(&column.field.name).is_none() {
+            return false;
+        }
+        let is_all_null = known.nulls.is_some_and(|nulls| Some(nulls as usize) == entry.file.groups().nth(group));
+        match column.field.data_type {
+            DataType::Timestamp => !is_all_null && self.times(entry, &column.field.name, known).is_none(),
+            DataType::Date => {
+                let is_inside = |(least, largest): (i64, i64)| {
+                    least >= scalar::DATE_MIN.into() && largest <= scalar::DATE_MAX.into()
+                };
+                !is_all_null && !known.range.is_some_and(is_inside)
+            }
+            _ => false,
+        }
+    }
+
+    /// Loads a unit whole.
+    fn load_whole(&self, unit: &Unit) -> Result<Chunk> {
+        let place = self.places[unit.id];
+        let entry = &self.files[place.file];
+        if entry.mode == Mode::Again {
+            return Ok(self.codec.decode(&self.stored(unit)?));
+        }
+        let group = place.stretch.group;
+        let stored = |name: &str| entry.file.stored(name).is_some();
+        let read: Vec<&ColumnPlan> = self
+            .source
+            .columns
+            .iter()
+            .filter(|column| self.source.needed.contains(&column.field.name) || self.may_be_bad(entry, group, column))
+            .filter(|column| stored(&column.field.name))
+            .collect();
+        let mut names: Vec<&str> = read.iter().map(|column| column.field.name.as_str()).collect();
+        let has_bad = self.layout == Layout::Log
+            && stored(name::BAD)
+            && entry.file.known(group, name::BAD).nulls != entry.file.groups().nth(group).map(|rows| rows as u64);
+        if self.layout == Layout::Log {
+            names.push(name::OFFSET);
+        }
+        if has_bad {
+            names.push(name::BAD);
+        }
+        let has_timestamp = self.needs_timestamp();
+        if has_timestamp {
+            names.push(name::TIMESTAMP);
+        }
+        let batch = entry.file.read(place.stretch, &names)?;
+        let offsets = self.offsets(entry, unit, &batch)?;
+        let mut bad: Vec<BadRow> = if has_bad { marked(&batch)? } else { Vec::new() };
+        let mut columns: Vec<ArrayRef> = Vec::new();
+        let mut fields = Vec::new();
+        for column in &self.source.columns {
+            let is_needed = self.source.needed.contains(&column.field.name);
+            let array = match batch.column_by_name(&column.field.name) {
+                Some(stored) => self.converted(entry, column, stored, &mut bad)?,
+                None if is_needed => arrow::array::new_null_array(&column.field.data_type.arrow(), batch.num_rows()),
+                None => continue,
+            };
+            if is_needed {
+                fields.push(Field::new(&column.field.name, array.data_type().clone(), true));
+                columns.push(array);
+            }
+        }
+        // Of several reasons the first in the order of `_bad`, then of the columns, stays.
+        bad.sort_by_key(|bad| bad.row);
+        bad.dedup_by_key(|bad| bad.row);
+        self.fill_raw(place, has_bad, &mut bad)?;
+        let columns = records::batch(fields, columns, batch.num_rows());
+        let timestamps = if has_timestamp { Some(milliseconds(entry, &batch)?) } else { None };
+        let chunk = Chunk { partition: unit.partition, offsets, timestamps, columns, bad, raw: None };
+        self.check_maximum(entry, unit, &chunk)?;
+        Ok(chunk)
+    }
+
+    /// Returns a column as its declared type and adds the rows it makes bad.
+    fn converted(
+        &self,
+        entry: &Entry,
+        column: &ColumnPlan,
+        stored: &ArrayRef,
+        bad: &mut Vec<BadRow>,
+    ) -> Result<ArrayRef> {
+        let (array, faults) = column::convert(stored, column, entry.mode == Mode::Foreign)
+            .map_err(|what| Error::new(Code::Schema, format!("`{}`: {what}", entry.file.path.display())))?;
+        bad.extend(faults.into_iter().map(|(row, fault)| BadRow { row, reason: fault.to_string(), raw: None }));
+        Ok(array)
+    }
+
+    /// Reads the values of bad records where they are kept.
+    fn fill_raw(&self, place: Place, has_bad: bool, bad: &mut [BadRow]) -> Result<()> {
+        let entry = &self.files[place.file];
+        if !has_bad || bad.is_empty() || !matches!(entry.file.stored(name::RAW), Some(ArrowType::Binary)) {
+            return Ok(());
+        }
+        let rows: Vec<usize> = bad.iter().map(|bad| place.stretch.skip + bad.row as usize).collect();
+        let batch = entry.file.read_single(place.stretch.group, &rows, &[name::RAW])?;
+        let Some(raw) = batch.column_by_name(name::RAW).and_then(|raw| raw.as_binary_opt::<i32>()) else {
+            return Ok(());
+        };
+        for (i, bad) in bad.iter_mut().enumerate() {
+            bad.raw = (!raw.is_null(i)).then(|| raw.value(i).to_vec());
+        }
+        Ok(())
+    }
+
+    /// Returns the offsets of a unit's rows, checked.
+    fn offsets(&self, entry: &Entry, unit: &Unit, batch: &RecordBatch) -> Result<Int64Array> {
+        if self.layout != Layout::Log {
+            return Ok((unit.start..unit.end).collect::<Vec<_>>().into());
+        }
+        let offsets = offsets_in(entry, batch)?;
+        let values = offsets.values();
+        if values.windows(2).any(|pair| pair[0] >= pair[1]) {
+            let message = format!("`{}` holds an offset twice or out of order", entry.file.path.display());
+            return Err(Error::new(Code::LakeDiverges, message).help("Offsets grow from row to row"));
+        }
+        if values.first() != Some(&unit.start) || values.last().map(|last| last + 1) != Some(unit.end) {
+            let message = format!("the statistics of `_offset` in `{}` are not true", entry.file.path.display());
+            return Err(Error::new(Code::Stats, message).help("Write the file again with a sound Parquet writer"));
+        }
+        Ok(offsets)
+    }
+
+    /// Fails when a maximum that was taken from statistics is not the one of the records.
+    fn check_maximum(&self, entry: &Entry, unit: &Unit, chunk: &Chunk) -> Result<()> {
+        let Some(claimed) = unit.max_event_time else { return Ok(()) };
+        let found = if self.source.event_time == TIMESTAMP_COLUMN {
+            chunk.timestamps.as_ref().and_then(|times| times.values().iter().max().map(|ms| ms * 1_000))
+        } else {
+            let times = chunk.columns.column_by_name(&self.source.event_time);
+            times.and_then(|times| {
+                times.as_primitive_opt::<ty::TimestampMicrosecondType>()?.values().iter().max().copied()
+            })
+        };
+        if found.is_none_or(|found| found == claimed) && chunk.bad.is_empty() {
+            return Ok(());
+        }
+        let (column, path) = (&self.source.event_time, entry.file.path.display());
+        Err(Error::new(Code::Stats, format!("the statistics of `{column}` in `{path}` are not true"))
+            .help("Write the file again with a sound Parquet writer"))
+    }
+
+    /// Returns a unit's records as they are kept in `_key` and `_raw`.
+    fn stored(&self, unit: &Unit) -> Result<RawRecords> {
+        let place = self.places[unit.id];
+        let entry = &self.files[place.file];
+        let batch = entry.file.read(place.stretch, &[name::OFFSET, name::TIMESTAMP, name::KEY, name::RAW])?;
+        let bytes = |name: &str| batch.column_by_name(name).and_then(|array| array.as_binary_opt::<i32>()).cloned();
+        let (Some(keys), Some(values)) = (bytes(name::KEY), bytes(name::RAW)) else {
+            return Err(Error::new(Code::Corrupt, format!("`{}` has no `_key` and `_raw`", entry.file.path.display())));
+        };
+        Ok(RawRecords {
+            partition: unit.partition,
+            offsets: self.offsets(entry, unit, &batch)?.values().to_vec(),
+            timestamps: milliseconds(entry, &batch)?.values().to_vec(),
+            keys,
+            values,
+            headers: Vec::new(),
+        })
+    }
+
+    /// Returns the records of a unit with `start <= offset < end` as bytes: as they are kept, else written from the columns
+    /// so that decoding gives the same rows. Who reads only units does best to do so in order, one at a time.
+    ///
+    /// Where the layout has no timestamps, a record's event time stands in, or 0 where that is null.
+    pub fn raw(&self, unit: &Unit, start: Offset, end: Offset) -> Result<RawRecords> {
+        let raw = self.raw_whole(unit)?;
+        Ok(if start <= unit.start && unit.end <= end { raw } else { clip(&raw, start, end) })
+    }
+
+    fn raw_whole(&self, unit: &Unit) -> Result<RawRecords> {
+        let place = self.places[unit.id];
+        let entry = &self.files[place.file];
+        if entry.file.footer.as_ref().is_some_and(|footer| footer.has_all_raw) && self.layout == Layout::Log {
+            return self.stored(unit);
+        }
+        let path = &entry.file.path;
+        let stored = |name: &str| entry.file.stored(name).is_some();
+        let is_log = self.layout == Layout::Log;
+        let mut names: Vec<&str> = self.source.columns.iter().map(|column| column.field.name.as_str()).collect();
+        names.extend([name::OFFSET, name::TIMESTAMP]);
+        if is_log {
+            names.extend([name::KEY, name::BAD, name::RAW]);
+        }
+        names.retain(|name| stored(name));
+        let batch = entry.file.read(place.stretch, &names)?;
+        let offsets = self.offsets(entry, unit, &batch)?;
+        let rows = self.rows(entry, &batch)?;
+        let binary = |name: &str| if is_log { bytes(entry, &batch, name) } else { Ok(None) };
+        let (keys, kept) = (binary(name::KEY)?, binary(name::RAW)?);
+        let bad = if is_log { batch.column_by_name(name::BAD) } else { None };
+        let timestamps = if self.is_timed(entry) { Some(milliseconds(entry, &batch)?) } else { None };
+        let mut builder = RawBuilder::new(unit.partition);
+        let mut record = Encoded::default();
+        for row in 0..batch.num_rows() {
+            let is_bad = bad.is_some_and(|bad| bad.is_valid(row));
+            let bytes = kept.as_ref().filter(|kept| kept.is_valid(row)).map(|kept| kept.value(row));
+            let key = keys.as_ref().filter(|keys| keys.is_valid(row)).map(|keys| keys.value(row));
+            let timestamp =
+                timestamps.as_ref().map_or_else(|| event_time_ms(&self.source, &rows, row), |ms| ms.value(row));
+            if is_bad || bytes.is_some() {
+                builder.push(offsets.value(row), timestamp, key, bytes, Vec::new());
+                continue;
+            }
+            self.codec.encode(&rows, row, &mut record).map_err(|error| error.context(path.display()))?;
+            // The key as it was, where it is kept; else as far as columns say.
+            let key = if keys.is_some() { key } else { record.key.as_deref() };
+            let headers = std::mem::take(&mut record.headers);
+            builder.push(offsets.value(row), timestamp, key, record.value.as_deref(), headers);
+        }
+        Ok(builder.finish())
+    }
+
+    /// Returns all columns of the schema in their types, missing ones as nulls.
+    fn rows(&self, entry: &Entry, batch: &RecordBatch) -> Result<RecordBatch> {
+        let mut fields = Vec::new();
+        let mut columns = Vec::new();
+        for column in &self.source.columns {
+            let array = match batch.column_by_name(&column.field.name) {
+                Some(stored) => self.converted(entry, column, stored, &mut Vec::new())?,
+                None => arrow::array::new_null_array(&column.field.data_type.arrow(), batch.num_rows()),
+            };
+            fields.push(Field::new(&column.field.name, array.data_type().clone(), true));
+            columns.push(array);
+        }
+        Ok(records::batch(fields, columns, batch.num_rows()))
+    }
+}
+
+impl LogScan for LakeScan {
+    fn partitions(&self) -> &[PartitionRange] {
+        &self.ranges
+    }
+
+    fn units(&self, partition: Partition) -> &[Unit] {
+        self.number(partition).map_or(&[], |i| &self.units[i])
+    }
+
+    fn load(&self, unit: &Unit, start: Offset, end: Offset) -> Result<Chunk> {
+        let chunk = self.load_whole(unit)?;
+        Ok(if start <= unit.start && unit.end <= end { chunk } else { clip_chunk(chunk, start, end) })
+    }
+
+    fn caveat(&self) -> Option<String> {
+        let files = "each file is read as a partition and its rows as offsets: equality with a topic is not claimed";
+        (self.layout == Layout::Files).then(|| format!("source `{}` has layout `files`: {files}", self.source.name))
+    }
+}
+
+/// Returns the partitions that the source reads.
+fn wanted(listed: Vec<Listed>, source: &SourcePlan, path: &str) -> Result<Vec<Listed>> {
+    let Some(only) = &source.partitions else { return Ok(listed) };
+    if let Some(partition) = only.iter().find(|wanted| listed.iter().all(|listed| listed.partition != **wanted)) {
+        return Err(Error::new(Code::NotFound, format!("the lake `{path}` has no partition {partition}"))
+            .help(format!("`partitions:` of source `{}` names it", source.name)));
+    }
+    Ok(listed.into_iter().filter(|listed| only.contains(&listed.partition)).collect())
+}
+
+/// Returns where a file's range ends: its records end at `end`, the next file begins at `following`.
+fn range_end(entry: &Entry, end: Option<Offset>, following: Option<Offset>, may_end_later: bool) -> Result<Offset> {
+    let path = entry.file.path.display();
+    let claimed = entry.file.footer.as_ref().map(|footer| footer.next_offset);
+    if let Some(footer) = &entry.file.footer
+        && footer.first_offset != entry.first
+    {
+        let message =
+            format!("`{path}` begins at offset {} by its footer, not at {}", footer.first_offset, entry.first);
+        return Err(Error::new(Code::LakeDiverges, message).help("A file's name is its first offset; was it renamed?"));
+    }
+    let ours = claimed.or(following.filter(|_| may_end_later)).or(end).unwrap_or(entry.first);
+    if end.is_some_and(|end| end > ours) {
+        let message = format!("`{path}` holds offsets beyond {ours}, where it should end");
+        return Err(
+            Error::new(Code::LakeDiverges, message).help("Two files hold the same offsets, or one was replaced")
+        );
+    }
+    match following {
+        Some(next) if ours < next => {
+            Err(Error::new(Code::LakeGap, format!("`{path}` ends at offset {ours} and the next file begins at {next}"))
+                .help("A file between them is missing; archive the log again"))
+        }
+        Some(next) if ours > next => Err(Error::new(
+            Code::LakeDiverges,
+            format!("`{path}` ends at offset {ours} and the next file begins at {next}"),
+        )
+        .help("Two files hold the same offsets")),
+        _ => Ok(ours),
+    }
+}
+
+fn offsets_in(entry: &Entry, batch: &RecordBatch) -> Result<Int64Array> {
+    let offsets = batch.column_by_name(name::OFFSET).and_then(|array| array.as_primitive_opt::<ty::Int64Type>());
+    match offsets {
+        Some(offsets) if offsets.null_count() == 0 => Ok(offsets.clone()),
+        _ => Err(Error::new(Code::Corrupt, format!("`{}` has a record without `_offset`", entry.file.path.display()))),
+    }
+}
+
+/// Returns a column of bytes, whatever kind of bytes or text it is stored as.
+fn bytes(entry: &Entry, batch: &RecordBatch, name: &str) -> Result<Option<BinaryArray>> {
+    let Some(array) = batch.column_by_name(name) else { return Ok(None) };
+    // Text is read as a dictionary where it is stored so; bytes are cast from text only.
+    let refuse = |error: ArrowError| {
+        Error::new(Code::Schema, format!("`{}`: column `{name}`: {error}", entry.file.path.display()))
+    };
+    let array = match array.data_type() {
+        ArrowType::Dictionary(..) => arrow::compute::cast(array, &ArrowType::Utf8).map_err(refuse)?,
+        _ => array.clone(),
+    };
+    let array = arrow::compute::cast(&array, &ArrowType::Binary).map_err(refuse)?;
+    Ok(Some(array.as_binary::<i32>().clone()))
+}
+
+/// Returns the log's own times in milliseconds.
+fn milliseconds(entry: &Entry, batch: &RecordBatch) -> Result<Int64Array> {
+    let refuse = || {
+        Error::new(Code::Schema, format!("`{}` has a record without `_timestamp`", entry.file.path.display()))
+            .help("`max_future` and `_timestamp` need the log's own time of every record")
+    };
+    let array = batch.column_by_name(name::TIMESTAMP).filter(|array| array.null_count() == 0).ok_or_else(refuse)?;
+    let ArrowType::Timestamp(unit, _) = array.data_type() else { return Err(refuse()) };
+    if *unit == TimeUnit::Millisecond {
+        return Ok(Int64Array::new(array.as_primitive::<ty::TimestampMillisecondType>().values().clone(), None));
+    }
+    let micros = column::micros(array.as_ref(), *unit);
+    Ok(micros.values().iter().map(|us| us.div_euclid(1_000)).collect::<Vec<_>>().into())
+}
+
+/// Returns the records that were bad when the file was written.
+fn marked(batch: &RecordBatch) -> Result<Vec<BadRow>> {
+    let Some(reasons) = batch.column_by_name(name::BAD) else { return Ok(Vec::new()) };
+    let reasons = arrow::compute::cast(reasons, &ArrowType::Utf8)
+        .map_err(|error| Error::new(Code::Corrupt, format!("column `_bad`: {error}")))?;
+    let reasons = reasons.as_string::<i32>();
+    let bad = reasons.iter().zip(0..).filter_map(|(reason, row)| Some((reason?, row)));
+    Ok(bad.map(|(reason, row)| BadRow { row, reason: reason.to_string(), raw: None }).collect())
+}
+
+fn event_time_ms(source: &SourcePlan, rows: &RecordBatch, row: usize) -> i64 {
+    let times = rows.column_by_name(&source.event_time);
+    let times = times.and_then(|times| times.as_primitive_opt::<ty::TimestampMicrosecondType>());
+    times.filter(|times| times.is_valid(row)).map_or(0, |times| times.value(row).div_euclid(1_000))
+}
+
+/// Returns the records of a chunk with `start <= offset < end`.
+fn clip_chunk(chunk: Chunk, start: Offset, end: Offset) -> Chunk {
+    let offsets = chunk.offsets.values();
+    let from = offsets.partition_point(|offset| *offset < start);
+    let to = offsets.partition_point(|offset| *offset < end).max(from);
+    let count = to - from;
+    let inside = |bad: BadRow| {
+        let row = (bad.row as usize).checked_sub(from).filter(|row| *row < count)?;
+        Some(BadRow { row: row as u32, ..bad })
+    };
+    Chunk {
+        partition: chunk.partition,
+        timestamps: chunk.timestamps.map(|timestamps| timestamps.slice(from, count)),
+        columns: chunk.columns.slice(from, count),
+        bad: chunk.bad.into_iter().filter_map(inside).collect(),
+        raw: chunk.raw.map(|(keys, values)| (keys.slice(from, count), values.slice(from, count))),
+        offsets: chunk.offsets.slice(from, count),
+    }
+}
