@@ -412,7 +412,8 @@ mod tests {
 
     #[test]
     fn the_same_options_give_the_same_bytes() {
-        let values = |options| -> Vec<_> { records(options).into_iter().map(|seen| (seen.offset, seen.value)).collect() };
+        let values =
+            |options| -> Vec<_> { records(options).into_iter().map(|seen| (seen.offset, seen.value)).collect() };
         assert_eq!(values(options()), values(options()));
         assert_ne!(values(options()), values(Options { seed: 2, ..options() }));
     }

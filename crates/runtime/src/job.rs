@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use connectors::journal::{Journal, JournalScan};
+use connectors::kafka::KafkaStream;
+use connectors::lake::LakeScan;
 use connectors::sink;
 use engine::edge::{LogScan, LogStream};
-use engine::plan::{Input, Layout, Plan, SinkPlan, SourcePlan};
+use engine::plan::{Input, Layout, Plan, SinkPlan, SourcePlan, ValueFrom};
 use engine::{Aside, Code, Emission, Engine, Error, Result};
 
 use crate::cut::Cut;
@@ -173,7 +175,10 @@ impl Sources {
 pub fn open_stream(source: &SourcePlan) -> Result<Box<dyn LogStream>> {
     let bindings = &source.bindings;
     match (&bindings.kafka, &bindings.journal) {
-        (Some(_), _) => Err(Error::new(Code::NotBuilt, "reading Kafka is not built yet")),
+        (Some(kafka), _) => {
+            let keeps_headers = source.columns.iter().any(|column| matches!(column.from, ValueFrom::Header(_)));
+            Ok(Box::new(KafkaStream::open(kafka, source.partitions.as_deref(), keeps_headers)?))
+        }
         (None, Some(path)) => Ok(Box::new(Journal::open(path)?.stream(source.partitions.as_deref())?)),
         (None, None) => Err(Error::new(Code::Binding, format!("source `{}` has no log to stream from", source.name))
             .help("give it `kafka: {brokers, topic}` or `journal: {path}`; `--mode batch` reads its lake")),
@@ -184,7 +189,7 @@ pub fn open_stream(source: &SourcePlan) -> Result<Box<dyn LogStream>> {
 pub fn open_scan(source: &SourcePlan) -> Result<Arc<dyn LogScan>> {
     let bindings = &source.bindings;
     match (&bindings.lake, &bindings.journal) {
-        (Some(_), _) => Err(Error::new(Code::NotBuilt, "reading a lake is not built yet")),
+        (Some(_), _) => Ok(Arc::new(LakeScan::open(source)?)),
         (None, Some(path)) => Ok(Arc::new(JournalScan::open(path, source)?)),
         (None, None) => Err(Error::new(Code::Binding, format!("source `{}` has no lake to read", source.name))
             .help("give it `lake: {path}` and fill it with `samestream archive`, or `journal: {path}`")),
