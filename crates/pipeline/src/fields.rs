@@ -271,6 +271,12 @@ pub(crate) struct SinkKind {
     pub(crate) upserts: bool,
 }
 
+/// Returns every kind of sink that is built, with the names of its settings. A test of the whole compares them with what
+/// the sinks themselves read.
+pub fn sink_kinds() -> impl Iterator<Item = (&'static str, Vec<&'static str>)> {
+    SINK_KINDS.iter().map(|kind| (kind.name, kind.settings.built().map(|field| field.name).collect()))
+}
+
 /// Every kind of sink that is built.
 pub(crate) const SINK_KINDS: &[SinkKind] = &[
     SinkKind { name: "parquet", settings: &PARQUET, upserts: false },

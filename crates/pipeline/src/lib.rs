@@ -26,6 +26,7 @@ pub mod variables;
 use engine::plan::Plan;
 use engine::{Code, Error};
 
+pub use fields::sink_kinds;
 pub use variables::{Secrets, Variables};
 
 /// A pipeline file that was understood.

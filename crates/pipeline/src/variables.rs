@@ -12,12 +12,13 @@ use crate::problems::{Problems, Span};
 use crate::read::{Fields, is_name};
 use crate::yaml::{Kind, Node, Scalar};
 
-/// Values from outside the file, in the order in which they are asked: set, environment, file.
+/// Values from outside the file, in the order in which they are asked: set, environment, file, profile.
 #[derive(Clone, Default)]
 pub struct Variables {
     set: BTreeMap<String, String>,
     environment: BTreeMap<String, String>,
     file: BTreeMap<String, String>,
+    profile: BTreeMap<String, String>,
 }
 
 impl Variables {
@@ -59,8 +60,17 @@ impl Variables {
         Ok(self)
     }
 
+    /// Takes values from a profile of `samestream.toml`.
+    pub fn profile(mut self, values: impl IntoIterator<Item = (String, String)>) -> Self {
+        self.profile.extend(values);
+        self
+    }
+
     fn value(&self, name: &str) -> Option<&str> {
-        [&self.set, &self.environment, &self.file].into_iter().find_map(|values| values.get(name)).map(String::as_str)
+        [&self.set, &self.environment, &self.file, &self.profile]
+            .into_iter()
+            .find_map(|values| values.get(name))
+            .map(String::as_str)
     }
 }
 
@@ -167,20 +177,21 @@ impl Table {
                 problems.unfilled(scalar.span);
                 return;
             };
-            self.use_variable(name, scalar.span, &mut filled, problems);
+            scalar.is_secret |= self.use_variable(name, scalar.span, &mut filled, problems);
             rest = after;
         }
         filled.push_str(rest);
         scalar.written = Some(std::mem::replace(&mut scalar.text, filled));
     }
 
-    fn use_variable(&mut self, name: &str, span: Span, filled: &mut String, problems: &mut Problems) {
+    /// Adds a variable's value to a text; returns whether it is a secret.
+    fn use_variable(&mut self, name: &str, span: Span, filled: &mut String, problems: &mut Problems) -> bool {
         let Some(declared) = self.0.get_mut(name) else {
             let help = crate::suggest::did_you_mean(name, "declared under `vars:`", self.0.keys().map(String::as_str));
             problems.error(Code::Variable, span, format!("the variable `{name}` is not declared"), "used here").help =
                 Some(format!("{help}; declare it: `vars: {{{name}: {{default: …}}}}`"));
             problems.unfilled(span);
-            return;
+            return false;
         };
         declared.used = true;
         match &declared.value {
@@ -196,6 +207,7 @@ impl Table {
                     ));
             }
         }
+        declared.secret
     }
 }
 

@@ -47,6 +47,8 @@ pub(crate) struct Scalar {
     pub(crate) plain: bool,
     /// The text before variables were put in, where it had any.
     pub(crate) written: Option<String>,
+    /// Whether a secret was put in.
+    pub(crate) is_secret: bool,
 }
 
 impl Scalar {
@@ -128,9 +130,7 @@ pub(crate) fn parse(problems: &mut Problems) -> Option<Node> {
                 reader.fail(Span::new(at, at), format!("this is not YAML: {}", error.info()), "here", None)
             }
         };
-        if result.is_none() {
-            return None;
-        }
+        result?;
     }
     let root = reader.root.take();
     if root.is_none() {
@@ -193,8 +193,13 @@ impl Reader<'_> {
             }
             Event::Scalar(text, style, anchor, _) => {
                 self.refuse_anchor(anchor, span)?;
-                let scalar =
-                    Scalar { text: text.into_owned(), span, plain: style == ScalarStyle::Plain, written: None };
+                let scalar = Scalar {
+                    text: text.into_owned(),
+                    span,
+                    plain: style == ScalarStyle::Plain,
+                    written: None,
+                    is_secret: false,
+                };
                 self.add(Node { span, kind: Kind::Scalar(scalar) })?;
             }
             Event::SequenceStart(style, anchor, _) => self.start(false, style, anchor, span)?,
@@ -290,7 +295,7 @@ impl Reader<'_> {
             self.problems
                 .error(Code::Yaml, span, format!("`{whole}` needs quotes here"), "a comma ends a value here")
                 .help = Some(format!("inside `{bracket}` a comma ends a value: write \"{whole}\""));
-            let scalar = Scalar { text: whole, span, plain: false, written: None };
+            let scalar = Scalar { text: whole, span, plain: false, written: None, is_secret: false };
             open.children[i] = Node { span, kind: Kind::Scalar(scalar) };
             open.children.drain(i + 1..=last);
             i += step;

@@ -13,12 +13,14 @@ use crate::yaml::Scalar;
 
 /// Reads an expression over the columns of a relation.
 pub(super) fn expression(scalar: &Scalar, over: &Relation, problems: &mut Problems) -> Option<Expr> {
+    refuse_secret(scalar, problems)?;
     let read = sql::parse_expression(&scalar.text, &over.schema());
     accept(read, scalar, over, problems)
 }
 
 /// Reads a condition: an expression that is true or false.
 pub(super) fn condition(scalar: &Scalar, over: &Relation, problems: &mut Problems) -> Option<Expr> {
+    refuse_secret(scalar, problems)?;
     let read = sql::parse_filter(&scalar.text, &over.schema());
     accept(read, scalar, over, problems)
 }
@@ -56,6 +58,7 @@ pub(super) fn output(
     problems: &mut Problems,
 ) -> Option<Expr> {
     let scalar = item.expression.as_ref().expect("outputs are read with their expressions");
+    refuse_secret(scalar, problems)?;
     match sql::parse_aggregate_output(&scalar.text, &over.schema(), closed, calls) {
         Ok(expr) => {
             for call in calls.iter() {
@@ -91,6 +94,17 @@ pub(super) fn unknown_column(name: &Scalar, columns: &[&str], problems: &mut Pro
     let help = did_you_mean(name.shown(), "columns here", columns.iter().copied());
     problems.error(Code::Name, name.span, format!("there is no column `{}`", name.shown()), "not a column here").help =
         Some(help);
+}
+
+/// Refuses a secret in an expression: errors and plans would show parts of it, and the definition would depend on it.
+fn refuse_secret(scalar: &Scalar, problems: &mut Problems) -> Option<()> {
+    if scalar.is_secret {
+        problems
+            .error(Code::Variable, scalar.span, "a secret cannot stand in an expression", "has a secret in it")
+            .help = Some("secrets are for addresses and credentials; take a variable that is none".into());
+        return None;
+    }
+    Some(())
 }
 
 /// Refuses a column that is nothing but null: no column type would hold it.

@@ -62,10 +62,7 @@ impl Checker<'_> {
 }
 
 fn check_row_work(spec: &StepSpec, relation: &mut Relation, problems: &mut Problems) -> Option<RowWork> {
-    let filter = match &spec.filter {
-        Some(filter) => Some(condition(filter, relation, problems)),
-        None => None,
-    };
+    let filter = spec.filter.as_ref().map(|filter| condition(filter, relation, problems));
     let derive = check_items(&spec.derive, relation, problems);
     for (name, expr) in derive.iter().flatten() {
         let nullable = !matches!(expr.as_column().and_then(|column| relation.column(column)), Some(column) if !column.field.nullable);
@@ -78,10 +75,7 @@ fn check_row_work(spec: &StepSpec, relation: &mut Relation, problems: &mut Probl
         drop_column(name, relation, problems);
     }
     let drop = spec.drop.iter().map(|name| name.text.clone()).collect();
-    let select = match &spec.select {
-        Some(select) => Some(check_select(select, relation, problems)),
-        None => None,
-    };
+    let select = spec.select.as_ref().map(|select| check_select(select, relation, problems));
     let filter = filter.map_or(Some(None), |filter| filter.map(Some))?;
     let select = select.map_or(Some(None), |select| select.map(Some))?;
     Some(RowWork { filter, derive, drop, select })

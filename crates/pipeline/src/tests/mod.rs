@@ -1,5 +1,8 @@
 //! Whole files: a good one becomes the plan it means, wrong ones are told what is wrong and where.
 
+mod digests;
+mod faces;
+mod plans;
 mod wrong;
 
 use engine::plan::{Input, Plan, Work};
