@@ -1,7 +1,7 @@
 //! The canonical text of an expression, by the templates of the functions table.
 //!
 //! A template is SQL with places: `{0}` is an argument, `{*, }` all arguments with `, ` between them, `{1*, }` those from
-//! the second on, `{2? escape }` the third with that text before it if there is one, `{type}` the type of the result,
+//! the second on, `{0!}` a text literal without quotes, `{2? escape }` the third with that text before it if there is one, `{type}` the type of the result,
 //! `{case}` the branches of a `case`.
 
 use std::fmt;
@@ -147,6 +147,10 @@ fn write_place(place: &str, arguments: &[Expr], result: &dyn fmt::Display, f: &m
             }
             Ok(())
         }
+        Some('!') => match arguments[index].as_literal() {
+            Some(super::Literal::String(word)) => f.write_str(&word.to_ascii_lowercase()),
+            _ => write!(f, "{}", arguments[index]),
+        },
         Some('?') => match arguments.get(index) {
             Some(argument) => write!(f, "{}{argument}", &place[digits + 1..]),
             None => Ok(()),

@@ -6,7 +6,11 @@
 mod arithmetic;
 pub(crate) mod cast;
 mod comparison;
+mod like;
 mod logic;
+mod math;
+mod text;
+mod time;
 
 use arrow::array::ArrayRef;
 
@@ -45,6 +49,35 @@ pub static FUNCTIONS: &[&Function] = &[
     &logic::NULLIF,
     &cast::CAST,
     &cast::TRY_CAST,
+    &like::LIKE,
+    &text::LOWER,
+    &text::UPPER,
+    &text::LENGTH,
+    &text::SUBSTR,
+    &text::CONCAT,
+    &text::TRIM,
+    &text::LTRIM,
+    &text::RTRIM,
+    &text::REPLACE,
+    &text::STARTS_WITH,
+    &text::ENDS_WITH,
+    &text::CONTAINS,
+    &time::DATE_TRUNC,
+    &time::EXTRACT,
+    &time::ADD_INTERVAL,
+    &time::EPOCH_US,
+    &time::EPOCH_MS,
+    &time::MAKE_TIMESTAMP,
+    &math::ABS,
+    &math::ROUND,
+    &math::FLOOR,
+    &math::CEIL,
+    &math::SQRT,
+    &math::LN,
+    &math::EXP,
+    &math::POWER,
+    &math::GREATEST,
+    &math::LEAST,
 ];
 
 /// Functions that SQL has and results cannot depend on: they read the clock, chance or the environment.
@@ -179,3 +212,6 @@ pub(crate) fn refuse(arguments: &[Argument<'_>], function: &Function) -> String 
     let types: Vec<String> = arguments.iter().map(|argument| argument.data_type.to_string()).collect();
     format!("`{}` takes {}, not ({})", function.name, function.signature, types.join(", "))
 }
+
+#[cfg(test)]
+mod tests;
