@@ -63,9 +63,11 @@ impl std::error::Error for SqlError {}
 
 /// Reads an expression over the columns of a schema.
 pub fn parse_expression(text: &str, schema: &Schema) -> Result<Expr, SqlError> {
-    let positions = Positions::new(text);
-    let tree = parse(text, &positions)?;
-    translate::Translator::over_rows(schema, &positions).translate(&tree)
+    on_deep_stack(|| {
+        let positions = Positions::new(text);
+        let tree = parse(text, &positions)?;
+        translate::Translator::over_rows(schema, &positions).translate(&tree)
+    })
 }
 
 /// Reads a condition over the columns of a schema.
@@ -90,14 +92,27 @@ pub fn parse_aggregate_output(
     closed: &Schema,
     calls: &mut Vec<AggregateCall>,
 ) -> Result<Expr, SqlError> {
-    let positions = Positions::new(text);
-    let tree = parse(text, &positions)?;
     let before = calls.len();
-    let result = translate::Translator::over_aggregates(row_schema, closed, calls, &positions).translate(&tree);
+    let result = on_deep_stack(|| {
+        let positions = Positions::new(text);
+        let tree = parse(text, &positions)?;
+        translate::Translator::over_aggregates(row_schema, closed, calls, &positions).translate(&tree)
+    });
     if result.is_err() {
         calls.truncate(before);
     }
     result
+}
+
+/// Runs the parser on a thread with a stack of its own, because it takes tens of kilobytes per level and a caller's
+/// stack may be small. [`MAX_TOKENS`] and [`MAX_NESTING`] bound what it needs.
+fn on_deep_stack<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    const STACK_BYTES: usize = 16 << 20;
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, work);
+        let thread = thread.expect("a thread can be started");
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 fn parse(text: &str, positions: &Positions<'_>) -> Result<ast::Expr, SqlError> {

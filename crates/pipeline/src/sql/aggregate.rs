@@ -68,7 +68,10 @@ pub(super) fn translate_call(
 fn refuse_clauses(name: &str, function: &Function, range: (usize, usize)) -> Result<(), SqlError> {
     if function.filter.is_some() {
         return Err(SqlError::new(Code::NotBuilt, format!("`{name}(…) filter (where …)` is not built yet"))
-            .help(format!("write `{name}(case when condition then x end)`; aggregates skip nulls"))
+            .help(format!(
+                "write `{name}(case when condition then {} end)`; aggregates skip nulls",
+                if name == "count" { "1" } else { "x" }
+            ))
             .at(range));
     }
     if function.over.is_some() {

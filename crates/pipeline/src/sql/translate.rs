@@ -444,19 +444,18 @@ impl<'a> Translator<'a> {
     /// Returns the bytes that a node stands on; the whole text when the parser does not know.
     fn range(&self, tree: &Tree) -> Range {
         let (start, end) = self.positions.range(tree.span()).unwrap_or((0, self.positions.text.len()));
-        // The parser leaves out the closing parenthesis of a call.
+        // The parser leaves out the closing parenthesis of a call, and both when there are no arguments.
         let text = self.positions.text;
-        let opened = text[start..end].matches('(').count();
-        let mut closed = text[start..end].matches(')').count();
+        let after = |end: usize| text[end..].chars().find(|c| !c.is_whitespace());
+        let is_bare_call = matches!(tree, Tree::Function(_)) && after(end) == Some('(');
+        let opened = text[start..end].matches('(').count() + usize::from(is_bare_call);
         let mut extended = end;
-        while closed < opened {
-            let rest = &text[extended..];
-            let blank = rest.len() - rest.trim_start().len();
-            match rest.trim_start().chars().next() {
-                Some(')' | '*') => extended += blank + 1,
+        while text[start..extended].matches(')').count() < opened {
+            let blank = text[extended..].len() - text[extended..].trim_start().len();
+            match after(extended) {
+                Some('(' | ')' | '*') => extended += blank + 1,
                 _ => return (start, end),
             }
-            closed = text[start..extended].matches(')').count();
         }
         (start, extended)
     }
