@@ -7,7 +7,9 @@ use serde_json::Value;
 use super::{CLICKS, good};
 use crate::diagnostic::{Severity, render, to_json};
 use crate::fields::{Block, PIPELINE, Shape};
-use crate::{Variables, explain, load, schema};
+use crate::problems::Problems;
+use crate::yaml::{Kind, Node};
+use crate::{Variables, explain, load, schema, yaml};
 
 const SECRET: &str = "hunter2-and-more";
 
@@ -124,6 +126,116 @@ fn the_schema_has_every_field_that_the_reader_knows() {
     let mut count = 0;
     compare(&PIPELINE, &schema::pipeline(), "", &mut count);
     assert!(count > 70, "{count}");
+}
+
+/// Returns a tree as JSON, scalars by the YAML 1.2 core schema.
+fn json_of(node: &Node) -> Value {
+    match &node.kind {
+        Kind::Scalar(scalar) if scalar.is_null() => Value::Null,
+        Kind::Scalar(scalar) => match scalar.text.as_str() {
+            "true" | "false" if scalar.plain => Value::Bool(scalar.text == "true"),
+            text if scalar.plain => serde_json::from_str(text).ok().filter(Value::is_number).unwrap_or(text.into()),
+            text => text.into(),
+        },
+        Kind::Sequence(items) => items.iter().map(json_of).collect(),
+        Kind::Mapping(entries) => {
+            Value::Object(entries.iter().map(|entry| (entry.key.text.clone(), json_of(&entry.value))).collect())
+        }
+    }
+}
+
+/// Returns true when a schema's keywords, patterns of texts aside, allow a value. Keywords it does not know are a failure.
+fn allows(schema: &Value, value: &Value) -> bool {
+    let all = |list: &Value| list.as_array().unwrap().iter().map(|schema| allows(schema, value)).collect::<Vec<_>>();
+    let is_type = |name: &str| match name {
+        "object" => value.is_object(),
+        "array" => value.is_array(),
+        "string" => value.is_string(),
+        "number" => value.is_number(),
+        "integer" => value.is_i64(),
+        "boolean" => value.is_boolean(),
+        "null" => value.is_null(),
+        other => panic!("type {other}"),
+    };
+    schema.as_object().unwrap().iter().all(|(keyword, rule)| match keyword.as_str() {
+        "$schema" | "$id" | "title" | "description" | "pattern" | "patternProperties" | "dependencies" => true,
+        "type" => match rule {
+            Value::Array(names) => names.iter().any(|name| is_type(name.as_str().unwrap())),
+            name => is_type(name.as_str().unwrap()),
+        },
+        "enum" => rule.as_array().unwrap().contains(value),
+        "const" => rule == value,
+        "anyOf" => all(rule).contains(&true),
+        "oneOf" => all(rule).into_iter().filter(|found| *found).count() == 1,
+        "required" => value
+            .as_object()
+            .is_none_or(|value| rule.as_array().unwrap().iter().all(|name| value.contains_key(name.as_str().unwrap()))),
+        "minimum" => value.as_i64().is_none_or(|value| value >= rule.as_i64().unwrap()),
+        "minItems" => value.as_array().is_none_or(|value| value.len() as u64 >= rule.as_u64().unwrap()),
+        "minProperties" => value.as_object().is_none_or(|value| value.len() as u64 >= rule.as_u64().unwrap()),
+        "items" => value.as_array().is_none_or(|items| items.iter().all(|item| allows(rule, item))),
+        "properties" => value.as_object().is_none_or(|value| {
+            rule.as_object().unwrap().iter().all(|(name, rule)| value.get(name).is_none_or(|value| allows(rule, value)))
+        }),
+        "additionalProperties" => value.as_object().is_none_or(|value| {
+            let known = schema["properties"].as_object();
+            let named = schema["patternProperties"]
+                .as_object()
+                .and_then(|rules| rules.iter().find(|(pattern, _)| *pattern != "^x-"));
+            let others = value
+                .iter()
+                .filter(|(name, _)| !name.starts_with("x-") && !known.is_some_and(|known| known.contains_key(*name)));
+            others.into_iter().all(|(_, value)| match (named, rule) {
+                (Some((_, rule)), _) => allows(rule, value),
+                (None, Value::Bool(allowed)) => *allowed,
+                (None, rule) => allows(rule, value),
+            })
+        }),
+        other => panic!("keyword {other}"),
+    })
+}
+
+#[test]
+fn the_schema_allows_good_files_and_refuses_misshapen_ones() {
+    let schema = schema::pipeline();
+    let is_allowed = |text: &str| allows(&schema, &json_of(&yaml::parse(&mut Problems::new("p.yaml", text)).unwrap()));
+    let rich = CLICKS
+        .replace("owner: data", "owner: data\ntags: [a, 1]\nx-more: {any: [thing]}")
+        .replace("amount: float64", "amount: {type: float64, from: value.total, null_as: ['', 0]}")
+        .replace("{hopping: {size: 10m, every: 1m}}", "same")
+        .replace("by: [{views: desc}]", "by: {views: desc}, per: [page], ties: keep")
+        .replace("jsonl: {path: out/visits}", "stdout: ")
+        .replace("group_by: [user_id]", "group_by: {user: user_id}");
+    good(&rich);
+    for text in [super::SMALL, CLICKS, &rich] {
+        assert!(is_allowed(text), "{text}");
+    }
+    for (old, new) in [
+        ("version: 1", "version: 2"),
+        ("version: 1\n", ""),
+        ("owner: data", "ownr: data"),
+        ("owner: data", "owner: [data]"),
+        ("owner: data", "tests: []"),
+        ("secret: true", "secret: 1"),
+        ("topic: clicks}", "topics: clicks}"),
+        ("kafka: {brokers: \"${BROKERS}\", topic: clicks}", "format: json"),
+        ("amount: float64", "amount: [float64]"),
+        ("where: page <> ''", "where: [page]"),
+        ("where: page <> ''", "dedup: {key: [page], within: 1m}"),
+        ("{tumbling: {size: 1m}}", "{tumblin: {size: 1m}}"),
+        ("{tumbling: {size: 1m}}", "{tumbling: {every: 1m}}"),
+        ("{tumbling: {size: 1m}}", "[tumbling]"),
+        ("group_by: [page]", "group_by: page"),
+        ("[{views: desc}]", "[{views: down}]"),
+        ("n: 10", "n: 0"),
+        ("from: clicks\n", "from: [clicks]\n"),
+        ("parquet: {path: out/per_page}", "where: views > 0"),
+        ("parquet: {path: out/per_page}", "parquet: {path: a}, csv: {path: b}"),
+        ("parquet: {path: out/per_page}", "parquet: {}"),
+    ] {
+        assert!(CLICKS.contains(old), "`{old}` is in the file");
+        assert!(!is_allowed(&CLICKS.replacen(old, new, 1)), "{old} -> {new}");
+    }
 }
 
 #[test]

@@ -1,0 +1,97 @@
+//! Sinks as written.
+
+use engine::{Code, Error};
+
+use super::source::read_text_map;
+use super::step::{read_column_list, read_input};
+use super::{SinkKindSpec, SinkSpec};
+use crate::fields::{self, Block, Shape};
+use crate::problems::Problems;
+use crate::read::{Fields, Placed};
+use crate::suggest::list;
+use crate::yaml::Entry;
+
+impl SinkSpec {
+    pub(super) fn read(entry: &Entry, block: &'static Block, problems: &mut Problems) -> Option<Self> {
+        let before = problems.errors.len();
+        let fields = Fields::open(&entry.value, entry.key.span, block, problems)?;
+        let refused = problems.errors[before..].iter().any(|error: &Error| error.code == Code::NotBuilt);
+        fields.text("description", problems);
+        Some(Self {
+            name: entry.key.clone(),
+            from: read_input(&fields, problems),
+            filter: fields.some_text("where", problems),
+            select: read_column_list(&fields, "select", problems),
+            kind: SinkKindSpec::read(&fields, entry, refused, problems),
+        })
+    }
+}
+
+impl SinkKindSpec {
+    fn read(fields: &Fields<'_>, sink: &Entry, refused: bool, problems: &mut Problems) -> Option<Self> {
+        let given: Vec<_> =
+            fields::SINK_KINDS.iter().filter_map(|kind| Some((kind, fields.entry(kind.name)?))).collect();
+        let (kind, entry) = match given[..] {
+            [one] => one,
+            [] if refused => return None,
+            [] => {
+                problems
+                    .error(
+                        Code::Field,
+                        sink.key.span,
+                        format!("the sink `{}` does not say where it writes", sink.key.text),
+                        "no kind of sink",
+                    )
+                    .help = Some(format!("add one of {}", list(fields::SINK_KINDS.iter().map(|kind| kind.name))));
+                return None;
+            }
+            [(first, _), (_, second), ..] => {
+                problems
+                    .error(
+                        Code::Field,
+                        second.key.span,
+                        format!("the sink `{}` has two kinds", sink.key.text),
+                        "the second kind",
+                    )
+                    .help = Some(format!("it writes `{}` already: make a second sink", first.name));
+                return None;
+            }
+        };
+        let settings = Fields::open_optional(&entry.value, entry.key.span, kind.settings, problems)?;
+        if entry.value.is_null() {
+            for field in kind.settings.fields.iter().filter(|field| field.required) {
+                problems.error(
+                    Code::Field,
+                    entry.key.span,
+                    format!("{} needs `{}`", kind.settings.what, field.name),
+                    format!("`{}` is missing", field.name),
+                );
+            }
+        }
+        let mut spec = Self { kind, span: entry.key.span, settings: Vec::new(), key: Vec::new() };
+        for field in kind.settings.built() {
+            spec.read_setting(&settings, field, problems);
+        }
+        Some(spec)
+    }
+
+    fn read_setting(&mut self, settings: &Fields<'_>, field: &'static fields::Field, problems: &mut Problems) {
+        match field.shape {
+            Shape::Text => {
+                let value = settings.some_text(field.name, problems);
+                self.settings.extend(value.map(|value| (field.name.into(), Placed::new(value.text, value.span))));
+            }
+            Shape::Boolean => {
+                let value = settings.boolean(field.name, problems);
+                self.settings
+                    .extend(value.map(|value| (field.name.into(), Placed::new(value.value.to_string(), value.span))));
+            }
+            Shape::TextMap => {
+                let values = read_text_map(settings, field.name, problems);
+                self.settings.extend(values.into_iter().map(|(name, value)| (format!("{}.{name}", field.name), value)));
+            }
+            Shape::Names => self.key = settings.names(field.name, problems).unwrap_or_default(),
+            _ => panic!("a sink's setting `{}` has a shape that sinks do not read", field.name),
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Steps as written, and the lists of columns that sinks have too.
+
+use engine::Code;
+
+use super::window::read_window;
+use super::{ColumnItem, StepSpec, TopSpec};
+use crate::fields::{self, Block};
+use crate::problems::{Problems, Span};
+use crate::read::{Fields, Placed, check_name, not_a_list, text};
+use crate::suggest::did_you_mean;
+use crate::yaml::{Entry, Kind, Node, Scalar};
+
+impl StepSpec {
+    pub(super) fn read(entry: &Entry, block: &'static Block, problems: &mut Problems) -> Option<Self> {
+        let before = problems.errors.len();
+        let fields = Fields::open(&entry.value, entry.key.span, block, problems)?;
+        fields.text("description", problems);
+        let mut spec = Self {
+            name: entry.key.clone(),
+            is_whole: true,
+            from: read_input(&fields, problems),
+            filter: fields.some_text("where", problems),
+            derive: read_column_list(&fields, "derive", problems).map(|list| list.value).unwrap_or_default(),
+            drop: fields.names("drop", problems).unwrap_or_default(),
+            select: read_column_list(&fields, "select", problems),
+            window: read_window(&fields, problems),
+            group_by: read_column_list(&fields, "group_by", problems).map(|list| list.value).unwrap_or_default(),
+            aggregate: read_expressions(&fields, "aggregate", problems),
+            having: fields.some_text("having", problems),
+            top: fields.entry("top").and_then(|entry| TopSpec::read(entry, problems)),
+            allowed_lateness: fields.duration("allowed_lateness", problems),
+        };
+        check_window_fields(&fields, problems);
+        spec.is_whole = problems.errors.len() == before;
+        Some(spec)
+    }
+}
+
+/// Reports window fields in a step without a window.
+fn check_window_fields(fields: &Fields<'_>, problems: &mut Problems) {
+    if fields.entry("window").is_some() {
+        return;
+    }
+    for name in ["group_by", "aggregate", "having", "top", "allowed_lateness"] {
+        if let Some(entry) = fields.entry(name) {
+            problems
+                .error(
+                    Code::Field,
+                    entry.key.span,
+                    format!("`{name}` needs a `window`"),
+                    "there is no `window` in this step",
+                )
+                .help = Some("such as `window: {tumbling: {size: 1m}}`; over window rows also `window: same`".into());
+        }
+    }
+}
+
+pub(super) fn read_input(fields: &Fields<'_>, problems: &mut Problems) -> Option<Scalar> {
+    let entry = fields.entry("from")?;
+    if let Kind::Sequence(_) = &entry.value.kind {
+        problems
+            .error(
+                Code::NotBuilt,
+                entry.value.span,
+                "a union (a list in `from`) is not built yet",
+                "name one source or step",
+            )
+            .help = Some("make one step for each input, and combine their results afterwards".into());
+        return None;
+    }
+    fields.some_text("from", problems)
+}
+
+pub(super) fn read_column_list(
+    fields: &Fields<'_>,
+    name: &str,
+    problems: &mut Problems,
+) -> Option<Placed<Vec<ColumnItem>>> {
+    let entry = fields.entry(name)?;
+    let mut items = Vec::new();
+    match &entry.value.kind {
+        Kind::Mapping(pairs) => items.extend(pairs.iter().filter_map(|pair| ColumnItem::pair(pair, problems))),
+        Kind::Sequence(nodes) => {
+            for node in nodes {
+                match &node.kind {
+                    Kind::Mapping(pairs) => {
+                        items.extend(pairs.iter().filter_map(|pair| ColumnItem::pair(pair, problems)))
+                    }
+                    _ => items.extend(ColumnItem::name(node, name, entry.key.span, problems)),
+                }
+            }
+        }
+        Kind::Scalar(_) => {
+            not_a_list(name, entry, problems);
+            return None;
+        }
+    }
+    Some(Placed::new(items, entry.key.span))
+}
+
+impl ColumnItem {
+    fn pair(entry: &Entry, problems: &mut Problems) -> Option<Self> {
+        if !check_name(&entry.key, "a column name", problems) {
+            return None;
+        }
+        let expression = text(&entry.value, entry.key.span, &format!("`{}`", entry.key.text), problems)?;
+        Some(Self { name: entry.key.clone(), expression: Some(expression) })
+    }
+
+    fn name(node: &Node, list: &str, place: Span, problems: &mut Problems) -> Option<Self> {
+        let name = text(node, place, &format!("an item of `{list}`"), problems)?;
+        if !crate::read::is_name(&name.text) {
+            problems
+                .error(Code::Name, name.span, format!("`{}` is not a column name", name.shown()), "not a name")
+                .help = Some(format!("an expression needs a name: `{list}: [{{NAME: \"{}\"}}]`", name.shown()));
+            return None;
+        }
+        Some(Self { name, expression: None })
+    }
+}
+
+fn read_expressions(fields: &Fields<'_>, name: &str, problems: &mut Problems) -> Vec<ColumnItem> {
+    let Some(entry) = fields.entry(name) else { return Vec::new() };
+    let Kind::Mapping(pairs) = &entry.value.kind else {
+        let span = if entry.value.is_null() { entry.key.span } else { entry.value.span };
+        problems.error(Code::Field, span, format!("`{name}` is {}, not a map", entry.value.what()), "not a map").help =
+            Some(format!("write `{name}: {{NAME: \"count(*)\"}}`"));
+        return Vec::new();
+    };
+    pairs.iter().filter_map(|pair| ColumnItem::pair(pair, problems)).collect()
+}
+
+impl TopSpec {
+    fn read(entry: &Entry, problems: &mut Problems) -> Option<Self> {
+        let fields = Fields::open(&entry.value, entry.key.span, &fields::TOP, problems)?;
+        let n = fields.text("n", problems).and_then(|n| match n.text.parse::<usize>() {
+            Ok(count) if count > 0 && n.text.bytes().all(|byte| byte.is_ascii_digit()) => Some(count),
+            _ => {
+                problems.error(
+                    Code::Field,
+                    n.span,
+                    format!("`n: {}` is not a count", n.shown()),
+                    "not an integer of at least 1",
+                );
+                None
+            }
+        });
+        let by = read_order(&fields, problems);
+        let per = fields.names("per", problems).unwrap_or_default();
+        let keep_ties = fields.choice("ties", problems).is_some_and(|word| word.value == "keep");
+        Some(Self { span: entry.key.span, n: n?, by, per, keep_ties })
+    }
+}
+
+fn read_order(fields: &Fields<'_>, problems: &mut Problems) -> Vec<(Scalar, bool)> {
+    let Some(entry) = fields.entry("by") else { return Vec::new() };
+    let items: Vec<&Node> = match &entry.value.kind {
+        Kind::Sequence(items) if !items.is_empty() => items.iter().collect(),
+        Kind::Mapping(_) => vec![&entry.value],
+        Kind::Sequence(_) => {
+            problems.error(Code::Field, entry.value.span, "`by` names no column", "nothing to order by");
+            return Vec::new();
+        }
+        Kind::Scalar(_) => {
+            not_a_list("by", entry, problems);
+            return Vec::new();
+        }
+    };
+    let mut order = Vec::new();
+    for item in items {
+        match &item.kind {
+            Kind::Mapping(pairs) => {
+                for pair in pairs {
+                    let Some(word) = text(&pair.value, pair.key.span, &format!("`{}`", pair.key.text), problems) else {
+                        continue;
+                    };
+                    match word.text.as_str() {
+                        "asc" | "desc" => order.push((pair.key.clone(), word.text == "desc")),
+                        _ => {
+                            problems
+                                .error(
+                                    Code::Field,
+                                    word.span,
+                                    format!("`{}` is not an order", word.shown()),
+                                    "not `asc` or `desc`",
+                                )
+                                .help = Some(did_you_mean(word.shown(), "an order is one of", ["asc", "desc"]));
+                        }
+                    }
+                }
+            }
+            _ => order.extend(text(item, entry.key.span, "an item of `by`", problems).map(|name| (name, false))),
+        }
+    }
+    order
+}
