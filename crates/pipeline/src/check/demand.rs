@@ -65,7 +65,10 @@ impl Demand {
         match sink.input {
             Input::Source(source) => self.sources[source].extend(read),
             Input::Step(step) if !plan.steps[step].over_windows && matches!(plan.steps[step].work, Work::Rows) => {
-                // A record's position comes with it.
+                // A record's position comes with it. Its other columns are all in the digest of the step's rows,
+                // whichever of them a sink selects.
+                let made = made_by(&plan.steps[step].rows);
+                read.extend(names(&plan.steps[step].schema).filter(|name| !is_implied(name) || made.contains(name)));
                 read.retain(|name| name != "_partition" && name != "_offset");
                 self.steps[step].extend(read);
             }

@@ -128,6 +128,24 @@ fn the_example_of_the_format_becomes_its_plan() {
 }
 
 #[test]
+fn what_the_format_has_and_we_have_not_is_refused_by_name() {
+    let Err(errors) = load("format.yaml", include_str!("format.yaml"), &Variables::new().set("DATABASE_URL", "x"))
+    else {
+        panic!("parts of it are not built")
+    };
+    let refused = errors.iter().filter(|error| error.code == Code::NotBuilt).map(|error| error.message.as_str());
+    assert_eq!(
+        refused.collect::<Vec<_>>(),
+        [
+            "`dedup` of a step is not built yet",
+            "`postgres` of a sink is not built yet",
+            "`schedules` of a pipeline is not built yet",
+            "`tests` of a pipeline is not built yet",
+        ]
+    );
+}
+
+#[test]
 fn steps_stand_in_an_order_that_is_not_the_file_s() {
     let steps = ["  b: {from: clicks}\n", "  a: {from: b}\n", "  d: {from: clicks}\n", "  c: {from: d}\n"];
     let expected = ["b", "a", "d", "c"];
@@ -150,10 +168,14 @@ fn a_source_reads_only_what_something_asks_for() {
     assert_eq!(plan.sources[0].needed, ["user_id", "amount", "at"]);
     assert_eq!(names(&plan.steps[0].schema), ["user_id", "amount", "at"]);
     let plan = with("  r: {from: clicks, where: user_id > 0}", "  out: {from: r, select: [page], stdout: }");
-    assert_eq!(plan.sources[0].needed, ["user_id", "page", "at"]);
+    assert_eq!(
+        plan.sources[0].needed,
+        ["user_id", "page", "amount", "at"],
+        "the digest of `r` is over all its columns"
+    );
     let plan =
         with("  r: {from: clicks, derive: {amount: 'user_id + 1'}}", "  out: {from: r, select: [amount], stdout: }");
-    assert_eq!(plan.sources[0].needed, ["user_id", "at"]);
+    assert_eq!(plan.sources[0].needed, ["user_id", "page", "at"]);
     let plan = with("  r: {from: clicks}", "  out: {from: clicks.bad, stdout: }");
     assert_eq!(plan.sources[0].needed, ["at"]);
 }
