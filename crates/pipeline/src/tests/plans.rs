@@ -37,7 +37,7 @@ steps:
   cleaned:
     from: clicks
     where: \"page <> ''\"
-    select: [event_id, user_id, page, {amount: \"coalesce(amount, 0.0)\"}]
+    select: [event_id, user_id, {page: \"lower(page)\"}, {amount: \"coalesce(amount, 0.0)\"}]
   per_page:
     from: cleaned
     window: {tumbling: {size: 1m}}

@@ -78,7 +78,7 @@ const CASES: &[Case] = &[
     ("from: clicks\n", "from: «per_page»\n", Code::Cycle, "`cleaned` reads `per_page` reads `cleaned`"),
     ("where: page <> ''", "where: «page»", Code::Type, "a condition is bool"),
     ("where: page <> ''", "where: «pgae» <> ''", Code::Expression, "did you mean `page`?"),
-    ("where: page <> ''", "where: \"at > «now»()\"", Code::Nondeterministic, "now"),
+    ("where: page <> ''", "where: \"at > «now()»\"", Code::Nondeterministic, "now"),
     ("where: page <> ''", "dedup: {key: [page], within: 10m}", Code::NotBuilt, "`dedup`"),
     ("where: page <> ''", "derive: {«_offset»: user_id}", Code::Name, "an output cannot be named `_offset`"),
     ("where: page <> ''", "derive: {x: «'null'»}", Code::Type, "nothing but null"),
