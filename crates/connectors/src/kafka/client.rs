@@ -1,7 +1,8 @@
 //! Clients of librdkafka: their settings, what they say about errors, and which of our errors that is.
 
+use std::path::Path;
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use engine::plan::KafkaBinding;
 use engine::{Code, Error, Result};
@@ -14,6 +15,9 @@ use rdkafka::types::RDKafkaConfRes;
 
 /// How long a broker may take to answer a request at start.
 pub(super) const ANSWER: Duration = Duration::from_secs(10);
+
+/// How long a request at start waits before it looks whether a broker has refused it.
+const SLICE: Duration = Duration::from_millis(500);
 
 /// How long a running client waits for brokers that went away.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
@@ -62,6 +66,11 @@ pub(super) fn config(binding: &KafkaBinding) -> Result<ClientConfig> {
             )
             .help("remove it"));
         }
+        // OpenSSL would only say "BIO lib".
+        if name.starts_with("ssl.") && name.ends_with(".location") && value != "probe" && !Path::new(value).exists() {
+            let message = format!("topic {}: {value}, which `options` name as `{name}`, is not there", binding.topic);
+            return Err(Error::new(Code::NotFound, message));
+        }
         config.set(name, value);
     }
     Ok(config)
@@ -82,8 +91,9 @@ pub(super) fn consumer_config(binding: &KafkaBinding) -> Result<ClientConfig> {
     for (name, value) in [
         ("check.crcs", "true"),
         ("fetch.queue.backoff.ms", "2"),
-        ("queued.min.messages", "200000"),
-        ("queued.max.messages.kbytes", "65536"),
+        ("queued.min.messages", "100000"),
+        ("queued.max.messages.kbytes", "32768"),
+        ("fetch.max.bytes", "16777216"),
         ("fetch.wait.max.ms", "100"),
     ] {
         if user.get(name).is_none() {
@@ -223,7 +233,7 @@ fn is_silence(code: RDKafkaErrorCode) -> bool {
 
 /// Asks for a topic's partitions. A topic that is not there is `E_NOT_FOUND` and names the nearest that are.
 pub(super) fn partitions(binding: &KafkaBinding, consumer: &BaseConsumer<Notes>) -> Result<Vec<i32>> {
-    let deadline = std::time::Instant::now() + ANSWER;
+    let deadline = Instant::now() + ANSWER;
     loop {
         let metadata = metadata(binding, consumer, Some(&binding.topic))?;
         let topic = metadata.topics().first().ok_or_else(|| {
@@ -249,7 +259,7 @@ pub(super) fn partitions(binding: &KafkaBinding, consumer: &BaseConsumer<Notes>)
             }
             Some(code) => return Err(broker_error(binding, "reading about", code, consumer.context())),
         }
-        if std::time::Instant::now() > deadline {
+        if Instant::now() > deadline {
             return Err(Error::new(
                 Code::Broker,
                 format!("a partition of topic {} at {} has no leader", binding.topic, binding.brokers),
@@ -260,13 +270,22 @@ pub(super) fn partitions(binding: &KafkaBinding, consumer: &BaseConsumer<Notes>)
     }
 }
 
+/// Asks for metadata, in slices of time, so that a refusal is told at once and not when the time is over.
 fn metadata(binding: &KafkaBinding, consumer: &BaseConsumer<Notes>, topic: Option<&str>) -> Result<Metadata> {
-    consumer.fetch_metadata(topic, ANSWER).map_err(|error| {
+    let deadline = Instant::now() + ANSWER;
+    loop {
+        let slice = SLICE.min(deadline.saturating_duration_since(Instant::now()));
+        let error = match consumer.fetch_metadata(topic, slice) {
+            Ok(metadata) => return Ok(metadata),
+            Err(error) => error,
+        };
         // The reasons wait in the queue of events.
-        while consumer.poll(Duration::from_millis(50)).is_some() {}
+        while consumer.poll(Duration::ZERO).is_some() {}
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
-        broker_error(binding, "reading about", code, consumer.context())
-    })
+        if !is_silence(code) || consumer.context().refusal().is_some() || Instant::now() >= deadline {
+            return Err(broker_error(binding, "reading about", code, consumer.context()));
+        }
+    }
 }
 
 fn no_such_topic(binding: &KafkaBinding, consumer: &BaseConsumer<Notes>) -> Error {
@@ -288,5 +307,67 @@ fn no_such_topic(binding: &KafkaBinding, consumer: &BaseConsumer<Notes>) -> Erro
             let some: Vec<&str> = names.iter().map(|(_, name)| *name).take(8).collect();
             error.help(format!("topics there: {}{}", some.join(", "), if names.len() > 8 { ", …" } else { "" }))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn binding(options: &[(&str, &str)]) -> KafkaBinding {
+        let options = options.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        KafkaBinding { brokers: "127.0.0.1:1".to_string(), topic: "clicks".to_string(), options }
+    }
+
+    fn refused(options: &[(&str, &str)]) -> Error {
+        let binding = binding(options);
+        consumer_config(&binding).and_then(|config| consumer(&binding, &config)).err().expect("it is refused")
+    }
+
+    #[test]
+    fn options_that_are_ours_are_refused_with_the_reason() {
+        for (name, why) in OURS {
+            let error = refused(&[(name, "1")]);
+            assert_eq!(error.code, Code::Field);
+            assert!(error.message.contains(name) && error.message.contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn options_that_librdkafka_does_not_take_are_named_and_their_values_are_not_shown() {
+        let unknown = refused(&[("sasl.pasword", "hunter2")]);
+        assert_eq!(unknown.code, Code::Field);
+        assert!(unknown.message.contains("no setting `sasl.pasword`"), "{unknown}");
+        let wrong = refused(&[("security.protocol", "hunter2")]);
+        assert_eq!(wrong.code, Code::Field);
+        assert!(wrong.message.contains("`security.protocol`"), "{wrong}");
+        let missing = refused(&[("ssl.ca.location", "/no/such/file.pem"), ("security.protocol", "ssl")]);
+        assert_eq!(missing.code, Code::NotFound, "{missing}");
+        assert!(missing.message.contains("/no/such/file.pem"), "{missing}");
+        for error in [unknown, wrong, missing] {
+            assert!(!error.to_string().contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn options_pass_through_and_win_over_our_defaults_but_not_over_the_law() {
+        let config = consumer_config(&binding(&[("fetch.wait.max.ms", "7"), ("client.rack", "r1")])).unwrap();
+        assert_eq!(config.get("fetch.wait.max.ms"), Some("7"));
+        assert_eq!(config.get("client.rack"), Some("r1"));
+        assert_eq!(config.get("isolation.level"), Some("read_committed"));
+        assert_eq!(config.get("auto.offset.reset"), Some("error"));
+        assert_eq!(config.get("group.id"), None);
+    }
+
+    #[test]
+    fn a_reason_is_kept_in_place_of_silence() {
+        let notes = Notes::default();
+        notes.error(KafkaError::Global(RDKafkaErrorCode::BrokerTransportFailure), "connection refused");
+        notes.error(KafkaError::Global(RDKafkaErrorCode::AllBrokersDown), "1/1 brokers are down");
+        let error = broker_error(&binding(&[]), "reading", RDKafkaErrorCode::OperationTimedOut, &notes);
+        assert!(error.message.ends_with("connection refused") && error.code == Code::Broker, "{error}");
+        assert!(notes.all_down());
+        notes.clear();
+        assert!(!notes.all_down() && notes.last().is_none());
     }
 }

@@ -227,6 +227,10 @@ impl Sink for FolderSink {
         if self.published.is_some_and(|published| epoch <= published) {
             return Ok(());
         }
+        if self.pending.is_none() && staged.is_none() && staged_open.is_none() && self.manifest.open == self.kept_open {
+            // Nothing to publish, so the manifest need not know the epoch: told again, it is empty again.
+            return Ok(());
+        }
         let name = |prefix: &str| format!("{prefix}-{:05}-{epoch:010}.{}", self.generation, self.encoding.extension());
         let (part, open) = (name("part"), name("open"));
         let mut manifest = Manifest {

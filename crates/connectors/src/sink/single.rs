@@ -256,6 +256,11 @@ impl Sink for SingleSink {
         if self.published.is_some_and(|published| epoch <= published) {
             return Ok(());
         }
+        let has_open = self.kept_open_span.rows > 0 || !self.manifest.open.is_empty();
+        if self.pending.is_none() && staged.is_none() && staged_open.is_none() && !has_open {
+            // Nothing to publish, so the manifest need not know the epoch: told again, it is empty again.
+            return Ok(());
+        }
         let (staged, span) = Self::unstage(staged, &self.side(".staged"))?;
         let (staged_open, open_span) = Self::unstage(staged_open, &self.side(".staged-open"))?;
         let only_adds = matches!(self.pending, None | Some(Replace::Nothing))

@@ -92,7 +92,12 @@ mod tests {
         assert!(spool.file.is_some() && !spool.memory.is_empty());
         for _ in 0..2 {
             let mut seen = Vec::new();
-            spool.each(|key, value| Ok(seen.push((key[0], value.to_vec())))).unwrap();
+            spool
+                .each(|key, value| {
+                    seen.push((key[0], value.to_vec()));
+                    Ok(())
+                })
+                .unwrap();
             let expected: Vec<_> = values.iter().enumerate().map(|(i, value)| (i as u8, value.to_vec())).collect();
             assert!(seen == expected);
         }

@@ -396,14 +396,15 @@ fn a_crash_inside_a_commit_is_finished_or_undone_by_the_next_start() {
         // The states that the steps of the second commit go through: which files have come, which have gone.
         let is_folder = path.is_dir();
         let data = |root: &Path| root.join(name);
-        let (home, manifest, hidden): (&dyn Fn(&Path) -> PathBuf, String, fn(&str) -> String) = match is_folder {
-            true => (&data, "_manifest.json".into(), |name| format!("_{name}")),
-            false => (
-                &|root| files::folder_of(&root.join(name)).to_path_buf(),
-                files::name_of(&files::beside(&path, ".manifest.json")),
-                |name| name.into(),
-            ),
+        let home = |root: &Path| match is_folder {
+            true => data(root),
+            false => files::folder_of(&data(root)).to_path_buf(),
         };
+        let manifest = match is_folder {
+            true => "_manifest.json".to_string(),
+            false => files::name_of(&files::beside(&path, ".manifest.json")),
+        };
+        let hidden = |name: &str| if is_folder { format!("_{name}") } else { name.to_string() };
         for has_manifest in [false, true] {
             let crashed = folder.path().join(format!("crashed-{has_manifest}"));
             snapshot(&before, &crashed);
@@ -593,4 +594,26 @@ fn two_sinks_at_one_path_are_refused() {
     let error = open_all(&plans, &Context::default()).err().unwrap();
     assert_eq!(error.code, Code::Field);
     open_all(&plans[..1], &Context::default()).unwrap();
+}
+
+#[test]
+fn a_commit_without_news_touches_no_file() {
+    for_file_sinks(|case| {
+        let mut sink = case.open();
+        sink.begin(Replace::All).unwrap();
+        sink.stage(&batch(&[(0, "a", 1, true)])).unwrap();
+        sink.commit(1).unwrap();
+        let folder = if case.path.is_dir() { &case.path } else { files::folder_of(&case.path) };
+        let times = |folder: &Path| {
+            let names = files::names(folder).unwrap();
+            let time = |name: &String| fs::metadata(folder.join(name)).unwrap().modified().unwrap();
+            names.iter().map(|name| (name.clone(), time(name))).collect::<BTreeMap<_, _>>()
+        };
+        let before = times(folder);
+        sink.commit(2).unwrap();
+        assert_eq!(times(folder), before, "{:?}", case.path);
+        sink.stage(&batch(&[(1, "a", 1, true)])).unwrap();
+        sink.commit(3).unwrap();
+        assert_eq!(case.read().len(), 2, "{:?}", case.path);
+    });
 }
