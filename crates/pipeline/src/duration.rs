@@ -11,7 +11,7 @@ pub(crate) const PATTERN: &str = "^[0-9]+(us|ms|s|m|h|d)$";
 const MAX_US: i64 = i64::MAX / 100;
 
 /// Reads a duration in microseconds, or says why not.
-pub(crate) fn parse(text: &str) -> Result<i64, &'static str> {
+pub fn parse(text: &str) -> Result<i64, &'static str> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let Some((_, factor)) = UNITS.iter().find(|(name, _)| *name == unit) else {
@@ -29,7 +29,7 @@ pub(crate) fn parse(text: &str) -> Result<i64, &'static str> {
 }
 
 /// Writes a duration in the largest unit that fits it exactly.
-pub(crate) fn format(us: i64) -> String {
+pub fn format(us: i64) -> String {
     let (unit, factor) = UNITS.iter().rev().find(|(_, factor)| us % factor == 0).expect("1 divides everything");
     if us == 0 { "0s".into() } else { format!("{}{unit}", us / factor) }
 }

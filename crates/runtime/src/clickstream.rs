@@ -6,16 +6,41 @@
 
 use arrow::array::BinaryBuilder;
 use engine::log::{Partition, RawRecords};
+use engine::plan::{Bindings, ColumnPlan, OnBad, OnLate, SourcePlan, TimeFormat, ValueFrom};
+use engine::{DataType, Field};
 
-/// The schema of the events, as a pipeline file writes it.
-pub const SCHEMA: &[(&str, &str)] = &[
-    ("event_id", "string!"),
-    ("user_id", "int64!"),
-    ("page", "string!"),
-    ("action", "string"),
-    ("amount", "float64"),
-    ("event_time", "timestamp!"),
+/// The columns of the events; those marked are never null.
+const COLUMNS: &[(&str, DataType, bool)] = &[
+    ("event_id", DataType::String, true),
+    ("user_id", DataType::Int64, true),
+    ("page", DataType::String, true),
+    ("action", DataType::String, false),
+    ("amount", DataType::Float64, false),
+    ("event_time", DataType::Timestamp, true),
 ];
+
+/// Returns the source that reads these events, as the pipelines of this project declare it; without bindings.
+pub fn source() -> SourcePlan {
+    let column = |(name, data_type, is_required): &(&str, DataType, bool)| ColumnPlan {
+        field: Field { name: (*name).into(), data_type: *data_type, nullable: !is_required },
+        from: ValueFrom::Path(vec![(*name).into()]),
+        format: TimeFormat::Default,
+        null_as: Vec::new(),
+    };
+    SourcePlan {
+        name: "clicks".into(),
+        columns: COLUMNS.iter().map(column).collect(),
+        format: "json".into(),
+        event_time: "event_time".into(),
+        out_of_orderness: Options::default().disorder,
+        max_future: None,
+        partitions: None,
+        on_bad: OnBad::Quarantine,
+        on_late: OnLate::Quarantine,
+        bindings: Bindings::default(),
+        needed: COLUMNS.iter().map(|(name, ..)| (*name).into()).collect(),
+    }
+}
 
 /// What the stream is like.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,14 +1,18 @@
 //! The two drivers and the life around them. Only this crate and the command line know whether a run is stream or batch.
 
+pub mod append;
+pub mod archive;
 pub mod batch;
 pub mod clickstream;
 pub mod cut;
 pub mod driver;
 pub mod job;
 pub mod outlet;
+pub mod replay;
 pub mod stream;
 pub mod summary;
 pub mod tally;
+pub mod target;
 pub mod time;
 pub mod verify;
 
