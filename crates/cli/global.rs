@@ -1,10 +1,10 @@
-//! The options that every verb understands, and how a pipeline is found.
+//! The options that every verb understands.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
-use engine::{Code, Error, Result};
+use engine::{Error, Result};
 
 /// Options of every verb.
 #[derive(Args, Clone, Debug)]
@@ -94,33 +94,4 @@ pub(crate) fn with_environment(command: clap::Command) -> clap::Command {
         argument.env(&*variable.leak())
     });
     command.mut_subcommands(with_environment)
-}
-
-/// Finds a pipeline file: a path, or a bare name that stands for `pipelines/NAME.yaml`.
-pub(crate) fn find_pipeline(name: &str) -> Result<PathBuf> {
-    let path = Path::new(name);
-    let is_bare = !name.contains(['/', '\\']) && !name.ends_with(".yaml") && !name.ends_with(".yml");
-    let by_name = Path::new("pipelines").join(format!("{name}.yaml"));
-    if is_bare && by_name.is_file() {
-        return Ok(by_name);
-    }
-    if path.is_file() {
-        return Ok(path.to_path_buf());
-    }
-    let mut error = Error::new(Code::NotFound, format!("there is no pipeline `{name}`"));
-    let known = known_pipelines();
-    error = match (is_bare, known.is_empty()) {
-        (true, false) => error.help(format!("pipelines here are: {}", known.join(", "))),
-        (true, true) => error.help("give the path of a pipeline file, or make a project with `samestream init`"),
-        (false, _) => error.help("give the path of a pipeline file, or the bare name of one in `pipelines/`"),
-    };
-    Err(error)
-}
-
-fn known_pipelines() -> Vec<String> {
-    let entries = std::fs::read_dir("pipelines").into_iter().flatten().flatten();
-    let names = entries.filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".yaml")?.to_string()));
-    let mut names: Vec<String> = names.collect();
-    names.sort();
-    names
 }

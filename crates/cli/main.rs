@@ -2,12 +2,16 @@
 //!
 //! One file per verb in `commands/`; `global` holds what every verb understands, `report` how errors look.
 
+mod clock;
 mod commands;
+mod console;
 mod global;
 mod output;
+mod pipelines;
 mod progress;
 mod report;
 mod signals;
+mod summary;
 
 use std::process::ExitCode;
 
@@ -50,11 +54,6 @@ fn real_main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return report::usage(&error),
     };
-    if let Err(error) = cli.global.apply() {
-        return report::error(&error, &cli.global);
-    }
-    match cli.command.run(&cli.global) {
-        Ok(code) => code,
-        Err(error) => report::error(&error, &cli.global),
-    }
+    let done = cli.global.apply().map_err(Into::into).and_then(|()| cli.command.run(&cli.global));
+    done.unwrap_or_else(|failure| report::failure(&failure, &cli.global))
 }

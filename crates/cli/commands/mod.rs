@@ -1,47 +1,76 @@
 //! The verbs, one file each. To add one: its file, its `mod` line, its variant.
 
+mod append;
+mod archive;
 mod completions;
+mod demo;
 mod diff;
 mod explain;
+mod r#gen;
+mod init;
+mod plan;
 mod query;
+mod replay;
+mod run;
 mod schema;
+mod validate;
+mod verify;
 mod version;
 
-use std::process::ExitCode;
-
 use clap::Subcommand;
-use engine::Result;
+use engine::plan::{Plan, SourcePlan};
+use engine::{Code, Error, Result};
 
 use crate::global::Global;
+use crate::report::Done;
 
 /// What to do.
 #[derive(Subcommand)]
 pub(crate) enum Command {
+    Run(run::Arguments),
+    Verify(verify::Arguments),
     Diff(diff::Arguments),
     Query(query::Arguments),
+    Validate(validate::Arguments),
+    Plan(plan::Arguments),
+    Init(init::Arguments),
+    Demo(demo::Arguments),
+    Archive(archive::Arguments),
+    Replay(replay::Arguments),
+    Append(append::Arguments),
+    Gen(r#gen::Arguments),
     Schema(schema::Arguments),
+    Explain(explain::Arguments),
     Completions(completions::Arguments),
     Version(version::Arguments),
-    Explain(explain::Arguments),
 }
 
 impl Command {
     /// Does it and returns the exit code.
-    pub(crate) fn run(self, global: &Global) -> Result<ExitCode> {
+    pub(crate) fn run(self, global: &Global) -> Done {
         match self {
-            Command::Diff(arguments) => diff::run(&arguments, global),
+            Command::Run(arguments) => run::run(&arguments, global),
+            Command::Verify(arguments) => verify::run(&arguments, global),
+            Command::Diff(arguments) => Ok(diff::run(&arguments, global)?),
             Command::Query(arguments) => query::run(&arguments, global),
-            Command::Schema(arguments) => schema::run(&arguments),
-            Command::Completions(arguments) => completions::run(&arguments),
-            Command::Version(arguments) => version::run(&arguments, global),
-            Command::Explain(arguments) => explain::run(&arguments, global),
+            Command::Validate(arguments) => validate::run(&arguments, global),
+            Command::Plan(arguments) => plan::run(&arguments, global),
+            Command::Init(arguments) => Ok(init::run(&arguments, global)?),
+            Command::Demo(arguments) => demo::run(&arguments, global),
+            Command::Archive(arguments) => archive::run(&arguments, global),
+            Command::Replay(arguments) => replay::run(&arguments, global),
+            Command::Append(arguments) => Ok(append::run(&arguments, global)?),
+            Command::Gen(arguments) => Ok(r#gen::run(&arguments, global)?),
+            Command::Schema(arguments) => Ok(schema::run(&arguments)?),
+            Command::Explain(arguments) => Ok(explain::run(&arguments, global)?),
+            Command::Completions(arguments) => Ok(completions::run(&arguments)?),
+            Command::Version(arguments) => Ok(version::run(&arguments, global)?),
         }
     }
 }
 
 /// Turns an error of the analyst's side into ours.
-fn analysis_error(error: analysis::Error) -> engine::Error {
-    use engine::{Code, Error};
+fn analysis_error(error: analysis::Error) -> Error {
     let message = error.to_string();
     match error {
         analysis::Error::NotFound(_) => Error::new(Code::NotFound, message).help("has the pipeline been run yet?"),
@@ -49,5 +78,19 @@ fn analysis_error(error: analysis::Error) -> engine::Error {
         analysis::Error::Read { .. } => Error::new(Code::Corrupt, message),
         analysis::Error::Sql(_) => Error::new(Code::Expression, message),
         analysis::Error::Key(_) => Error::new(Code::Usage, message),
+    }
+}
+
+/// Returns the source of that name, or the only one.
+fn source_of<'a>(plan: &'a Plan, name: Option<&str>) -> Result<&'a SourcePlan> {
+    let names = || plan.sources.iter().map(|source| source.name.as_str()).collect::<Vec<_>>().join(", ");
+    match (name, plan.sources.as_slice()) {
+        (None, [source]) => Ok(source),
+        (None, _) => Err(Error::new(Code::Usage, format!("pipeline `{}` has several sources", plan.name))
+            .help(format!("say which with `--source`: {}", names()))),
+        (Some(name), sources) => sources.iter().find(|source| source.name == name).ok_or_else(|| {
+            Error::new(Code::Empty, format!("pipeline `{}` has no source `{name}`", plan.name))
+                .help(format!("its sources are: {}", names()))
+        }),
     }
 }

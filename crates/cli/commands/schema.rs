@@ -16,17 +16,21 @@ use crate::output;
     # yaml-language-server: $schema=./.samestream/pipeline.schema.json")]
 pub(crate) struct Arguments {
     /// Of what
-    #[arg(value_enum, default_value_t = Subject::Diff)]
+    #[arg(value_enum, default_value_t = Subject::Pipeline)]
     of: Subject,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Subject {
+    Pipeline,
+    Summary,
     Diff,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     match arguments.of {
+        Subject::Pipeline => output::text(&format!("{:#}\n", pipeline::schema::pipeline())),
+        Subject::Summary => output::text(&format!("{:#}\n", runtime::summary::schema())),
         Subject::Diff => output::text(analysis::DIFF_SCHEMA),
     }
 }

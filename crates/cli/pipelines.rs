@@ -1,0 +1,68 @@
+//! How a pipeline is found and read.
+
+use std::path::{Path, PathBuf};
+
+use engine::{Code, Error, Result};
+use pipeline::{Loaded, Variables};
+
+use crate::global::Global;
+use crate::report::{self, Failure};
+
+/// Finds and reads a pipeline; its warnings go to stderr.
+pub(crate) fn load(name: &str, global: &Global) -> Result<Loaded, Failure> {
+    let path = find(name)?;
+    let loaded = read(&path, global)?;
+    report::warnings(&loaded.warnings, global);
+    Ok(loaded)
+}
+
+/// Reads a pipeline file.
+pub(crate) fn read(path: &Path, global: &Global) -> Result<Loaded, Failure> {
+    let shown = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| Error::io(format!("cannot read `{shown}`"), error))?;
+    pipeline::load(&shown, &text, &variables(global)?).map_err(Failure)
+}
+
+/// Returns the values of variables: `--set`, the environment, `--env-file`.
+pub(crate) fn variables(global: &Global) -> Result<Variables> {
+    let mut variables = Variables::new().environment(std::env::vars());
+    for (name, value) in &global.set {
+        variables = variables.set(name, value);
+    }
+    if let Some(path) = &global.env_file {
+        let shown = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|error| Error::io(format!("cannot read `{shown}`"), error))?;
+        variables = variables.env_file(&shown, &text)?;
+    }
+    Ok(variables)
+}
+
+/// Finds a pipeline file: a path, or a bare name that stands for `pipelines/NAME.yaml`.
+pub(crate) fn find(name: &str) -> Result<PathBuf> {
+    let path = Path::new(name);
+    let is_bare = !name.contains(['/', '\\']) && !name.ends_with(".yaml") && !name.ends_with(".yml");
+    let by_name = Path::new("pipelines").join(format!("{name}.yaml"));
+    if is_bare && by_name.is_file() {
+        return Ok(by_name);
+    }
+    if path.is_file() {
+        return Ok(path.to_path_buf());
+    }
+    let error = Error::new(Code::NotFound, format!("there is no pipeline `{name}`"));
+    let known: Vec<String> =
+        all().iter().map(|path| path.file_stem().unwrap_or_default().to_string_lossy().into()).collect();
+    Err(match (is_bare, known.is_empty()) {
+        (true, false) => error.help(format!("pipelines here are: {}", known.join(", "))),
+        (true, true) => error.help("give the path of a pipeline file, or make a project with `samestream init`"),
+        (false, _) => error.help("give the path of a pipeline file, or the bare name of one in `pipelines/`"),
+    })
+}
+
+/// Returns the files of the folder `pipelines`, in name order.
+pub(crate) fn all() -> Vec<PathBuf> {
+    let entries = std::fs::read_dir("pipelines").into_iter().flatten().flatten();
+    let mut paths: Vec<PathBuf> =
+        entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|kind| kind == "yaml")).collect();
+    paths.sort();
+    paths
+}
