@@ -8,7 +8,7 @@ sentence: a flight is late for its hour when the hour ended at or before the lar
 before it at the same airport (its partition), less 30 minutes. Float sums are compared with math.fsum, bit for bit.
 """
 import argparse, math, struct, sys
-import duckdb
+import duckdb  # and pytz, for its times with zones
 
 arguments = argparse.ArgumentParser(description=__doc__)
 arguments.add_argument("lake")

@@ -206,7 +206,7 @@ impl<'a> Stream<'a> {
         self.output.closed(closed, false)
     }
 
-    /// Pauses partitions that run ahead, resumes the others.
+    /// Pauses partitions that run ahead or are read to their end, resumes the others.
     fn align(&mut self) -> Result<()> {
         let unread = |source: usize, place: usize, state: &PartitionState| {
             !self.idle[source][place] && state.end.is_none_or(|end| state.next < end)
@@ -226,7 +226,8 @@ impl<'a> Stream<'a> {
         for source in 0..self.streams.len() {
             let Some(stream) = &mut self.streams[source] else { continue };
             for (place, state) in self.partitions[source].iter().enumerate() {
-                let ahead = state.maximum != NEVER && state.maximum > limit;
+                let is_over = state.end.is_some_and(|end| state.next >= end);
+                let ahead = is_over || (state.maximum != NEVER && state.maximum > limit);
                 if ahead != self.paused[source][place] {
                     stream.pause(state.partition, ahead)?;
                     self.paused[source][place] = ahead;
