@@ -7,6 +7,9 @@ use engine::{Code, Error, Place};
 use crate::variables::Secrets;
 use crate::yaml::Scalar;
 
+/// How many errors are told at once.
+const MAX_ERRORS: usize = 50;
+
 /// A stretch of the file, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Span {
@@ -142,6 +145,11 @@ impl Problems {
                     place.text = text.clone();
                 }
             }
+        }
+        if self.errors.len() > MAX_ERRORS {
+            let more = self.errors.len() - MAX_ERRORS;
+            self.errors.truncate(MAX_ERRORS);
+            self.errors.push(Error::new(Code::Field, format!("and {more} more errors, which are not shown")));
         }
         (self.errors, self.warnings)
     }

@@ -14,6 +14,9 @@ pub(crate) const MAX_SIZE_BYTES: usize = 1 << 20;
 /// The deepest nesting that is read.
 pub(crate) const MAX_DEPTH: usize = 32;
 
+/// The most pieces into which commas may have broken a value, so that a hostile list is not read over and over.
+const MAX_PIECES: usize = 64;
+
 /// A node and where it stands.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
@@ -309,6 +312,9 @@ fn broken_to(children: &[Node], i: usize, step: usize) -> Option<usize> {
     let mut depth = depth(&children[i])?;
     let mut at = i;
     while depth > 0 {
+        if at - i > MAX_PIECES {
+            return None;
+        }
         let piece = children.get(at + 1)?;
         if step == 2 && !children.get(at + 2)?.is_null() {
             return None;

@@ -337,3 +337,21 @@ fn limits_are_kept() {
         assert_eq!(errors.len(), 1);
     }
 }
+
+#[test]
+fn hostile_texts_are_read_in_time_that_follows_their_size() {
+    let open = format!("x-a: [{}]\n{CLICKS}", "(,".repeat(200_000));
+    assert_eq!(good(&open).plan.definition, good(CLICKS).plan.definition);
+    let unknown: String = (0..20_000).map(|i| format!("u{i}: 1\n")).collect();
+    let Err(errors) = load("p.yaml", &format!("{CLICKS}{unknown}"), &Variables::new()) else {
+        panic!("unknown fields")
+    };
+    assert_eq!(errors.len(), 51);
+    assert_eq!(errors[50].message, "and 19950 more errors, which are not shown");
+}
+
+#[test]
+fn a_byte_order_mark_and_line_ends_of_windows_change_nothing() {
+    let text = format!("\u{feff}{}", CLICKS.replace('\n', "\r\n"));
+    assert_eq!(good(&text).plan.definition, good(CLICKS).plan.definition);
+}
