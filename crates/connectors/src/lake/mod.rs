@@ -23,6 +23,7 @@ mod column;
 mod file;
 pub mod footer;
 mod listing;
+mod load;
 mod scan;
 #[cfg(test)]
 mod tests;

@@ -1,50 +1,49 @@
 //! Reading a lake: which units it has, and the records of each.
 
-use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch};
+use arrow::array::{Array, AsArray, Int64Array, RecordBatch};
 use arrow::datatypes as ty;
-use arrow::datatypes::{DataType as ArrowType, Field, TimeUnit};
-use arrow::error::ArrowError;
+use arrow::datatypes::{DataType as ArrowType, TimeUnit};
 use engine::edge::{LogScan, PartitionRange, Unit};
 use engine::error::{Code, Error, Result};
-use engine::log::{BadRow, Chunk, Offset, Partition, RawRecords};
+use engine::log::{Chunk, Offset, Partition};
 use engine::plan::{ColumnPlan, Layout, SourcePlan};
 use engine::value::DataType;
 
 use super::file::{Known, LakeFile, Stretch};
 use super::listing::{self, Listed};
+use super::load::clip_chunk;
 use super::{column, name};
-use crate::format::{Codec, Encoded, codec, scalar};
-use crate::records::{self, RawBuilder, clip};
+use crate::format::{Codec, codec, scalar};
 
 /// A row group of more rows than this is read in several units.
 const UNIT_ROWS: usize = 1 << 19;
 
 /// The event-time "column" that is the log's own time.
-const TIMESTAMP_COLUMN: &str = name::TIMESTAMP;
+pub(super) const TIMESTAMP_COLUMN: &str = name::TIMESTAMP;
 
 /// A lake as it stood when it was opened.
 pub struct LakeScan {
-    source: SourcePlan,
-    layout: Layout,
-    codec: Box<dyn Codec>,
-    files: Vec<Entry>,
+    pub(super) source: SourcePlan,
+    pub(super) layout: Layout,
+    pub(super) codec: Box<dyn Codec>,
+    pub(super) files: Vec<Entry>,
     ranges: Vec<PartitionRange>,
     maxima: Vec<Option<i64>>,
     units: Vec<Vec<Unit>>,
-    places: Vec<Place>,
+    pub(super) places: Vec<Place>,
 }
 
 /// A file and what is read of it.
-struct Entry {
-    file: LakeFile,
-    first: Offset,
+pub(super) struct Entry {
+    pub(super) file: LakeFile,
+    pub(super) first: Offset,
     next: Offset,
-    mode: Mode,
+    pub(super) mode: Mode,
 }
 
 /// How a file's records are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
+pub(super) enum Mode {
     /// Its columns are what our decoder makes of them now.
     Ours,
     /// Somebody else's columns, or of another schema: every rule is applied to them.
@@ -55,9 +54,9 @@ enum Mode {
 
 /// Where a unit's rows are.
 #[derive(Clone, Copy, Debug)]
-struct Place {
-    file: usize,
-    stretch: Stretch,
+pub(super) struct Place {
+    pub(super) file: usize,
+    pub(super) stretch: Stretch,
 }
 
 impl std::fmt::Debug for LakeScan {
@@ -107,7 +106,7 @@ impl LakeScan {
         self.files.iter().all(|entry| self.is_timed(entry))
     }
 
-    fn is_timed(&self, entry: &Entry) -> bool {
+    pub(super) fn is_timed(&self, entry: &Entry) -> bool {
         let stored = entry.file.stored(name::TIMESTAMP);
         self.layout != Layout::Connect && matches!(stored, Some(ArrowType::Timestamp(..)))
     }
@@ -231,7 +230,7 @@ impl LakeScan {
         Ok(())
     }
 
-    fn needs_timestamp(&self) -> bool {
+    pub(super) fn needs_timestamp(&self) -> bool {
         self.source.needs_timestamp() || self.source.event_time == TIMESTAMP_COLUMN
     }
 
@@ -340,7 +339,7 @@ impl LakeScan {
     }
 
     /// Returns true when statistics do not rule out that a column makes some record of a row group bad.
-    fn may_be_bad(&self, entry: &Entry, group: usize, column: &ColumnPlan) -> bool {
+    pub(super) fn may_be_bad(&self, entry: &Entry, group: usize, column: &ColumnPlan) -> bool {
         let known = entry.file.known(group, &column.field.name);
         if !column.field.nullable
             && (known.nulls != Some(0) || entry.mode == Mode::Foreign && !column.null_as.is_empty())
@@ -361,218 +360,6 @@ impl LakeScan {
             }
             _ => false,
         }
-    }
-
-    /// Loads a unit whole.
-    fn load_whole(&self, unit: &Unit) -> Result<Chunk> {
-        let place = self.places[unit.id];
-        let entry = &self.files[place.file];
-        if entry.mode == Mode::Again {
-            return Ok(self.codec.decode(&self.stored(unit)?));
-        }
-        let group = place.stretch.group;
-        let stored = |name: &str| entry.file.stored(name).is_some();
-        let read: Vec<&ColumnPlan> = self
-            .source
-            .columns
-            .iter()
-            .filter(|column| self.source.needed.contains(&column.field.name) || self.may_be_bad(entry, group, column))
-            .filter(|column| stored(&column.field.name))
-            .collect();
-        let mut names: Vec<&str> = read.iter().map(|column| column.field.name.as_str()).collect();
-        let has_bad = self.layout == Layout::Log
-            && stored(name::BAD)
-            && entry.file.known(group, name::BAD).nulls != entry.file.groups().nth(group).map(|rows| rows as u64);
-        if self.layout == Layout::Log {
-            names.push(name::OFFSET);
-        }
-        if has_bad {
-            names.push(name::BAD);
-        }
-        let has_timestamp = self.needs_timestamp();
-        if has_timestamp {
-            names.push(name::TIMESTAMP);
-        }
-        let batch = entry.file.read(place.stretch, &names)?;
-        let offsets = self.offsets(entry, unit, &batch)?;
-        let mut bad: Vec<BadRow> = if has_bad { marked(&batch)? } else { Vec::new() };
-        let mut columns: Vec<ArrayRef> = Vec::new();
-        let mut fields = Vec::new();
-        for column in &self.source.columns {
-            let is_needed = self.source.needed.contains(&column.field.name);
-            let array = match batch.column_by_name(&column.field.name) {
-                Some(stored) => self.converted(entry, column, stored, &mut bad)?,
-                None if is_needed => arrow::array::new_null_array(&column.field.data_type.arrow(), batch.num_rows()),
-                None => continue,
-            };
-            if is_needed {
-                fields.push(Field::new(&column.field.name, array.data_type().clone(), true));
-                columns.push(array);
-            }
-        }
-        // Of several reasons the first in the order of `_bad`, then of the columns, stays.
-        bad.sort_by_key(|bad| bad.row);
-        bad.dedup_by_key(|bad| bad.row);
-        self.fill_raw(place, has_bad, &mut bad)?;
-        let columns = records::batch(fields, columns, batch.num_rows());
-        let timestamps = if has_timestamp { Some(milliseconds(entry, &batch)?) } else { None };
-        let chunk = Chunk { partition: unit.partition, offsets, timestamps, columns, bad, raw: None };
-        self.check_maximum(entry, unit, &chunk)?;
-        Ok(chunk)
-    }
-
-    /// Returns a column as its declared type and adds the rows it makes bad.
-    fn converted(
-        &self,
-        entry: &Entry,
-        column: &ColumnPlan,
-        stored: &ArrayRef,
-        bad: &mut Vec<BadRow>,
-    ) -> Result<ArrayRef> {
-        let (array, faults) = column::convert(stored, column, entry.mode == Mode::Foreign)
-            .map_err(|what| Error::new(Code::Schema, format!("`{}`: {what}", entry.file.path.display())))?;
-        bad.extend(faults.into_iter().map(|(row, fault)| BadRow { row, reason: fault.to_string(), raw: None }));
-        Ok(array)
-    }
-
-    /// Reads the values of bad records where they are kept.
-    fn fill_raw(&self, place: Place, has_bad: bool, bad: &mut [BadRow]) -> Result<()> {
-        let entry = &self.files[place.file];
-        if !has_bad || bad.is_empty() || !matches!(entry.file.stored(name::RAW), Some(ArrowType::Binary)) {
-            return Ok(());
-        }
-        let rows: Vec<usize> = bad.iter().map(|bad| place.stretch.skip + bad.row as usize).collect();
-        let batch = entry.file.read_single(place.stretch.group, &rows, &[name::RAW])?;
-        let Some(raw) = batch.column_by_name(name::RAW).and_then(|raw| raw.as_binary_opt::<i32>()) else {
-            return Ok(());
-        };
-        for (i, bad) in bad.iter_mut().enumerate() {
-            bad.raw = (!raw.is_null(i)).then(|| raw.value(i).to_vec());
-        }
-        Ok(())
-    }
-
-    /// Returns the offsets of a unit's rows, checked.
-    fn offsets(&self, entry: &Entry, unit: &Unit, batch: &RecordBatch) -> Result<Int64Array> {
-        if self.layout != Layout::Log {
-            return Ok((unit.start..unit.end).collect::<Vec<_>>().into());
-        }
-        let offsets = offsets_in(entry, batch)?;
-        let values = offsets.values();
-        if values.windows(2).any(|pair| pair[0] >= pair[1]) {
-            let message = format!("`{}` holds an offset twice or out of order", entry.file.path.display());
-            return Err(Error::new(Code::LakeDiverges, message).help("Offsets grow from row to row"));
-        }
-        if values.first() != Some(&unit.start) || values.last().map(|last| last + 1) != Some(unit.end) {
-            let message = format!("the statistics of `_offset` in `{}` are not true", entry.file.path.display());
-            return Err(Error::new(Code::Stats, message).help("Write the file again with a sound Parquet writer"));
-        }
-        Ok(offsets)
-    }
-
-    /// Fails when a maximum that was taken from statistics is not the one of the records.
-    fn check_maximum(&self, entry: &Entry, unit: &Unit, chunk: &Chunk) -> Result<()> {
-        let Some(claimed) = unit.max_event_time else { return Ok(()) };
-        let found = if self.source.event_time == TIMESTAMP_COLUMN {
-            chunk.timestamps.as_ref().and_then(|times| times.values().iter().max().map(|ms| ms * 1_000))
-        } else {
-            let times = chunk.columns.column_by_name(&self.source.event_time);
-            times.and_then(|times| {
-                times.as_primitive_opt::<ty::TimestampMicrosecondType>()?.values().iter().max().copied()
-            })
-        };
-        if found.is_none_or(|found| found == claimed) && chunk.bad.is_empty() {
-            return Ok(());
-        }
-        let (column, path) = (&self.source.event_time, entry.file.path.display());
-        Err(Error::new(Code::Stats, format!("the statistics of `{column}` in `{path}` are not true"))
-            .help("Write the file again with a sound Parquet writer"))
-    }
-
-    /// Returns a unit's records as they are kept in `_key` and `_raw`.
-    fn stored(&self, unit: &Unit) -> Result<RawRecords> {
-        let place = self.places[unit.id];
-        let entry = &self.files[place.file];
-        let batch = entry.file.read(place.stretch, &[name::OFFSET, name::TIMESTAMP, name::KEY, name::RAW])?;
-        let bytes = |name: &str| batch.column_by_name(name).and_then(|array| array.as_binary_opt::<i32>()).cloned();
-        let (Some(keys), Some(values)) = (bytes(name::KEY), bytes(name::RAW)) else {
-            return Err(Error::new(Code::Corrupt, format!("`{}` has no `_key` and `_raw`", entry.file.path.display())));
-        };
-        Ok(RawRecords {
-            partition: unit.partition,
-            offsets: self.offsets(entry, unit, &batch)?.values().to_vec(),
-            timestamps: milliseconds(entry, &batch)?.values().to_vec(),
-            keys,
-            values,
-            headers: Vec::new(),
-        })
-    }
-
-    /// Returns the records of a unit with `start <= offset < end` as bytes: as they are kept, else written from the columns
-    /// so that decoding gives the same rows. Who reads only units does best to do so in order, one at a time.
-    ///
-    /// Where the layout has no timestamps, a record's event time stands in, or 0 where that is null.
-    pub fn raw(&self, unit: &Unit, start: Offset, end: Offset) -> Result<RawRecords> {
-        let raw = self.raw_whole(unit)?;
-        Ok(if start <= unit.start && unit.end <= end { raw } else { clip(&raw, start, end) })
-    }
-
-    fn raw_whole(&self, unit: &Unit) -> Result<RawRecords> {
-        let place = self.places[unit.id];
-        let entry = &self.files[place.file];
-        if entry.file.footer.as_ref().is_some_and(|footer| footer.has_all_raw) && self.layout == Layout::Log {
-            return self.stored(unit);
-        }
-        let path = &entry.file.path;
-        let stored = |name: &str| entry.file.stored(name).is_some();
-        let is_log = self.layout == Layout::Log;
-        let mut names: Vec<&str> = self.source.columns.iter().map(|column| column.field.name.as_str()).collect();
-        names.extend([name::OFFSET, name::TIMESTAMP]);
-        if is_log {
-            names.extend([name::KEY, name::BAD, name::RAW]);
-        }
-        names.retain(|name| stored(name));
-        let batch = entry.file.read(place.stretch, &names)?;
-        let offsets = self.offsets(entry, unit, &batch)?;
-        let rows = self.rows(entry, &batch)?;
-        let binary = |name: &str| if is_log { bytes(entry, &batch, name) } else { Ok(None) };
-        let (keys, kept) = (binary(name::KEY)?, binary(name::RAW)?);
-        let bad = if is_log { batch.column_by_name(name::BAD) } else { None };
-        let timestamps = if self.is_timed(entry) { Some(milliseconds(entry, &batch)?) } else { None };
-        let mut builder = RawBuilder::new(unit.partition);
-        let mut record = Encoded::default();
-        for row in 0..batch.num_rows() {
-            let is_bad = bad.is_some_and(|bad| bad.is_valid(row));
-            let bytes = kept.as_ref().filter(|kept| kept.is_valid(row)).map(|kept| kept.value(row));
-            let key = keys.as_ref().filter(|keys| keys.is_valid(row)).map(|keys| keys.value(row));
-            let timestamp =
-                timestamps.as_ref().map_or_else(|| event_time_ms(&self.source, &rows, row), |ms| ms.value(row));
-            if is_bad || bytes.is_some() {
-                builder.push(offsets.value(row), timestamp, key, bytes, Vec::new());
-                continue;
-            }
-            self.codec.encode(&rows, row, &mut record).map_err(|error| error.context(path.display()))?;
-            // The key as it was, where it is kept; else as far as columns say.
-            let key = if keys.is_some() { key } else { record.key.as_deref() };
-            let headers = std::mem::take(&mut record.headers);
-            builder.push(offsets.value(row), timestamp, key, record.value.as_deref(), headers);
-        }
-        Ok(builder.finish())
-    }
-
-    /// Returns all columns of the schema in their types, missing ones as nulls.
-    fn rows(&self, entry: &Entry, batch: &RecordBatch) -> Result<RecordBatch> {
-        let mut fields = Vec::new();
-        let mut columns = Vec::new();
-        for column in &self.source.columns {
-            let array = match batch.column_by_name(&column.field.name) {
-                Some(stored) => self.converted(entry, column, stored, &mut Vec::new())?,
-                None => arrow::array::new_null_array(&column.field.data_type.arrow(), batch.num_rows()),
-            };
-            fields.push(Field::new(&column.field.name, array.data_type().clone(), true));
-            columns.push(array);
-        }
-        Ok(records::batch(fields, columns, batch.num_rows()))
     }
 }
 
@@ -638,76 +425,10 @@ fn range_end(entry: &Entry, end: Option<Offset>, following: Option<Offset>, may_
     }
 }
 
-fn offsets_in(entry: &Entry, batch: &RecordBatch) -> Result<Int64Array> {
+pub(super) fn offsets_in(entry: &Entry, batch: &RecordBatch) -> Result<Int64Array> {
     let offsets = batch.column_by_name(name::OFFSET).and_then(|array| array.as_primitive_opt::<ty::Int64Type>());
     match offsets {
         Some(offsets) if offsets.null_count() == 0 => Ok(offsets.clone()),
         _ => Err(Error::new(Code::Corrupt, format!("`{}` has a record without `_offset`", entry.file.path.display()))),
-    }
-}
-
-/// Returns a column of bytes, whatever kind of bytes or text it is stored as.
-fn bytes(entry: &Entry, batch: &RecordBatch, name: &str) -> Result<Option<BinaryArray>> {
-    let Some(array) = batch.column_by_name(name) else { return Ok(None) };
-    // Text is read as a dictionary where it is stored so; bytes are cast from text only.
-    let refuse = |error: ArrowError| {
-        Error::new(Code::Schema, format!("`{}`: column `{name}`: {error}", entry.file.path.display()))
-    };
-    let array = match array.data_type() {
-        ArrowType::Dictionary(..) => arrow::compute::cast(array, &ArrowType::Utf8).map_err(refuse)?,
-        _ => array.clone(),
-    };
-    let array = arrow::compute::cast(&array, &ArrowType::Binary).map_err(refuse)?;
-    Ok(Some(array.as_binary::<i32>().clone()))
-}
-
-/// Returns the log's own times in milliseconds.
-fn milliseconds(entry: &Entry, batch: &RecordBatch) -> Result<Int64Array> {
-    let refuse = || {
-        Error::new(Code::Schema, format!("`{}` has a record without `_timestamp`", entry.file.path.display()))
-            .help("`max_future` and `_timestamp` need the log's own time of every record")
-    };
-    let array = batch.column_by_name(name::TIMESTAMP).filter(|array| array.null_count() == 0).ok_or_else(refuse)?;
-    let ArrowType::Timestamp(unit, _) = array.data_type() else { return Err(refuse()) };
-    if *unit == TimeUnit::Millisecond {
-        return Ok(Int64Array::new(array.as_primitive::<ty::TimestampMillisecondType>().values().clone(), None));
-    }
-    let micros = column::micros(array.as_ref(), *unit);
-    Ok(micros.values().iter().map(|us| us.div_euclid(1_000)).collect::<Vec<_>>().into())
-}
-
-/// Returns the records that were bad when the file was written.
-fn marked(batch: &RecordBatch) -> Result<Vec<BadRow>> {
-    let Some(reasons) = batch.column_by_name(name::BAD) else { return Ok(Vec::new()) };
-    let reasons = arrow::compute::cast(reasons, &ArrowType::Utf8)
-        .map_err(|error| Error::new(Code::Corrupt, format!("column `_bad`: {error}")))?;
-    let reasons = reasons.as_string::<i32>();
-    let bad = reasons.iter().zip(0..).filter_map(|(reason, row)| Some((reason?, row)));
-    Ok(bad.map(|(reason, row)| BadRow { row, reason: reason.to_string(), raw: None }).collect())
-}
-
-fn event_time_ms(source: &SourcePlan, rows: &RecordBatch, row: usize) -> i64 {
-    let times = rows.column_by_name(&source.event_time);
-    let times = times.and_then(|times| times.as_primitive_opt::<ty::TimestampMicrosecondType>());
-    times.filter(|times| times.is_valid(row)).map_or(0, |times| times.value(row).div_euclid(1_000))
-}
-
-/// Returns the records of a chunk with `start <= offset < end`.
-fn clip_chunk(chunk: Chunk, start: Offset, end: Offset) -> Chunk {
-    let offsets = chunk.offsets.values();
-    let from = offsets.partition_point(|offset| *offset < start);
-    let to = offsets.partition_point(|offset| *offset < end).max(from);
-    let count = to - from;
-    let inside = |bad: BadRow| {
-        let row = (bad.row as usize).checked_sub(from).filter(|row| *row < count)?;
-        Some(BadRow { row: row as u32, ..bad })
-    };
-    Chunk {
-        partition: chunk.partition,
-        timestamps: chunk.timestamps.map(|timestamps| timestamps.slice(from, count)),
-        columns: chunk.columns.slice(from, count),
-        bad: chunk.bad.into_iter().filter_map(inside).collect(),
-        raw: chunk.raw.map(|(keys, values)| (keys.slice(from, count), values.slice(from, count))),
-        offsets: chunk.offsets.slice(from, count),
     }
 }

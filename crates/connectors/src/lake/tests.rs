@@ -5,18 +5,18 @@ use std::sync::Arc;
 
 use arrow::array::*;
 use arrow::datatypes as ty;
-use arrow::datatypes::{DataType as ArrowType, Field, Schema, TimeUnit};
-use engine::edge::{LogScan, Unit};
+use arrow::datatypes::DataType as ArrowType;
+use engine::edge::LogScan;
 use engine::error::Code;
 use engine::log::{Chunk, RawRecords};
-use engine::plan::{ColumnPlan, LakeBinding, Layout, SourcePlan, ValueFrom};
+use engine::plan::{ColumnPlan, LakeBinding, Layout, SourcePlan};
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
 
 use super::*;
+use crate::format::decode;
 use crate::format::json::tests::{column, source};
 use crate::format::json::write_row;
-use crate::format::{codec, decode};
 use crate::records::RawBuilder;
 
 /// A source that reads a lake at `path`; event time is the column `t`.
@@ -176,4 +176,404 @@ fn the_flights_are_read_as_they_are() {
         }
     }
     assert_eq!(behind, [93_039, 42_309, 22_406, 2_713]);
+}
+
+/// Writes a file as another writer would.
+fn foreign(path: &Path, columns: Vec<(&str, ArrayRef)>, group_rows: usize) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let batch = RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true)));
+    let batch = batch.unwrap();
+    let properties = WriterProperties::builder().set_max_row_group_row_count(Some(group_rows)).build();
+    let file = std::fs::File::create(path).unwrap();
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties)).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+}
+
+fn int64(values: &[i64]) -> ArrayRef {
+    Arc::new(Int64Array::from(values.to_vec()))
+}
+
+fn micros(values: &[i64]) -> ArrayRef {
+    Arc::new(TimestampMicrosecondArray::from(values.to_vec()).with_timezone("UTC"))
+}
+
+fn file(folder: &Path, partition: i32, first: i64) -> PathBuf {
+    folder.join(format!("partition={partition}/{first:020}.parquet"))
+}
+
+/// A partition file with those offsets, event times equal to them.
+fn offsets(path: &Path, offsets: &[i64]) {
+    foreign(path, vec![("_offset", int64(offsets)), ("t", micros(offsets))], 2);
+}
+
+#[test]
+fn ranges_of_files_without_footers_end_where_the_next_begins() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = lake(folder.path(), Layout::Log, &["t: timestamp!"]);
+    offsets(&file(folder.path(), 0, 5), &[6, 7, 9]);
+    offsets(&file(folder.path(), 0, 12), &[12, 20]);
+    offsets(&file(folder.path(), 3, 4), &[]);
+    // What a crash, a query engine or a person left beside them.
+    std::fs::write(folder.path().join("partition=0/.x.parquet.tmp"), "x").unwrap();
+    std::fs::write(folder.path().join("partition=0/_SUCCESS"), "x").unwrap();
+    std::fs::write(folder.path().join("_metadata.parquet"), "x").unwrap();
+    std::fs::create_dir(folder.path().join("other")).unwrap();
+    let scan = LakeScan::open(&source).unwrap();
+    assert_eq!(ranges(&scan), [(0, 5, 21), (3, 4, 4)]);
+    let units: Vec<_> =
+        scan.units(0).iter().map(|unit| (unit.start, unit.end, unit.rows, unit.max_event_time)).collect();
+    assert_eq!(units, [(6, 8, 2, Some(7)), (9, 10, 1, Some(9)), (12, 21, 2, Some(20))]);
+    let clipped = scan.load(&scan.units(0)[0], 7, 8).unwrap();
+    assert_eq!(clipped.offsets.values(), &[7]);
+    assert_eq!(scan.load(&scan.units(0)[0], 8, 8).unwrap().len(), 0);
+}
+
+#[test]
+fn partitions_that_are_named_are_read_and_must_be_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut source = lake(folder.path(), Layout::Log, &["t: timestamp!"]);
+    (0..3).for_each(|partition| offsets(&file(folder.path(), partition, 0), &[0]));
+    source.partitions = Some(vec![0, 2]);
+    assert_eq!(ranges(&LakeScan::open(&source).unwrap()), [(0, 0, 1), (2, 0, 1)]);
+    source.partitions = Some(vec![7]);
+    assert_eq!(LakeScan::open(&source).unwrap_err().code, Code::NotFound);
+}
+
+/// Opens and reads all of a lake of one partition with those files, and returns what goes wrong.
+fn trouble(files: &[(i64, &[i64])]) -> Code {
+    let folder = tempfile::tempdir().unwrap();
+    let source = lake(folder.path(), Layout::Log, &["t: timestamp!"]);
+    files.iter().for_each(|(first, values)| offsets(&file(folder.path(), 0, *first), values));
+    let read = LakeScan::open(&source)
+        .and_then(|scan| scan.units(0).iter().try_for_each(|unit| scan.load(unit, 0, i64::MAX).map(|_| ())));
+    read.unwrap_err().code
+}
+
+#[test]
+fn offsets_that_repeat_or_go_back_are_refused() {
+    assert_eq!(trouble(&[(0, &[0, 1]), (1, &[1])]), Code::LakeDiverges);
+    assert_eq!(trouble(&[(0, &[1, 0])]), Code::LakeDiverges);
+    assert_eq!(trouble(&[(0, &[1, 1])]), Code::LakeDiverges);
+    assert_eq!(trouble(&[(0, &[3, 4, 2])]), Code::LakeDiverges);
+    assert_eq!(trouble(&[(5, &[4, 5])]), Code::LakeDiverges);
+}
+
+#[test]
+fn a_missing_file_of_ours_is_a_gap_and_a_foreign_one_between_them_an_overlap() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = lake(folder.path(), Layout::Log, COLUMNS);
+    archive(folder.path(), &source, small(LakeOptions::default()), 1);
+    let mut files: Vec<_> = crate::store::list(&folder.path().join("partition=2")).unwrap();
+    files.retain(|path| path.extension().is_some());
+    assert!(files.len() > 3);
+    let kept = std::fs::read(&files[1]).unwrap();
+    std::fs::remove_file(&files[1]).unwrap();
+    assert_eq!(LakeScan::open(&source).unwrap_err().code, Code::LakeGap);
+    // The same file under the name of the one that is missing, and a renamed one.
+    std::fs::write(&files[1], std::fs::read(&files[0]).unwrap()).unwrap();
+    assert_eq!(LakeScan::open(&source).unwrap_err().code, Code::LakeDiverges);
+    std::fs::write(&files[1], kept).unwrap();
+    assert!(LakeScan::open(&source).is_ok());
+    std::fs::copy(&files[1], file(folder.path(), 2, 41)).unwrap();
+    assert_eq!(LakeScan::open(&source).unwrap_err().code, Code::LakeDiverges);
+}
+
+#[test]
+fn a_partition_goes_on_where_it_ended_and_keeps_its_running_maximum() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap().to_string();
+    let mut source = lake(folder.path(), Layout::Log, COLUMNS);
+    source.max_future = Some(0);
+    let options = small(LakeOptions::default());
+    let mut writer = LakeWriter::open(&path, &source, options, &[(0, 3), (1, 0)]).unwrap();
+    assert_eq!(LakeWriter::open(&path, &source, options, &[(0, 3)]).unwrap_err().code, Code::StateBusy);
+    writer.append(&log(0, 3, 20), 0).unwrap();
+    drop(writer);
+    // Nothing was finished: the hidden file goes, the empty one stays, the position is the start.
+    let mut writer = LakeWriter::open(&path, &source, options, &[(0, 3), (1, 0)]).unwrap();
+    assert_eq!(writer.positions(), [(0, 3), (1, 0)]);
+    writer.append(&log(0, 3, 20), 0).unwrap();
+    writer.advance(1, 8).unwrap();
+    writer.finish().unwrap();
+    drop(writer);
+    let mut writer = LakeWriter::open(&path, &source, options, &[(0, 3), (1, 0)]).unwrap();
+    assert_eq!(writer.positions(), [(0, 20), (1, 8)]);
+    // Records that are there already are passed over; rolled by time.
+    writer.append(&log(0, 10, 30), 1_000).unwrap();
+    writer.append(&log(1, 8, 9), 1_000).unwrap();
+    writer.tick(1_000 + options.roll_ms).unwrap();
+    assert!(file(folder.path(), 0, 20).exists());
+    writer.advance(0, 33).unwrap();
+    writer.finish().unwrap();
+    drop(writer);
+    let scan = LakeScan::open(&source).unwrap();
+    assert_eq!(ranges(&scan), [(0, 3, 33), (1, 0, 9)]);
+    // The maximum over valid records within the guard, from the definition.
+    let chunk = decode(&source, &log(0, 3, 30)).unwrap();
+    let times = chunk.columns["t"].as_primitive::<ty::TimestampMicrosecondType>();
+    let is_bad = |row: usize| chunk.bad.iter().any(|bad| bad.row as usize == row);
+    let inside = |row: &usize| times.value(*row) <= (2_000_000 + chunk.offsets.value(*row)) * 1_000;
+    let expected = (0..chunk.len()).filter(|row| !is_bad(*row)).filter(inside).map(|row| times.value(row)).max();
+    assert!(expected.is_some());
+    assert_eq!(scan.max_event_time(0), expected);
+    source.max_future = None;
+    assert_eq!(LakeScan::open(&source).unwrap().max_event_time(0), None, "made for another guard");
+    assert_eq!(LakeWriter::open(&path, &source, options, &[(0, 3)]).unwrap_err().code, Code::Schema);
+}
+
+#[test]
+fn another_schema_is_decoded_again_from_kept_values_or_refused() {
+    for raw in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut source = lake(folder.path(), Layout::Log, COLUMNS);
+        archive(folder.path(), &source, small(LakeOptions { raw, ..LakeOptions::default() }), 10);
+        source.columns[2] = column("n: int32");
+        source.columns[4] = column("d: decimal(9,3)!");
+        if !raw {
+            assert_eq!(LakeScan::open(&source).unwrap_err().code, Code::Schema);
+            continue;
+        }
+        let scan = LakeScan::open(&source).unwrap();
+        let mut expected = lines(&decode(&source, &log(0, 20, 200)).unwrap());
+        expected.extend(lines(&decode(&source, &log(2, 0, 200)).unwrap()));
+        assert_eq!(all(&scan), expected);
+        assert!(scan.units(0).iter().all(|unit| unit.max_event_time.is_none()));
+    }
+}
+
+#[test]
+fn columns_widen_lawfully_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = file(folder.path(), 0, 0);
+    let ns = TimestampNanosecondArray::from(vec![-1, 1_999, 2_000]);
+    let dictionary: DictionaryArray<ty::Int8Type> = vec![Some("a"), None, Some("a")].into_iter().collect();
+    let decimal = Decimal128Array::from(vec![Some(150), None, Some(-1)]).with_precision_and_scale(5, 2).unwrap();
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("_offset", int64(&[0, 1, 2])),
+        ("t", Arc::new(ns)),
+        ("ms", Arc::new(TimestampMillisecondArray::from(vec![-1, 0, 1]))),
+        ("s", Arc::new(TimestampSecondArray::from(vec![-1, 0, 253_402_300_800]))),
+        ("i", Arc::new(Int32Array::from(vec![Some(-1), None, Some(i32::MAX)]))),
+        ("u", Arc::new(UInt32Array::from(vec![u32::MAX, 0, 1]))),
+        ("f", Arc::new(Float64Array::from(vec![-0.0, -f64::NAN, f64::INFINITY]))),
+        ("d", Arc::new(decimal)),
+        ("text", Arc::new(dictionary)),
+        ("large", Arc::new(LargeStringArray::from(vec!["x", "", "y"]))),
+        ("day", Arc::new(Date32Array::from(vec![-719_528, 2_932_896, 2_932_897]))),
+        ("small", Arc::new(Float32Array::from(vec![0.1, 0.2, 0.3]))),
+    ];
+    foreign(&path, columns, 10);
+    let names =
+        ["t: timestamp!", "ms: timestamp", "s: timestamp", "i: int64", "u: int64", "f: float64", "d: decimal(9,4)"];
+    let mut names = names.to_vec();
+    names.extend(["text: string", "large: string", "day: date"]);
+    let source = lake(folder.path(), Layout::Log, &names);
+    let scan = LakeScan::open(&source).unwrap();
+    let found = all(&scan);
+    let first = concat!(
+        r#"0 None {"t":"1969-12-31T23:59:59.999999Z","ms":"1969-12-31T23:59:59.999000Z","s":"1969-12-31T23:59:59.000000Z","#,
+        r#""i":-1,"u":4294967295,"f":0.0,"d":"1.5000","text":"a","large":"x","day":"0000-01-01"}"#
+    );
+    let second = concat!(
+        r#"1 None {"t":"1970-01-01T00:00:00.000001Z","ms":"1970-01-01T00:00:00.000000Z","s":"1970-01-01T00:00:00.000000Z","#,
+        r#""i":null,"u":0,"f":"NaN","d":null,"text":null,"large":"","day":"9999-12-31"}"#
+    );
+    assert_eq!(found[..2], [first, second]);
+    // Beyond the year 9999 no stream could hold it.
+    assert!(found[2].starts_with("2 None bad timestamp_out_of_range: column `s`"), "{}", found[2]);
+    assert_eq!(scan.units(0)[0].max_event_time, None, "a record may be bad");
+    for wrong in
+        ["i: int32!", "small: float64", "t: int64", "u: int32", "d: decimal(4,2)", "text: int64", "day: timestamp"]
+    {
+        let result = LakeScan::open(&lake(folder.path(), Layout::Log, &["t: timestamp!", wrong]));
+        let is_refused = result.as_ref().err().map(|error| error.code);
+        // `i` is stored as int32, and its null makes a record bad, not the file.
+        assert_eq!(is_refused, (wrong != "i: int32!").then_some(Code::Schema), "{wrong}");
+    }
+    let missing = LakeScan::open(&lake(folder.path(), Layout::Log, &["t: timestamp!", "absent: string"]));
+    assert_eq!(missing.unwrap_err().code, Code::Schema);
+}
+
+#[test]
+fn badness_does_not_depend_on_what_is_needed_and_spoils_statistics() {
+    let folder = tempfile::tempdir().unwrap();
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("_offset", int64(&[0, 1, 2, 3])),
+        ("t", micros(&[10, 20, 99, 40])),
+        ("n", Arc::new(Int64Array::from(vec![Some(1), Some(2), None, Some(4)]))),
+        ("_bad", Arc::new(StringArray::from(vec![None, Some("invalid_json: expected a value at byte 0"), None, None]))),
+        ("_raw", Arc::new(BinaryArray::from(vec![None, Some(b"x".as_ref()), None, None]))),
+    ];
+    foreign(&file(folder.path(), 0, 0), columns, 2);
+    let mut source = lake(folder.path(), Layout::Log, &["t: timestamp!", "n: int64!"]);
+    let all_needed = all(&LakeScan::open(&source).unwrap());
+    source.needed = vec!["t".into()];
+    let scan = LakeScan::open(&source).unwrap();
+    let found = all(&scan);
+    assert_eq!(found[0], r#"0 None {"t":"1970-01-01T00:00:00.000010Z"}"#);
+    assert_eq!(found[1..3], all_needed[1..3]);
+    assert_eq!(found[1], r#"1 None bad invalid_json: expected a value at byte 0 Some("x")"#);
+    assert_eq!(found[2], "2 None bad null_in_required: column `n` None");
+    assert!(scan.units(0).iter().all(|unit| unit.max_event_time.is_none()));
+    // Replay gives them back: the kept bytes, and the null as null.
+    let raw = scan.raw(&scan.units(0)[1], 0, i64::MAX).unwrap();
+    assert_eq!(raw.values.value(0), br#"{"t":"1970-01-01T00:00:00.000099Z","n":null}"#);
+    assert_eq!(raw.timestamps, [0, 0], "the event time stands in for the log's own");
+    assert_eq!(scan.raw(&scan.units(0)[0], 1, 2).unwrap().values.value(0), b"x");
+}
+
+#[test]
+fn a_maximum_counts_only_within_the_future_guard() {
+    let folder = tempfile::tempdir().unwrap();
+    let times = TimestampMillisecondArray::from(vec![1, 2, 3, 4]);
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("_offset", int64(&[0, 1, 2, 3])),
+        ("t", micros(&[1_000, 1_500, 4_500, 1])),
+        ("_timestamp", Arc::new(times)),
+    ];
+    foreign(&file(folder.path(), 0, 0), columns, 2);
+    let mut source = lake(folder.path(), Layout::Log, &["t: timestamp!"]);
+    let maxima = |source: &SourcePlan| -> Vec<Option<i64>> {
+        LakeScan::open(source).unwrap().units(0).iter().map(|unit| unit.max_event_time).collect()
+    };
+    assert_eq!(maxima(&source), [Some(1_500), Some(4_500)]);
+    source.max_future = Some(1_000);
+    assert_eq!(maxima(&source), [Some(1_500), None]);
+    source.max_future = None;
+    source.event_time = "_timestamp".into();
+    assert_eq!(maxima(&source), [Some(2_000), Some(4_000)]);
+    assert_eq!(all(&LakeScan::open(&source).unwrap()).len(), 4);
+}
+
+#[test]
+fn connect_files_have_offsets_by_row_and_must_touch() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |partition: i32, offset: i64| {
+        folder.path().join(format!("topics/a+b/partition={partition}/a+b+{partition}+{offset:010}.snappy.parquet"))
+    };
+    foreign(&path(0, 10), vec![("t", micros(&[1, 2, 3]))], 2);
+    foreign(&path(0, 13), vec![("t", micros(&[4]))], 2);
+    foreign(&path(2, 0), vec![("t", micros(&[5]))], 2);
+    let mut source = lake(folder.path(), Layout::Connect, &["t: timestamp!"]);
+    let scan = LakeScan::open(&source).unwrap();
+    assert_eq!(ranges(&scan), [(0, 10, 14), (2, 0, 1)]);
+    let offsets: Vec<i64> =
+        scan.units(0).iter().flat_map(|unit| scan.load(unit, 11, 14).unwrap().offsets.values().to_vec()).collect();
+    assert_eq!(offsets, [11, 12, 13]);
+    assert!(!scan.has_timestamps());
+    foreign(&path(0, 16), vec![("t", micros(&[4]))], 2);
+    assert_eq!(LakeScan::open(&source).unwrap_err().code, Code::LakeGap);
+    std::fs::remove_file(path(0, 16)).unwrap();
+    foreign(&path(0, 12), vec![("t", micros(&[4]))], 2);
+    assert_eq!(LakeScan::open(&source).unwrap_err().code, Code::LakeDiverges);
+    std::fs::remove_file(path(0, 12)).unwrap();
+    source.max_future = Some(0);
+    assert_eq!(LakeScan::open(&source).unwrap_err().code, Code::GuardNeedsTimestamp);
+    source.max_future = None;
+    foreign(&folder.path().join("x.parquet"), vec![("t", micros(&[4]))], 2);
+    assert_eq!(LakeScan::open(&source).unwrap_err().code, Code::NoOffsets);
+}
+
+#[test]
+fn plain_files_are_partitions_in_the_order_of_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, times: &[i64]| {
+        foreign(&folder.path().join(name), vec![("t", micros(times)), ("_offset", int64(&vec![7; times.len()]))], 2)
+    };
+    write("b/1.parquet", &[1, 2, 3]);
+    write("a.parquet", &[4]);
+    write("b/_skipped.parquet", &[5]);
+    write(".c/d.parquet", &[6]);
+    std::fs::write(folder.path().join("note.txt"), "x").unwrap();
+    let source = lake(folder.path(), Layout::Files, &["t: timestamp!"]);
+    let scan = LakeScan::open(&source).unwrap();
+    assert_eq!(ranges(&scan), [(0, 0, 1), (1, 0, 3)]);
+    assert!(scan.caveat().unwrap().contains("equality with a topic is not claimed"));
+    assert_eq!(all(&scan)[1], r#"0 None {"t":"1970-01-01T00:00:00.000001Z"}"#);
+    let glob = lake(&folder.path().join("**/[0-9].parquet"), Layout::Files, &["t: timestamp!"]);
+    assert_eq!(ranges(&LakeScan::open(&glob).unwrap()), [(0, 0, 3)]);
+    let mut timed = source.clone();
+    timed.needed.push("_timestamp".into());
+    assert_eq!(LakeScan::open(&timed).unwrap_err().code, Code::GuardNeedsTimestamp);
+}
+
+#[test]
+fn a_lake_that_is_none_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    for (path, layout) in [(folder.path().to_path_buf(), Layout::Log), (folder.path().join("none"), Layout::Files)] {
+        assert_eq!(LakeScan::open(&lake(&path, layout, &["t: timestamp!"])).unwrap_err().code, Code::NotFound);
+    }
+    foreign(&file(folder.path(), 0, 0), vec![("t", micros(&[1]))], 2);
+    let source = lake(folder.path(), Layout::Log, &["t: timestamp!"]);
+    assert_eq!(LakeScan::open(&source).unwrap_err().code, Code::NoOffsets);
+    std::fs::rename(file(folder.path(), 0, 0), folder.path().join("partition=0/part-0.parquet")).unwrap();
+    assert_eq!(LakeScan::open(&source).unwrap_err().code, Code::NoOffsets);
+}
+
+#[test]
+fn damaged_files_are_errors_that_name_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = lake(folder.path(), Layout::Log, COLUMNS);
+    let mut writer =
+        LakeWriter::open(folder.path().to_str().unwrap(), &source, LakeOptions::default(), &[(0, 0)]).unwrap();
+    writer.append(&log(0, 0, 60), 0).unwrap();
+    writer.finish().unwrap();
+    let path = file(folder.path(), 0, 0);
+    let bytes = std::fs::read(&path).unwrap();
+    let expected = all(&LakeScan::open(&source).unwrap());
+    let read = || {
+        LakeScan::open(&source).and_then(|scan| {
+            let chunks: Result<Vec<_>, _> = scan.units(0).iter().map(|unit| scan.load(unit, 0, i64::MAX)).collect();
+            Ok(chunks?.iter().flat_map(lines).collect::<Vec<_>>())
+        })
+    };
+    let (mut refused, mut changed) = (0, 0);
+    let damaged = (0..bytes.len()).step_by(3).flat_map(|i| {
+        let mut flipped = bytes.clone();
+        flipped[i] ^= 1 << (i % 8);
+        [flipped, bytes[..i].to_vec()]
+    });
+    for (i, damaged) in damaged.enumerate() {
+        std::fs::write(&path, damaged).unwrap();
+        match read() {
+            Ok(found) => changed += usize::from(found != expected),
+            Err(error) => {
+                let is_known = matches!(
+                    error.code,
+                    Code::Corrupt | Code::Schema | Code::Stats | Code::LakeDiverges | Code::NoOffsets
+                );
+                assert!(is_known, "case {i}: {error}");
+                assert!(error.message.contains("00000000000000000000.parquet"), "case {i}: {error}");
+                refused += 1;
+            }
+        }
+    }
+    // Values are not checksummed by Parquet's writer here, so some flips are another value.
+    assert!(refused > bytes.len() / 4, "{refused} refused, {changed} changed of {}", bytes.len());
+}
+
+#[test]
+fn text_that_is_stored_as_a_dictionary_is_read_as_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let few = StringArray::from_iter_values((0..5_000).map(|i| format!("page {}", i % 10)));
+    let many = StringArray::from_iter_values((0..5_000).map(|i| format!("{i:0300}")));
+    let offsets: Vec<i64> = (0..5_000).collect();
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("_offset", int64(&offsets)),
+        ("t", micros(&offsets)),
+        ("few", Arc::new(few.clone())),
+        ("many", Arc::new(many.clone())),
+    ];
+    foreign(&file(folder.path(), 0, 0), columns, 10_000);
+    let scan =
+        LakeScan::open(&lake(folder.path(), Layout::Log, &["t: timestamp!", "few: string!", "many: string"])).unwrap();
+    let chunk = scan.load(&scan.units(0)[0], 0, i64::MAX).unwrap();
+    let dictionary = ArrowType::Dictionary(Box::new(ArrowType::Int32), Box::new(ArrowType::Utf8));
+    assert_eq!(*chunk.columns["few"].data_type(), dictionary);
+    assert_eq!(chunk.columns["few"].as_any_dictionary().values().len(), 10);
+    assert_eq!(*chunk.columns["many"].data_type(), ArrowType::Utf8, "it outgrew its dictionary page");
+    let plain = arrow::compute::cast(&chunk.columns["few"], &ArrowType::Utf8).unwrap();
+    assert_eq!(plain.as_string::<i32>(), &few);
+    assert_eq!(chunk.columns["many"].as_string::<i32>(), &many);
 }
