@@ -2,5 +2,6 @@
 
 mod broker;
 mod cli;
+mod differential;
 mod live;
 mod tables;
