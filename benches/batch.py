@@ -20,7 +20,7 @@ here = os.path.dirname(os.path.abspath(__file__))
 lake, out = f"{args.work}/lake-{args.events}", f"{args.work}/out"
 if not os.path.isdir(lake):
     subprocess.run([args.samestream, "gen", "--to", f"lake:{lake}", "--events", str(args.events), "--partitions", "4",
-                    "--bad", "0", "--duplicates", "0"], check=True)
+                    "--bad", "0%", "--duplicates", "0%"], check=True)
 
 SELECT = f"""select {args.key}, time_bucket(interval 1 minute, event_time) as window_start, count(*) as events, sum(amount)
 as revenue, min(amount) as least, max(amount) as best, avg(amount) as mean from read_parquet('{lake}/*/*.parquet')

@@ -23,7 +23,7 @@ marker = f"{args.work}/{topic}.filled"
 os.makedirs(args.work, exist_ok=True)
 if not os.path.exists(marker):
     subprocess.run([args.samestream, "gen", "--to", f"kafka:{args.brokers}/{topic}", "--events", str(args.events),
-                    "--partitions", "4", "--bad", "0", "--duplicates", "0"], check=True)
+                    "--partitions", "4", "--bad", "0%", "--duplicates", "0%"], check=True)
     open(marker, "w").close()
 environment = dict(os.environ, BROKERS=args.brokers, TOPIC=topic, OUT=f"{args.work}/out-stream")
 command = [args.samestream, "run", f"{here}/q1.yaml", "--mode", "stream", "--until-caught-up", "--state-dir", f"{args.work}/state", "-q"]
