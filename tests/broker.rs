@@ -26,13 +26,13 @@ fn env(name: &str) -> String {
 }
 
 /// Names a topic that no other test has, and does not make it.
-fn binding(name: &str) -> KafkaBinding {
+pub(crate) fn binding(name: &str) -> KafkaBinding {
     let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
     KafkaBinding { brokers: env("SAMESTREAM_TEST_KAFKA"), topic: format!("{name}-{nanos}"), options: BTreeMap::new() }
 }
 
 /// Makes a topic that no other test has.
-fn topic(name: &str, partitions: i32) -> KafkaBinding {
+pub(crate) fn topic(name: &str, partitions: i32) -> KafkaBinding {
     let binding = binding(name);
     create_topic(&binding, Some(partitions), &[]).unwrap();
     binding
@@ -127,13 +127,13 @@ fn failure(binding: &KafkaBinding, starts: &[i64]) -> Error {
 }
 
 /// A producer in transactions.
-struct Transactions {
+pub(crate) struct Transactions {
     producer: BaseProducer,
     topic: String,
 }
 
 impl Transactions {
-    fn new(binding: &KafkaBinding) -> Self {
+    pub(crate) fn new(binding: &KafkaBinding) -> Self {
         let producer: BaseProducer = ClientConfig::new()
             .set("bootstrap.servers", &binding.brokers)
             .set("transactional.id", format!("tx-{}", binding.topic))
@@ -152,12 +152,12 @@ impl Transactions {
         self.producer.flush(Duration::from_secs(30)).unwrap();
     }
 
-    fn commit(&self, partition: i32, values: &[&str]) {
+    pub(crate) fn commit(&self, partition: i32, values: &[&str]) {
         self.begin(partition, values);
         self.producer.commit_transaction(Duration::from_secs(30)).unwrap();
     }
 
-    fn abort(&self, partition: i32, values: &[&str]) {
+    pub(crate) fn abort(&self, partition: i32, values: &[&str]) {
         self.begin(partition, values);
         self.producer.abort_transaction(Duration::from_secs(30)).unwrap();
     }
