@@ -99,7 +99,7 @@ impl Column {
     }
 
     /// Returns the value of a JSON number, or of a key's or header's number.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn number(&self, text: &str, number: &Number) -> Result<Cell, Reason> {
         if self.has_null_texts() && self.is_null_text(text) {
             return Ok(Cell::Null);

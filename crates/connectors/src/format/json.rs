@@ -19,6 +19,7 @@
 //! `null` and an absent field are null everywhere. `from: value` gives a `string` or `binary` column the value's bytes as
 //! they are, and any other column a value that is a bare scalar.
 
+mod cursor;
 mod encode;
 
 use std::collections::HashSet;
@@ -29,6 +30,7 @@ use engine::log::{BadRow, Chunk, RawRecords};
 use engine::plan::{SourcePlan, ValueFrom};
 use engine::value::DataType;
 
+use self::cursor::{Cursor, plain_end, unicode_escape};
 use super::columns::{Cell, Column, Gather, beside_value, missing};
 use super::reason::{Fault, Reason};
 use super::scalar::{self, NUMBER_SIZE};
@@ -231,33 +233,6 @@ struct Text {
     is_scratch: bool,
 }
 
-/// Where reading stands in a record's text.
-struct Cursor<'t> {
-    text: &'t str,
-    bytes: &'t [u8],
-    i: usize,
-}
-
-impl Cursor<'_> {
-    /// Returns the next byte that is not white space, without passing it.
-    #[inline]
-    fn peek(&mut self) -> Option<u8> {
-        loop {
-            let byte = *self.bytes.get(self.i)?;
-            if byte > b' ' || !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
-                return Some(byte);
-            }
-            self.i += 1;
-        }
-    }
-
-    #[cold]
-    fn expected(&self, what: &str) -> Fault {
-        let at = if self.i >= self.bytes.len() { "the end".to_string() } else { format!("byte {}", self.i) };
-        Fault::new(Reason::InvalidJson, format!("expected {what} at {at}"))
-    }
-}
-
 impl<'a> Reader<'a> {
     fn new(codec: &'a JsonCodec) -> Self {
         let slots = codec.objects.iter().map(|object| object.slots.len()).sum::<usize>();
@@ -311,7 +286,9 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads any value. Without a slot it is only checked.
-    #[inline]
+    ///
+    /// Inlined into the loops over fields, which are not inlined into it: so a field costs no call of a large function.
+    #[inline(always)]
     fn value(&mut self, cursor: &mut Cursor, slot: Option<&'a Slot>, depth: usize) -> Result<(), Fault> {
         match cursor.peek() {
             Some(b'"') => {
@@ -325,10 +302,13 @@ impl<'a> Reader<'a> {
             }
             Some(b'-' | b'0'..=b'9') => {
                 let start = cursor.i;
-                let number = scalar::scan_number(cursor.bytes, start).map_err(|i| {
-                    cursor.i = i;
-                    cursor.expected("a digit")
-                })?;
+                let number = match scalar::scan_number(cursor.bytes, start) {
+                    Ok(number) => number,
+                    Err(i) => {
+                        cursor.i = i;
+                        return Err(cursor.expected("a digit"));
+                    }
+                };
                 cursor.i = number.end;
                 if number.end - start > NUMBER_SIZE {
                     return Err(Fault::new(Reason::NumberTooLong, format!("at byte {start}")));
@@ -390,7 +370,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Gives a slot's columns their value.
-    #[inline]
+    #[inline(always)]
     fn take(&mut self, slot: &'a Slot, text: &str, what: &str, value: impl Fn(&Column) -> Result<Cell, Reason>) {
         for &i in &slot.columns {
             let column = &self.codec.columns[i];
@@ -402,11 +382,15 @@ impl<'a> Reader<'a> {
         self.expect_object(slot, what);
     }
 
-    #[inline]
+    #[inline(always)]
     fn take_string(&mut self, cursor: &Cursor, slot: &'a Slot, text: Text) {
         let place = Cell::Bytes { start: text.start, end: text.end, is_scratch: text.is_scratch };
         for &i in &slot.columns {
             let column = &self.codec.columns[i];
+            if column.data_type == DataType::String && !column.has_null_texts() {
+                self.cells[i] = place;
+                continue;
+            }
             let value = if text.is_scratch {
                 // Rare: what is decoded from it goes to the same space, so it is copied.
                 let copy = self.scratch_text(text).to_string();
@@ -451,6 +435,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads an object that columns stand in, after its brace.
+    #[inline(never)]
     fn object(&mut self, cursor: &mut Cursor, number: usize, depth: usize) -> Result<(), Fault> {
         let codec = self.codec;
         let object = &codec.objects[number];
@@ -567,6 +552,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Checks an object that no column stands in, after its brace.
+    #[inline(never)]
     fn skip_object(&mut self, cursor: &mut Cursor, depth: usize) -> Result<(), Fault> {
         let (base, mark) = (self.others.len(), self.scratch.len());
         if cursor.peek() == Some(b'}') {
@@ -590,6 +576,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Checks an array, after its bracket.
+    #[inline(never)]
     fn skip_array(&mut self, cursor: &mut Cursor, depth: usize) -> Result<(), Fault> {
         if cursor.peek() == Some(b']') {
             cursor.i += 1;
@@ -604,7 +591,10 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a string, from its opening quote.
-    #[inline]
+    ///
+    /// Inlined, as numbers are: handing the parts of the result over in memory and reading them back as one stalled for
+    /// longer than reading the string.
+    #[inline(always)]
     fn string(&mut self, cursor: &mut Cursor) -> Result<Text, Fault> {
         let start = cursor.i + 1;
         let end = plain_end(cursor.bytes, start);
@@ -621,6 +611,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads the rest of a string from its first escape on.
+    #[inline(never)]
     fn escaped(&mut self, cursor: &mut Cursor, start: usize) -> Result<Text, Fault> {
         let first = self.scratch.len();
         let mut from = start;
@@ -658,64 +649,6 @@ impl<'a> Reader<'a> {
         cursor.i += 1;
         Ok(Text { start: first, end: self.scratch.len(), is_scratch: true })
     }
-}
-
-/// Reads the digits of a `\u` escape, and the second escape of a pair.
-fn unicode_escape(cursor: &mut Cursor) -> Result<char, Fault> {
-    let at = cursor.i - 2;
-    let lone = || Fault::new(Reason::LoneSurrogate, format!("at byte {at}"));
-    let first = hex(cursor)?;
-    if (0xdc00..0xe000).contains(&first) {
-        return Err(lone());
-    }
-    if !(0xd800..0xdc00).contains(&first) {
-        return char::from_u32(first).ok_or_else(lone);
-    }
-    if !cursor.bytes[cursor.i..].starts_with(b"\\u") {
-        return Err(lone());
-    }
-    cursor.i += 2;
-    let second = hex(cursor)?;
-    if !(0xdc00..0xe000).contains(&second) {
-        return Err(lone());
-    }
-    char::from_u32(0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00)).ok_or_else(lone)
-}
-
-fn hex(cursor: &mut Cursor) -> Result<u32, Fault> {
-    let mut value = 0;
-    for _ in 0..4 {
-        let digit = cursor.bytes.get(cursor.i).and_then(|byte| char::from(*byte).to_digit(16));
-        value = value * 16 + digit.ok_or_else(|| cursor.expected("four hex digits"))?;
-        cursor.i += 1;
-    }
-    Ok(value)
-}
-
-/// Returns the first byte from `i` on that is a quote, a backslash or a control character, or the length.
-#[inline]
-fn plain_end(bytes: &[u8], mut i: usize) -> usize {
-    const ONES: u64 = u64::MAX / 255;
-    const HIGH: u64 = ONES * 128;
-    // Eight bytes at a time. In each test the lowest marked byte is right (a borrow only spoils the bytes above it), and
-    // the lowest is all that is used.
-    while let Some(eight) = bytes.get(i..i + 8) {
-        let word = u64::from_le_bytes(eight.try_into().expect("eight bytes"));
-        let quote = word ^ (ONES * b'"' as u64);
-        let slash = word ^ (ONES * b'\\' as u64);
-        let found = ((quote.wrapping_sub(ONES) & !quote)
-            | (slash.wrapping_sub(ONES) & !slash)
-            | (word.wrapping_sub(ONES * 0x20) & !word))
-            & HIGH;
-        if found != 0 {
-            return i + found.trailing_zeros() as usize / 8;
-        }
-        i += 8;
-    }
-    while i < bytes.len() && bytes[i] >= 0x20 && bytes[i] != b'"' && bytes[i] != b'\\' {
-        i += 1;
-    }
-    i
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ pub(crate) struct Number {
 }
 
 /// Reads the number that starts at `start`. Gives back the byte at which it stops being one.
-#[inline]
+#[inline(always)]
 pub(crate) fn scan_number(bytes: &[u8], start: usize) -> Result<Number, usize> {
     let mut i = start;
     let is_negative = bytes.get(i) == Some(&b'-');
@@ -94,7 +94,7 @@ fn digit_at(bytes: &[u8], i: usize) -> Option<u64> {
 }
 
 /// Returns the integer a number stands for.
-#[inline]
+#[inline(always)]
 pub(crate) fn integer(number: &Number) -> Result<i64, Reason> {
     if !number.is_integer {
         return Err(Reason::NotAnInteger);
@@ -116,7 +116,7 @@ const POWERS: [f64; 23] = [
 ];
 
 /// Returns the double next to what a number says, as `str::parse` does; −0 is 0.
-#[inline]
+#[inline(always)]
 pub(crate) fn float(text: &str, number: &Number) -> Result<f64, Reason> {
     // With digits below 2^53 and a power of ten that is exact, one multiplication or division rounds once: that is the
     // correctly rounded value. Everything else goes the long way.
@@ -171,50 +171,23 @@ pub(crate) fn in_range(micros: Option<i64>) -> Result<i64, Reason> {
 #[inline]
 pub(crate) fn rfc3339(text: &[u8]) -> Result<i64, Reason> {
     const BAD: Reason = Reason::InvalidTimestamp;
-    let two = |i: usize| -> Option<i64> { Some((digit_at(text, i)? * 10 + digit_at(text, i + 1)?) as i64) };
-    let mark = |i: usize, allowed: &[u8]| text.get(i).is_some_and(|byte| allowed.contains(byte));
-    let days = days(text.get(..10).ok_or(BAD)?).ok_or(BAD)?;
-    if !(mark(10, b"Tt ") && mark(13, b":") && mark(16, b":")) {
+    // Of a known size, so that the places below need no check: this is the hottest parser of all.
+    let (head, rest) = text.split_first_chunk::<19>().ok_or(BAD)?;
+    let digit = |i: usize| i64::from(head[i].wrapping_sub(b'0'));
+    let two = |i: usize| digit(i) * 10 + digit(i + 1);
+    let is_digit = |i: &usize| head[*i].is_ascii_digit();
+    let is_marked = head[4] == b'-' && head[7] == b'-' && head[13] == b':' && head[16] == b':';
+    if !is_marked || !matches!(head[10], b'T' | b't' | b' ') || ![11, 12, 14, 15, 17, 18].iter().all(is_digit) {
         return Err(BAD);
     }
-    let (hour, minute, second) = (two(11).ok_or(BAD)?, two(14).ok_or(BAD)?, two(17).ok_or(BAD)?);
-    let mut i = 19;
-    let mut micros = 0i64;
-    if mark(i, b".") {
-        i += 1;
-        let first = i;
-        while let Some(digit) = digit_at(text, i) {
-            if i - first < 6 {
-                micros = micros * 10 + digit as i64;
-            }
-            i += 1;
-        }
-        if i == first {
-            return Err(BAD);
-        }
-        for _ in (i - first)..6 {
-            micros *= 10;
-        }
-    }
-    let mut shift_minutes = 0;
-    if mark(i, b"Zz") {
-        i += 1;
-    } else {
-        let sign = if mark(i, b"+") {
-            1
-        } else if mark(i, b"-") {
-            -1
-        } else {
-            return Err(BAD);
-        };
-        let (hours, minutes) = (two(i + 1).ok_or(BAD)?, two(i + 4).ok_or(BAD)?);
-        if !mark(i + 3, b":") || hours > 23 || minutes > 59 {
-            return Err(BAD);
-        }
-        shift_minutes = sign * (hours * 60 + minutes);
-        i += 6;
-    }
-    if i != text.len() || hour > 23 || minute > 59 || second > 60 {
+    let days = days(head[..10].try_into().expect("ten bytes")).ok_or(BAD)?;
+    let (hour, minute, second) = (two(11), two(14), two(17));
+    let (micros, rest) = fraction(rest).ok_or(BAD)?;
+    let shift_minutes = match rest {
+        [b'Z' | b'z'] => 0,
+        _ => offset_minutes(rest).ok_or(BAD)?,
+    };
+    if hour > 23 || minute > 59 || second > 60 {
         return Err(BAD);
     }
     if second == 60 {
@@ -222,6 +195,28 @@ pub(crate) fn rfc3339(text: &[u8]) -> Result<i64, Reason> {
     }
     let seconds = (hour * 60 + minute - shift_minutes) * 60 + second;
     in_range(Some(days * DAY_US + seconds * 1_000_000 + micros))
+}
+
+/// Returns the microseconds of a fraction of a second, if there is one, and what follows.
+#[inline]
+fn fraction(text: &[u8]) -> Option<(i64, &[u8])> {
+    let [b'.', digits @ ..] = text else { return Some((0, text)) };
+    let count = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let places = digits[..count].iter().copied().chain([b'0'; 6]).take(6);
+    let micros = places.fold(0, |micros, digit| micros * 10 + i64::from(digit - b'0'));
+    (count > 0).then(|| (micros, &digits[count..]))
+}
+
+/// Returns the minutes of an offset such as `+05:30`.
+fn offset_minutes(text: &[u8]) -> Option<i64> {
+    let [sign @ (b'+' | b'-'), a, b, b':', c, d] = text else { return None };
+    if ![a, b, c, d].into_iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let two = |a: &u8, b: &u8| i64::from(a - b'0') * 10 + i64::from(b - b'0');
+    let (hours, minutes) = (two(a, b), two(c, d));
+    let size = hours * 60 + minutes;
+    (hours <= 23 && minutes <= 59).then_some(if *sign == b'-' { -size } else { size })
 }
 
 /// Reads a `%`-pattern's time. Without an offset in the pattern the time is UTC, without a time of day it is midnight.
@@ -255,19 +250,19 @@ pub(crate) fn is_pattern(pattern: &str) -> bool {
 
 /// Reads `YYYY-MM-DD` and nothing else.
 pub(crate) fn date(text: &[u8]) -> Result<i32, Reason> {
-    if text.len() != 10 {
-        return Err(Reason::InvalidDate);
-    }
-    days(text).map(|days| days as i32).ok_or(Reason::InvalidDate)
+    let ten: Option<&[u8; 10]> = text.try_into().ok();
+    ten.filter(|ten| ten[4] == b'-' && ten[7] == b'-').and_then(days).map(|days| days as i32).ok_or(Reason::InvalidDate)
 }
 
-/// Returns the days since 1970 of ten bytes `YYYY-MM-DD`.
+/// Returns the days since 1970 of ten bytes `YYYY-MM-DD`, whose hyphens were looked at.
 #[inline]
-fn days(text: &[u8]) -> Option<i64> {
-    let number = |from: usize, to: usize| -> Option<i64> {
-        (from..to).try_fold(0i64, |value, i| Some(value * 10 + digit_at(text, i)? as i64))
-    };
-    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+fn days(text: &[u8; 10]) -> Option<i64> {
+    if ![0, 1, 2, 3, 5, 6, 8, 9].iter().all(|i: &usize| text[*i].is_ascii_digit()) {
+        return None;
+    }
+    let digit = |i: usize| i64::from(text[i] - b'0');
+    let year = digit(0) * 1_000 + digit(1) * 100 + digit(2) * 10 + digit(3);
+    let (month, day) = (digit(5) * 10 + digit(6), digit(8) * 10 + digit(9));
     let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     let length = match month {
         1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
@@ -275,7 +270,7 @@ fn days(text: &[u8]) -> Option<i64> {
         2 => 28 + i64::from(is_leap),
         _ => return None,
     };
-    if text[4] != b'-' || text[7] != b'-' || day < 1 || day > length {
+    if day < 1 || day > length {
         return None;
     }
     // Years that begin in March put the leap day at the end: https://howardhinnant.github.io/date_algorithms.html
@@ -333,4 +328,35 @@ pub(crate) fn write_decimal(value: i128, scale: i8, out: &mut Vec<u8>) {
 pub(crate) fn write_float(value: f64, out: &mut Vec<u8>) {
     // The `Debug` form is that, with an exponent where it is shorter.
     let _ = write!(out, "{value:?}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_are_those_of_chrono() {
+        for days in (DATE_MIN..=DATE_MAX).step_by(13).chain([DATE_MIN, -1, 0, 1, DATE_MAX]) {
+            let expected = (chrono::NaiveDate::default() + chrono::Duration::days(days.into())).to_string();
+            let mut text = Vec::new();
+            write_date(days.into(), &mut text);
+            assert_eq!(String::from_utf8(text.clone()).unwrap(), expected);
+            assert_eq!(date(&text), Ok(days));
+        }
+    }
+
+    #[test]
+    fn decimals_are_written_with_the_digits_of_their_scale() {
+        let text = |value: i128, scale: i8| {
+            let mut out = Vec::new();
+            write_decimal(value, scale, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(text(-5, 2), "-0.05");
+        assert_eq!(text(12345, 2), "123.45");
+        assert_eq!(text(0, 3), "0.000");
+        assert_eq!(text(7, 0), "7");
+        assert_eq!(text(7, -2), "700");
+        assert_eq!(text(i128::MIN, 38), "-1.70141183460469231731687303715884105728");
+    }
 }
