@@ -178,6 +178,7 @@ stop() {
 
 print_env() {
   cat <<ENV
+export KAFKA_PORT=$PORT
 export SAMESTREAM_TEST_KAFKA=127.0.0.1:$PORT
 export SAMESTREAM_TEST_KAFKA_SSL=127.0.0.1:$((PORT + 2))
 export SAMESTREAM_TEST_KAFKA_SASL=127.0.0.1:$((PORT + 3))

@@ -91,8 +91,8 @@ pub(super) fn consumer_config(binding: &KafkaBinding) -> Result<ClientConfig> {
     for (name, value) in [
         ("check.crcs", "true"),
         ("fetch.queue.backoff.ms", "2"),
-        ("queued.min.messages", "100000"),
-        ("queued.max.messages.kbytes", "32768"),
+        ("queued.min.messages", "50000"),
+        ("queued.max.messages.kbytes", "16384"),
         ("fetch.max.bytes", "16777216"),
         ("fetch.wait.max.ms", "100"),
     ] {
