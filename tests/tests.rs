@@ -2,6 +2,7 @@
 
 mod broker;
 mod broker_job;
+mod broker_journal;
 mod cli;
 mod differential;
 mod live;

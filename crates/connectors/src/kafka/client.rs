@@ -55,7 +55,7 @@ const OURS: &[(&str, &str)] = &[
 pub(super) fn config(binding: &KafkaBinding) -> Result<ClientConfig> {
     let mut config = ClientConfig::new();
     // Errors come as events, with their reasons; what librdkafka would log besides is noise on stderr.
-    config.set_log_level(RDKafkaLogLevel::Error).set("log_level", "3");
+    config.set_log_level(RDKafkaLogLevel::Emerg).set("log_level", "0");
     config.set("bootstrap.servers", &binding.brokers);
     config.set("client.id", "samestream");
     for (name, value) in &binding.options {
@@ -270,6 +270,14 @@ pub(super) fn partitions(binding: &KafkaBinding, consumer: &BaseConsumer<Notes>)
     }
 }
 
+/// Takes note of the events that wait. A poll returns nothing for an event that it has dealt with itself, too, so
+/// nothing does not mean that none is left.
+pub(super) fn drain(consumer: &BaseConsumer<Notes>) {
+    for _ in 0..16 {
+        consumer.poll(Duration::ZERO);
+    }
+}
+
 /// Asks for metadata, in slices of time, so that a refusal is told at once and not when the time is over.
 fn metadata(binding: &KafkaBinding, consumer: &BaseConsumer<Notes>, topic: Option<&str>) -> Result<Metadata> {
     let deadline = Instant::now() + ANSWER;
@@ -279,8 +287,7 @@ fn metadata(binding: &KafkaBinding, consumer: &BaseConsumer<Notes>, topic: Optio
             Ok(metadata) => return Ok(metadata),
             Err(error) => error,
         };
-        // The reasons wait in the queue of events.
-        while consumer.poll(Duration::ZERO).is_some() {}
+        drain(consumer);
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
         if !is_silence(code) || consumer.context().refusal().is_some() || Instant::now() >= deadline {
             return Err(broker_error(binding, "reading about", code, consumer.context()));

@@ -87,6 +87,18 @@ impl BatchQueue {
         Ok(())
     }
 
+    /// Stops reading a partition; what was fetched of it and not handed over is dropped.
+    ///
+    /// Not librdkafka's pause: that resumes at a position which `rd_kafka_consume_batch_queue` moves past the offset of a
+    /// partition-EOF event, as if the event were a record, so that the next record would be skipped.
+    pub(super) fn stop(&mut self, partition: Partition) {
+        if let Some(index) = self.started.iter().position(|started| *started == partition) {
+            self.started.swap_remove(index);
+            // SAFETY: the handle lives, and the partition was started and not stopped since.
+            unsafe { rd::rd_kafka_consume_stop(self.topic, partition) };
+        }
+    }
+
     /// Waits until something comes, at most as long as said, then hands over what is there, at most `max`.
     pub(super) fn read(&mut self, timeout: Duration, max: usize, mut take: impl FnMut(Incoming<'_>)) -> usize {
         let max = max.max(1);
@@ -120,7 +132,7 @@ impl BatchQueue {
 
 impl Drop for BatchQueue {
     fn drop(&mut self) {
-        // SAFETY: each partition was started once, so is stopped once; then the handles are destroyed, once, before the
+        // SAFETY: each partition in the list was started and not stopped since; then the handles are destroyed, once, before the
         // client (a field, so dropped after this).
         unsafe {
             for &partition in &self.started {

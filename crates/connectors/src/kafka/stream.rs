@@ -1,13 +1,12 @@
 //! A topic as a log that is followed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use engine::edge::{LogStream, Polled};
 use engine::log::{Offset, Partition};
 use engine::plan::KafkaBinding;
 use engine::{Code, Error, Result};
-use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
 
@@ -25,8 +24,9 @@ pub struct KafkaStream {
     partitions: Vec<Partition>,
     queue: BatchQueue,
     keep_headers: bool,
-    /// Where each partition was started or has got to: for messages.
+    /// What each partition delivers next.
     positions: BTreeMap<Partition, Offset>,
+    paused: BTreeSet<Partition>,
     /// Since when no broker has been reachable.
     silent_since: Option<Instant>,
 }
@@ -47,12 +47,29 @@ impl KafkaStream {
             }
         };
         let queue = BatchQueue::new(consumer, &binding.topic);
-        let (binding, positions) = (binding.clone(), BTreeMap::new());
-        Ok(Self { binding, partitions, queue, keep_headers, positions, silent_since: None })
+        Ok(Self {
+            binding: binding.clone(),
+            partitions,
+            queue,
+            keep_headers,
+            positions: BTreeMap::new(),
+            paused: BTreeSet::new(),
+            silent_since: None,
+        })
+    }
+
+    fn start(&mut self, partition: Partition, offset: Offset) -> Result<()> {
+        let started = self.queue.start(partition, offset);
+        started.map_err(|code| broker_error(&self.binding, "reading", code, self.queue.consumer().context()))
     }
 
     fn edge(&self, edge: Edge) -> Result<Vec<Offset>> {
         offsets(&self.binding, self.queue.consumer(), &self.partitions, edge)
+    }
+
+    /// Returns whether the next offset of a partition lies between its ends.
+    fn holds(&self, partition: Partition, start: Offset, end: Offset) -> bool {
+        self.positions.get(&partition).is_some_and(|offset| (start..=end).contains(offset))
     }
 
     /// Returns the error of an offset that the topic does not hold.
@@ -79,6 +96,9 @@ impl KafkaStream {
             E::AutoOffsetReset | E::OffsetOutOfRange => {
                 let index = self.partitions.iter().position(|own| *own == partition).unwrap_or_default();
                 Some(match (self.edge(Edge::Start), self.edge(Edge::End)) {
+                    (Ok(starts), Ok(ends)) if self.holds(partition, starts[index], ends[index]) => {
+                        Error::new(Code::Broker, format!("{what} topic {}: {text}", self.binding.topic))
+                    }
                     (Ok(starts), Ok(ends)) => self.gap(partition, starts[index], ends[index]),
                     (Err(error), _) | (_, Err(error)) => error,
                 })
@@ -105,7 +125,7 @@ impl KafkaStream {
     /// away, never when one came back, so before giving up it asks.
     fn check_brokers(&mut self, got_something: bool) -> Result<()> {
         let consumer = self.queue.consumer();
-        while consumer.poll(Duration::ZERO).is_some() {}
+        client::drain(consumer);
         let notes = consumer.context();
         if got_something {
             notes.clear();
@@ -148,12 +168,11 @@ impl LogStream for KafkaStream {
                 return Err(self.gap(partition, starts[index], ends[index]));
             }
         }
-        for (&partition, &offset) in self.partitions.iter().zip(offsets) {
-            self.queue
-                .start(partition, offset)
-                .map_err(|code| broker_error(&self.binding, "reading", code, self.queue.consumer().context()))?;
-        }
-        Ok(())
+        self.partitions
+            .clone()
+            .into_iter()
+            .zip(offsets)
+            .try_for_each(|(partition, &offset)| self.start(partition, offset))
     }
 
     fn poll(&mut self, timeout: Duration, max_records: usize) -> Result<Vec<Polled>> {
@@ -171,11 +190,19 @@ impl LogStream for KafkaStream {
     }
 
     fn pause(&mut self, partition: Partition, paused: bool) -> Result<()> {
-        let mut list = TopicPartitionList::new();
-        list.add_partition(&self.binding.topic, partition);
-        let consumer = self.queue.consumer();
-        let done = if paused { consumer.pause(&list) } else { consumer.resume(&list) };
-        done.map_err(|error| Error::new(Code::Broker, format!("topic {}: {error}", self.binding.topic)))
+        let offset = *self.positions.get(&partition).expect("seek comes before pause");
+        match (paused, self.paused.contains(&partition)) {
+            (true, false) => {
+                self.queue.stop(partition);
+                self.paused.insert(partition);
+            }
+            (false, true) => {
+                self.start(partition, offset)?;
+                self.paused.remove(&partition);
+            }
+            (true, true) | (false, false) => {}
+        }
+        Ok(())
     }
 }
 

@@ -142,7 +142,7 @@ pub(super) fn offsets(
             .expect("both ends are offsets that librdkafka knows");
     }
     let answer = consumer.offsets_for_times(list, ANSWER).map_err(|error| {
-        while consumer.poll(std::time::Duration::ZERO).is_some() {}
+        client::drain(consumer);
         failed(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail))
     })?;
     let one = |partition: &Partition| {
