@@ -90,7 +90,10 @@ pub fn run(plan: &Arc<Plan>, options: &RunOptions, observer: &dyn Observer) -> R
     let engine = Engine::new(plan.clone());
     let sources = Sources::open(plan, options.mode)?;
     let _lock = lock(&aside)?;
-    let mut outlet = SinkOutlet::open(plan, &sinks, &options.context, Some(&aside), options.settings.range)?;
+    let mut context = options.context.clone();
+    // Both modes write the same sinks, so what a sink remembers is not kept by mode.
+    context.state.get_or_insert_with(|| options.state_dir.join(&plan.name));
+    let mut outlet = SinkOutlet::open(plan, &sinks, &context, Some(&aside), options.settings.range)?;
     let outcome = drive(&engine, sources, options, &mut outlet, observer)?;
     if outcome.tally.read == 0 && !options.allow_empty && outcome.ended {
         return Err(Error::new(Code::Empty, "the log holds no record between the start and end offsets")
