@@ -551,7 +551,7 @@ fn a_record_too_large_for_the_topic_is_an_error_of_the_writer() {
     assert_eq!(error.code, Code::Target, "{error}");
 }
 
-mod sinks {
+pub(crate) mod sinks {
     use std::sync::Arc;
 
     use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray};
@@ -586,7 +586,7 @@ mod sinks {
         RecordBatch::try_from_iter(columns).unwrap()
     }
 
-    fn messages(binding: &KafkaBinding) -> Vec<String> {
+    pub(crate) fn messages(binding: &KafkaBinding) -> Vec<String> {
         let text = |bytes: Option<Vec<u8>>| bytes.map_or("-".to_string(), |bytes| String::from_utf8(bytes).unwrap());
         read(binding).records.into_iter().map(|record| format!("{} {}", text(record.3), text(record.4))).collect()
     }

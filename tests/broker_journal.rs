@@ -155,3 +155,59 @@ fn a_topic_and_a_journal_of_it_give_the_same_digests_and_files() {
         }
     }
 }
+
+#[test]
+#[ignore = "needs SAMESTREAM_TEST_KAFKA"]
+fn a_run_writes_open_rows_to_a_topic_and_the_next_run_takes_them_back() {
+    let binding = topic("open-rows", 1);
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Journal::create(folder.path().join("log"), 1).unwrap();
+    let text = format!(
+        r#"
+version: 1
+name: open_rows
+sources:
+  clicks:
+    journal: {{path: "{}"}}
+    format: json
+    schema: {{page: string!, at: timestamp!}}
+    event_time: {{column: at, out_of_orderness: 0s}}
+steps:
+  visits: {{from: clicks, window: {{session: {{gap: 10s}}}}, group_by: [page], aggregate: {{views: "count(*)"}}}}
+sinks:
+  out: {{from: visits, kafka: {{brokers: "{}", topic: "{}", open_rows: true}}}}
+"#,
+        journal.path().display(),
+        binding.brokers,
+        binding.topic
+    );
+    let plan = Arc::new(pipeline::load("open.yaml", &text, &Variables::default()).unwrap().plan);
+    // The first session is open at the end of the first run; the second run finds that it was longer.
+    for (seconds, mode) in [(&[1, 5][..], Mode::Stream), (&[12, 60], Mode::Batch)] {
+        let mut writer = journal.writer().unwrap();
+        for second in seconds {
+            let value = format!(r#"{{"page":"/a","at":{}}}"#, second * 1000);
+            writer.append(0, 0, None, Some(value.as_bytes()), &[]).unwrap();
+        }
+        writer.commit().unwrap();
+        drop(writer);
+        let mut options = RunOptions::new(mode);
+        options.until_caught_up = true;
+        options.state_dir = folder.path().join("state");
+        runtime::run(&plan, &options, &()).unwrap();
+    }
+    let key = |start: &str, end: &str| {
+        let time = |text: &str| format!("1970-01-01T00:{text}.000000Z");
+        format!(r#""window_start":"{}","window_end":"{}","page":"/a""#, time(start), time(end))
+    };
+    let (short, whole, last) = (key("00:01", "00:15"), key("00:01", "00:22"), key("01:00", "01:10"));
+    assert_eq!(
+        crate::broker::sinks::messages(&binding),
+        [
+            format!(r#"{{{short}}} {{{short},"views":2,"final":false}}"#),
+            format!(r#"{{{whole}}} {{{whole},"views":3,"final":true}}"#),
+            format!(r#"{{{short}}} -"#),
+            format!(r#"{{{last}}} {{{last},"views":1,"final":false}}"#),
+        ]
+    );
+}
