@@ -172,6 +172,12 @@ impl LakeWriter {
         if raw.offsets.first().is_some_and(|first| *first < from) {
             return self.append(&clip(raw, from, Offset::MAX), now_ms);
         }
+        // A file ends at its row, not at the end of the piece that happens to reach it.
+        let room = self.options.roll_rows.saturating_sub(self.partitions[i].open.as_ref().map_or(0, |open| open.rows));
+        if let Some(cut) = raw.offsets.get(room.max(1)).copied() {
+            self.append(&clip(raw, Offset::MIN, cut), now_ms)?;
+            return self.append(&clip(raw, cut, Offset::MAX), now_ms);
+        }
         let Some(last) = raw.offsets.last() else { return Ok(()) };
         let chunk = self.codec.decode(raw);
         let batch = self.batch(raw, &chunk)?;
