@@ -20,13 +20,15 @@ pub struct Table {
 
 /// Answers an SQL query over the tables that it names. A table that the query does not name is not opened.
 ///
-/// A name with a dot may be written as it is (`from clicks.bad`) or in quotes.
+/// A name with a dot may be written as it is (`from clicks.bad`) or in quotes. The first of two tables of one name is
+/// meant.
 pub fn query(sql: &str, tables: &[Table]) -> Result<Frame> {
     let mut context = SQLContext::new();
     let mut text = sql.to_string();
     let mut unread = None;
     // Dotted names first: `clicks.bad` is not a use of `clicks`.
-    let mut ordered: Vec<(usize, &Table)> = tables.iter().enumerate().collect();
+    let is_first = |number: &usize| !tables[..*number].iter().any(|other| other.name == tables[*number].name);
+    let mut ordered: Vec<(usize, &Table)> = tables.iter().enumerate().filter(|(number, _)| is_first(number)).collect();
     ordered.sort_by_key(|(_, table)| !table.name.contains('.'));
     for (number, table) in ordered {
         if positions(&text, &table.name).next().is_none() {
@@ -88,11 +90,17 @@ fn replace_name(sql: &str, name: &str, plain: &str) -> String {
 }
 
 fn explain(error: &PolarsError, tables: &[Table]) -> String {
+    // What follows the first line is Polars' plan, of no help to who wrote the SQL.
     let message = error.to_string();
+    let hint = message.lines().find_map(|line| line.trim().strip_prefix("Did you mean "));
+    let mut message = message.lines().next().unwrap_or_default().to_string();
+    if let Some(hint) = hint {
+        message.push_str(&format!("; did you mean {hint}"));
+    }
     if message.contains("was not found") && message.contains("relation") {
         let names: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
         let known = if names.is_empty() { "none".to_string() } else { names.join(", ") };
-        return format!("{message}; tables here: {known}");
+        message.push_str(&format!("; tables here: {known}"));
     }
     message
 }
@@ -145,6 +153,14 @@ mod tests {
             let frame = query(sql, &tables).unwrap();
             assert!(matches!(frame.cell(0, 0), Cell::Int(1)), "{sql}");
         }
+    }
+
+    #[test]
+    fn a_wrong_column_is_told_in_one_line() {
+        let folder = tempfile::tempdir().unwrap();
+        write(&folder.path().join("a.parquet"), &mut sample(&[5]));
+        let message = query("select pag from a", &[table("a", folder.path())]).unwrap_err().to_string();
+        assert!(message.contains("pag") && !message.contains('\n'), "{message}");
     }
 
     #[test]

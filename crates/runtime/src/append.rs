@@ -246,7 +246,8 @@ mod tests {
         drop(appender);
         use engine::edge::{LogStream, Polled};
         let mut stream = Journal::open(path)?.stream(None)?;
-        stream.seek(&[0, 0])?;
+        let starts = vec![0; stream.partitions().len()];
+        stream.seek(&starts)?;
         let mut out = Vec::new();
         for polled in stream.poll(std::time::Duration::ZERO, 1000)? {
             let Polled::Records(records) = polled else { continue };
