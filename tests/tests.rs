@@ -5,5 +5,7 @@ mod broker_job;
 mod broker_journal;
 mod cli;
 mod differential;
+mod docs;
 mod live;
 mod tables;
+mod verbs;

@@ -1,10 +1,11 @@
 //! How a run is getting on: a live line on a terminal; in a pipe a line every 10 s for a stream, nothing for a batch.
 
 use std::cell::RefCell;
+use std::fmt::Write;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use runtime::{Mode, Observer, Progress};
 
 use crate::global::{Global, When};
@@ -75,7 +76,7 @@ impl Shown {
                 if let Some(total) = total.filter(|total| bar.length() != Some(*total)) {
                     bar.set_length(total.max(1));
                     bar.set_style(style(
-                        "{prefix:.bold} {wide_bar:.cyan/dim} {human_pos}/{human_len} · {per_sec}{msg} · {eta}",
+                        "{prefix:.bold} {wide_bar:.cyan/dim} {human_pos}/{human_len} · {rate}{msg} · {eta}",
                     ));
                 }
                 bar.set_position(read);
@@ -131,12 +132,16 @@ impl Observer for Shown {
 
 fn bar(title: &str) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    bar.set_style(style("{prefix:.bold} {spinner} {human_pos} read · {per_sec}{wide_msg}"));
+    bar.set_style(style("{prefix:.bold} {spinner} {human_pos} read · {rate}{wide_msg}"));
     bar.set_prefix(title.to_string());
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
 }
 
 fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).expect("the template is right")
+    let rate = |state: &ProgressState, out: &mut dyn Write| {
+        // A rate that cannot be written is not worth an error.
+        let _ = write!(out, "{}/s", rough(state.per_sec()));
+    };
+    ProgressStyle::with_template(template).expect("the template is right").with_key("rate", rate)
 }

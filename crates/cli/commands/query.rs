@@ -8,7 +8,7 @@ use analysis::Table;
 use clap::Args;
 use engine::plan::{Input, Layout, Plan};
 use engine::{Code, Error, Result};
-use runtime::outlet::aside_name;
+use runtime::outlet::{aside_folder, aside_name};
 
 use crate::commands::analysis_error;
 use crate::global::Global;
@@ -18,7 +18,7 @@ use crate::{output, pipelines};
 /// Ask SQL of result sets and lakes
 ///
 /// A table is a file of Parquet, JSON lines or CSV, or a folder of such files. A pipeline brings its sinks, the lakes of
-/// its sources, and what its runs kept aside: `SOURCE.bad`, `STEP.late`, `STEP.bad`.
+/// its sources (`SOURCE` or `SOURCE.lake`), and what its runs kept aside: `SOURCE.bad`, `STEP.late`, `STEP.bad`.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     samestream query page_views\n  \
@@ -92,23 +92,25 @@ fn of_pipeline(plan: &Plan, state_dir: &Path) -> Vec<Table> {
     }
     for source in &plan.sources {
         if let Some(lake) = source.bindings.lake.as_ref().filter(|lake| lake.layout != Layout::Files) {
-            tables.push(Table { name: source.name.clone(), path: lake.path.clone().into() });
+            // A sink may have the source's name; then the lake is `NAME.lake`.
+            for name in [source.name.clone(), format!("{}.lake", source.name)] {
+                tables.push(Table { name, path: lake.path.clone().into() });
+            }
         }
     }
     let sources = (0..plan.sources.len()).map(Input::SourceBad);
     let steps = (0..plan.steps.len()).flat_map(|step| [Input::StepLate(step), Input::StepBad(step)]);
     for input in sources.chain(steps) {
-        let name = aside_name(plan, input);
-        if let Some(path) = newest(&state_dir.join(&plan.name), &name) {
-            tables.push(Table { name, path });
+        if let Some(path) = newest(plan, input, &state_dir.join(&plan.name)) {
+            tables.push(Table { name: aside_name(plan, input), path });
         }
     }
     tables
 }
 
 /// Returns the set that the last run in either mode kept.
-fn newest(folder: &Path, name: &str) -> Option<PathBuf> {
+fn newest(plan: &Plan, input: Input, folder: &Path) -> Option<PathBuf> {
     let changed = |path: &PathBuf| -> Option<SystemTime> { path.metadata().ok()?.modified().ok() };
-    let paths = ["stream", "batch"].map(|mode| folder.join(mode).join(name));
+    let paths = ["stream", "batch"].map(|mode| aside_folder(plan, input, &folder.join(mode)));
     paths.into_iter().filter(|path| path.exists()).max_by_key(changed)
 }

@@ -1,0 +1,321 @@
+//! The verbs that need a pipeline, end to end on small logs: a journal, a lake, both modes, nothing installed.
+
+use std::path::Path;
+use std::process::Output;
+
+use crate::cli::{samestream, stderr, stdout};
+
+/// A folder with the project's pipelines in it.
+fn project() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("pipelines")).unwrap();
+    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/pipelines")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            std::fs::copy(&path, folder.path().join("pipelines").join(path.file_name().unwrap())).unwrap();
+        }
+    }
+    folder
+}
+
+fn run(folder: &Path, line: &str) -> Output {
+    samestream(folder).args(line.split_whitespace()).output().expect("the program starts")
+}
+
+/// Runs a line that must end with exit code 0.
+#[track_caller]
+fn ok(folder: &Path, line: &str) -> Output {
+    let output = run(folder, line);
+    assert_eq!(output.status.code(), Some(0), "`samestream {line}`\n{}{}", stdout(&output), stderr(&output));
+    output
+}
+
+/// Runs a line that must fail with this exit code and error code.
+#[track_caller]
+fn fails(folder: &Path, line: &str, exit: i32, code: &str) -> String {
+    let output = run(folder, line);
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(exit), "`samestream {line}`\n{}{text}", stdout(&output));
+    assert!(text.contains(&format!("error[{code}]")), "`samestream {line}`\n{text}");
+    text
+}
+
+fn json(path: &Path) -> serde_json::Value {
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+const GEN: &str = "gen --to journal:data/journal/clicks --events 30000 --rate 6 --late 2% --bad 0.5% --duplicates 1%";
+
+#[test]
+fn every_pipeline_gives_the_same_bytes_in_both_modes() {
+    let folder = project();
+    let at = folder.path();
+    ok(at, GEN);
+    ok(at, "archive page_views --until-caught-up");
+    let data = concat!(env!("CARGO_MANIFEST_DIR"), "/data/flights");
+    ok(at, &format!("replay flights --set vars.FLIGHTS={data}"));
+    let mut names: Vec<String> = std::fs::read_dir(at.join("pipelines"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    assert!(names.len() >= 4, "{names:?}");
+    for name in names {
+        let set = format!("--set vars.FLIGHTS={data}");
+        ok(at, &format!("run {name} --mode stream --until-caught-up --summary stream.json {set}"));
+        let held = ok(at, &format!("query {name} --format csv {set}"));
+        ok(at, &format!("run {name} --mode batch --summary batch.json {set}"));
+        let (stream, batch) = (json(&at.join("stream.json")), json(&at.join("batch.json")));
+        for field in [
+            "definition",
+            "digest_final",
+            "digest_all",
+            "digest_late",
+            "digest_bad",
+            "rows_read",
+            "rows_written",
+            "start",
+            "end",
+            "windows",
+        ] {
+            assert_eq!(stream[field], batch[field], "{name}: {field}");
+        }
+        assert!(stream["rows_late"].as_u64().unwrap() > 0, "{name} has no late record");
+        let finals: u64 = stream["digest_final"].as_str().unwrap().rsplit(':').next().unwrap().parse().unwrap();
+        assert!(finals > 0, "{name} has no final row");
+        let sorted = |output: &Output| {
+            let mut lines: Vec<String> = stdout(output).lines().map(String::from).collect();
+            lines.sort();
+            lines
+        };
+        let rows = ok(at, &format!("query {name} --format csv {set}"));
+        assert_eq!(sorted(&held), sorted(&rows), "{name}");
+        assert_eq!(sorted(&rows).len() as u64, 1 + batch["rows_written"].as_u64().unwrap(), "{name}");
+        let verdict = stdout(&ok(at, &format!("verify {name} {set}")));
+        assert!(verdict.ends_with(&format!("✓ {name}: stream and batch gave the same bytes\n")), "{verdict}");
+    }
+}
+
+#[test]
+fn archive_goes_on_where_the_lake_ends_and_replay_gives_the_log_back() {
+    let folder = project();
+    let at = folder.path();
+    std::fs::create_dir_all(at.join("data")).unwrap();
+    let event = |n: i64| {
+        format!(
+            "{{\"event_id\":\"e{n}\",\"user_id\":{},\"page\":\"/p{}\",\"action\":null,\"amount\":{n}.25,\"event_time\":\"2026-01-01T00:{:02}:{:02}Z\"}}\n",
+            n % 7,
+            n % 3,
+            n / 60 % 60,
+            n % 60
+        )
+    };
+    let lines = |from: i64, to: i64| (from..to).map(event).collect::<String>();
+    std::fs::write(at.join("first.jsonl"), lines(0, 500) + "not json\n").unwrap();
+    std::fs::write(at.join("second.jsonl"), lines(500, 900)).unwrap();
+    ok(at, "append data/journal/clicks first.jsonl --partitions 3 --partition-by user_id");
+    let archive = "archive page_views --until-caught-up --roll-rows 100";
+    ok(at, archive);
+    let files = || {
+        let list = std::fs::read_dir(at.join("data/lake/clicks/partition=1")).unwrap();
+        list.filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|kind| kind == "parquet")).count()
+    };
+    let before = files();
+    assert!(before > 1);
+    // Nothing new: nothing written.
+    let again = stderr(&ok(at, archive));
+    assert!(again.starts_with("✓ 0 records of clicks"), "{again}");
+    ok(at, "append data/journal/clicks second.jsonl --partition-by user_id");
+    ok(at, archive);
+    assert!(files() > before);
+    ok(at, "verify page_views");
+    let count = "select count(*) as n, count(distinct _offset) as offsets, max(_offset) as last from clicks.lake where _partition = 1";
+    let lake = samestream(at).args(["query", count, "page_views"]).output().unwrap();
+    let counted: serde_json::Value = serde_json::from_slice(&lake.stdout).unwrap();
+    assert_eq!(counted["n"], counted["offsets"]);
+    assert_eq!(counted["n"].as_i64().unwrap(), counted["last"].as_i64().unwrap() + 1);
+
+    // Back into a new journal: the same log, so the same digests.
+    ok(at, "run page_views --mode batch --summary lake.json");
+    std::fs::rename(at.join("data/journal/clicks"), at.join("data/journal/old")).unwrap();
+    ok(at, "replay page_views");
+    ok(at, "run page_views --mode stream --until-caught-up --summary back.json");
+    let (lake, back) = (json(&at.join("lake.json")), json(&at.join("back.json")));
+    for field in ["digest_all", "digest_late", "digest_bad", "start", "end"] {
+        assert_eq!(lake[field], back[field], "{field}");
+    }
+    assert_eq!(lake["rows_bad"], 1);
+    fails(at, "replay page_views", 2, "E_TARGET");
+}
+
+#[test]
+fn a_cut_of_one_run_ends_another() {
+    let folder = project();
+    let at = folder.path();
+    ok(at, GEN);
+    ok(at, "archive page_views --until-caught-up");
+    ok(at, "run page_views --mode stream --end clicks:0=1000,1=2000,2=3000,3=500 --summary stream.json");
+    ok(at, "run page_views --mode batch --end stream.json --threads 2 --summary batch.json");
+    let (stream, batch) = (json(&at.join("stream.json")), json(&at.join("batch.json")));
+    assert_eq!(stream["rows_read"], 6500);
+    assert_eq!(stream["digest_all"], batch["digest_all"]);
+    fails(at, "run page_views --mode batch --end nobody:0=1", 2, "E_CUT");
+    fails(at, "run page_views --mode batch --end clicks:0=x", 2, "E_USAGE");
+    fails(at, "run page_views --mode batch --from 2026-01-02 --to 2026-01-01", 2, "E_EMPTY");
+    fails(at, "run page_views --mode batch --until-caught-up", 2, "E_USAGE");
+}
+
+#[test]
+fn out_writes_each_sink_elsewhere_and_diff_finds_them_the_same() {
+    let folder = project();
+    let at = folder.path();
+    ok(at, GEN);
+    ok(at, "run top_pages --mode stream --until-caught-up --out here");
+    ok(at, "archive top_pages --until-caught-up");
+    ok(at, "run top_pages --mode batch --out there");
+    assert!(!at.join("data/out").exists());
+    let same = stdout(&ok(at, "diff here/top_pages there/top_pages --key window_start,page"));
+    assert!(same.starts_with("same: "), "{same}");
+}
+
+#[test]
+fn late_and_bad_records_can_be_asked_about() {
+    let folder = project();
+    let at = folder.path();
+    ok(at, GEN);
+    ok(at, "run page_views --mode stream --until-caught-up --summary s.json");
+    let summary = json(&at.join("s.json"));
+    for (table, field) in [("per_page.late", "rows_late"), ("clicks.bad", "rows_bad")] {
+        let sql = format!("select count(*) as n from {table}");
+        let output = samestream(at).args(["query", &sql, "page_views"]).output().unwrap();
+        let counted: serde_json::Value = serde_json::from_slice(&output.stdout).expect(&stderr(&output));
+        assert_eq!(counted["n"], summary[field], "{table}");
+        assert!(counted["n"].as_u64().unwrap() > 0, "{table}");
+    }
+    fails(at, "run page_views --mode stream --until-caught-up --fail-on-late 3", 1, "E_LATE");
+    fails(at, "run page_views --mode stream --until-caught-up --max-decode-errors 0.1%", 3, "E_BAD_RECORD");
+}
+
+#[test]
+fn gen_makes_the_same_log_in_a_journal_and_in_a_lake() {
+    let folder = project();
+    let at = folder.path();
+    ok(at, "gen --to journal:data/journal/clicks --events 5000 --partitions 3 --seed 9");
+    ok(at, "gen --to lake:data/lake/clicks --events 5000 --partitions 3 --seed 9");
+    ok(at, "verify page_views");
+    fails(at, "gen --to journal:data/journal/clicks --events 5 --partitions 3", 2, "E_TARGET");
+    fails(at, "gen --to journal:data/journal/clicks --events 5", 2, "E_TARGET");
+    fails(at, "gen --to lake:data/lake/clicks --events 5 --partitions 3", 2, "E_TARGET");
+    assert_eq!(run(at, "gen --to nowhere --events 5").status.code(), Some(2));
+}
+
+#[test]
+fn a_project_of_init_runs_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    ok(folder.path(), "init mine");
+    let at = &folder.path().join("mine");
+    ok(at, "validate --deny-warnings");
+    ok(at, "run page_views --mode batch --summary b.json");
+    ok(at, "run page_views --mode stream --until-caught-up --summary s.json");
+    let (stream, batch) = (json(&at.join("s.json")), json(&at.join("b.json")));
+    assert_eq!(stream["digest_all"], batch["digest_all"]);
+    assert!(batch["rows_written"].as_u64().unwrap() > 0 && batch["rows_late"].as_u64().unwrap() > 0);
+    assert_eq!(batch["rows_bad"], 1);
+    ok(at, "verify page_views");
+    fails(folder.path(), "init mine", 2, "E_TARGET");
+}
+
+#[test]
+fn the_demo_tells_the_whole_story_and_can_be_told_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    for _ in 0..2 {
+        let output = ok(at, "demo --events 20000");
+        let story = stdout(&output);
+        assert_eq!(stderr(&output), "", "no progress in a pipe");
+        assert!(story.contains("✓ page_views  stream") && story.contains("✓ page_views  batch"), "{story}");
+        assert!(story.contains("✓ page_views: stream and batch gave the same bytes\n"), "{story}");
+        let digests: Vec<&str> = story.lines().filter(|line| line.starts_with("  digest ")).collect();
+        assert_eq!(digests.len(), 2, "{story}");
+        assert_eq!(digests[0], digests[1]);
+    }
+    std::fs::create_dir(at.join("precious")).unwrap();
+    std::fs::write(at.join("precious/file"), "").unwrap();
+    fails(at, "demo --events 10 --dir precious", 2, "E_TARGET");
+    assert!(at.join("precious/file").exists());
+}
+
+#[test]
+fn plans_come_as_text_json_and_graph() {
+    let folder = project();
+    let at = folder.path();
+    let text = stdout(&ok(at, "plan top_pages"));
+    assert!(text.starts_with("pipeline top_pages\n") && text.contains("step per_minute"), "{text}");
+    let json: serde_json::Value = serde_json::from_str(&stdout(&ok(at, "plan top_pages --format json"))).unwrap();
+    assert!(json.is_object());
+    assert!(stdout(&ok(at, "plan top_pages --as dot")).starts_with("digraph"));
+    assert_eq!(stdout(&ok(at, "run top_pages --mode batch --dry-run")), text);
+    for of in ["pipeline", "summary", "diff"] {
+        let schema: serde_json::Value = serde_json::from_str(&stdout(&ok(at, &format!("schema {of}")))).unwrap();
+        assert!(schema["properties"].is_object(), "{of}");
+    }
+}
+
+#[test]
+fn a_pipeline_that_is_wrong_is_shown_with_its_line() {
+    let folder = project();
+    let at = folder.path();
+    let path = at.join("pipelines/page_views.yaml");
+    let text = std::fs::read_to_string(&path).unwrap().replace("{size: 1m}", "{sise: 1m}");
+    std::fs::write(&path, text).unwrap();
+    let shown = fails(at, "validate page_views", 2, "E_FIELD");
+    assert!(shown.contains("╭─[pipelines/page_views.yaml:") && shown.contains("sise"), "{shown}");
+    let output = run(at, "validate page_views --format json");
+    let first = stderr(&output).lines().next().unwrap().to_string();
+    let error: serde_json::Value = serde_json::from_str(&first).unwrap();
+    assert_eq!((&error["code"], &error["file"]), (&"E_FIELD".into(), &"pipelines/page_views.yaml".into()));
+    let missing = fails(at, "run page_vews --mode batch", 2, "E_NOT_FOUND");
+    assert!(missing.contains("page_views"), "{missing}");
+    fails(at, "run sessions --mode batch", 2, "E_NOT_FOUND");
+}
+
+#[test]
+fn one_signal_ends_a_stream_cleanly() {
+    let folder = project();
+    let at = folder.path();
+    ok(at, GEN);
+    let mut child = samestream(at)
+        .args(["run", "page_views", "--mode", "stream", "--commit-every", "50ms", "--summary", "s.json"])
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The first rows in the sink say that it is running.
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !at.join("data/out/page_views/_manifest.json").exists() {
+        assert!(std::time::Instant::now() < until && child.try_wait().unwrap().is_none(), "the stream never wrote");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let killed = std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let summary = json(&at.join("s.json"));
+    assert_eq!(summary["ended"], false);
+    assert_eq!(summary["digest_all"], summary["digest_final"], "a stop writes final rows only");
+}
+
+#[test]
+fn a_reader_that_goes_away_stops_the_run_without_a_word() {
+    let folder = project();
+    let at = folder.path();
+    ok(at, GEN);
+    let mut child = samestream(at)
+        .args(["run", "page_views", "--mode", "stream", "--until-caught-up", "--print", "--quiet"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
+}
