@@ -1,6 +1,6 @@
 //! Checks a case: stream and batch, under several schedules, over several parts of the log, against the oracle.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -8,7 +8,7 @@ use engine::{Code, Engine};
 
 use crate::case::Case;
 use crate::memory::SIZES;
-use crate::oracle::{Answer, Cut, Position, StepAnswer, Stopped, answer};
+use crate::oracle::{Answer, Cut, Place, Position, StepAnswer, Stopped, answer};
 use crate::random::Random;
 use crate::run::{Found, FoundStep, Mode, Schedule, plan, run};
 use crate::value::Value;
@@ -75,7 +75,8 @@ fn random_cut(random: &mut Random, case: &Case) -> Cut {
     let mut cut = Cut::default();
     let with_start = random.chance(40);
     for partition in &case.log.partitions {
-        let read = case.pipeline.partitions.as_ref().is_none_or(|chosen| chosen.contains(&partition.partition));
+        let read = case.pipeline.sources[partition.source].reads(partition.partition);
+        let place = (partition.source, partition.partition);
         let (mut low, mut high) = (partition.start, partition.end);
         if random.chance(85) {
             high = random.between(low, high);
@@ -84,10 +85,10 @@ fn random_cut(random: &mut Random, case: &Case) -> Cut {
             low = random.between(low, high);
         }
         if read && with_start {
-            cut.start.insert(partition.partition, low);
+            cut.start.insert(place, low);
         }
         if read {
-            cut.end.insert(partition.partition, high);
+            cut.end.insert(place, high);
         }
     }
     cut
@@ -144,22 +145,15 @@ fn difference(case: &Case, expected: &Answer, found: &Found) -> Option<String> {
     if counts != found.counts {
         return Some(format!("rows read, bad, failed, late: must be {counts:?}, are {:?}", found.counts));
     }
-    let maxima: Vec<(i32, Option<i64>)> = expected
-        .watermarks
-        .iter()
-        .map(|(partition, watermark)| (*partition, watermark.map(|watermark| watermark + case.pipeline.bound)))
-        .collect();
-    if !maxima.iter().eq(found
-        .maxima
-        .iter()
-        .map(|(partition, maximum)| (*partition, *maximum))
-        .collect::<Vec<_>>()
-        .iter())
-    {
+    let with_bound = |(place, watermark): (&Place, &Option<i64>)| {
+        (*place, watermark.map(|watermark| watermark + case.pipeline.sources[place.0].bound))
+    };
+    let maxima: BTreeMap<Place, Option<i64>> = expected.watermarks.iter().map(with_bound).collect();
+    if maxima != found.maxima {
         return Some(format!("running maxima: must be {maxima:?}, are {:?}", found.maxima));
     }
     let mut digests = found.digests.clone();
-    let must = expected.digests();
+    let must = expected.digests(&case.pipeline.sources);
     if must.bad.is_none() {
         digests.bad = None;
     }
@@ -230,5 +224,5 @@ fn positions(what: &str, expected: &BTreeSet<Position>, found: &[Position]) -> O
     let mut sorted = found.to_vec();
     sorted.sort_unstable();
     let equal = expected.iter().eq(&sorted);
-    (!equal).then(|| format!("{what} (partition, offset): must be {expected:?}, are {sorted:?}"))
+    (!equal).then(|| format!("{what} (source, partition, offset): must be {expected:?}, are {sorted:?}"))
 }

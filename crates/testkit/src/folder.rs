@@ -1,7 +1,7 @@
 //! A case as a folder of readable files: `pipeline.yaml`, `case.json` (the same pipeline as the oracle reads it, and the
 //! seed it came from) and `log.jsonl`.
 //!
-//! A line of `log.jsonl` is a partition (`{"partition", "start", "end"}`) or a record of the partition before it
+//! A line of `log.jsonl` is a partition (`{"source", "partition", "start", "end"}`) or a record of the partition before it
 //! (`{"offset", "timestamp", "key", "value", "content"}`): the value as text in which every char is a byte, and beside
 //! it what it means.
 
@@ -17,7 +17,7 @@ use crate::case::log::{Log, PartitionLog, Record};
 #[serde(untagged)]
 enum Line {
     Record(Record),
-    Partition { partition: i32, start: i64, end: i64 },
+    Partition { source: usize, partition: i32, start: i64, end: i64 },
 }
 
 impl Case {
@@ -28,8 +28,8 @@ impl Case {
             text.push_str(&serde_json::to_string(line).expect("plain values are JSON"));
             text.push('\n');
         };
-        for PartitionLog { partition, start, end, records } in &self.log.partitions {
-            push(&Line::Partition { partition: *partition, start: *start, end: *end });
+        for PartitionLog { source, partition, start, end, records } in &self.log.partitions {
+            push(&Line::Partition { source: *source, partition: *partition, start: *start, end: *end });
             records.iter().for_each(|record| push(&Line::Record(record.clone())));
         }
         text
@@ -58,8 +58,8 @@ impl Case {
         case.log = Log::default();
         for (number, line) in read("log.jsonl").lines().enumerate() {
             match serde_json::from_str(line) {
-                Ok(Line::Partition { partition, start, end }) => {
-                    case.log.partitions.push(PartitionLog { partition, start, end, records: Vec::new() });
+                Ok(Line::Partition { source, partition, start, end }) => {
+                    case.log.partitions.push(PartitionLog { source, partition, start, end, records: Vec::new() });
                 }
                 Ok(Line::Record(record)) => {
                     case.log.partitions.last_mut().expect("a partition comes first").records.push(record);

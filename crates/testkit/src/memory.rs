@@ -19,11 +19,10 @@ use crate::random::Random;
 /// How many records come at once.
 pub const SIZES: [usize; 5] = [1, 2, 7, 64, 4096];
 
-/// Returns the partitions that the pipeline reads.
-fn chosen(case: &Case) -> Vec<PartitionLog> {
-    let read = |partition: &&PartitionLog| {
-        case.pipeline.partitions.as_ref().is_none_or(|chosen| chosen.contains(&partition.partition))
-    };
+/// Returns the partitions that the pipeline reads of a source.
+fn chosen(case: &Case, source: usize) -> Vec<PartitionLog> {
+    let plan = &case.pipeline.sources[source];
+    let read = |partition: &&PartitionLog| partition.source == source && plan.reads(partition.partition);
     case.log.partitions.iter().filter(read).cloned().collect()
 }
 
@@ -58,9 +57,9 @@ struct Tail {
 }
 
 impl MemoryStream {
-    /// Makes a stream of the case's log.
-    pub fn new(case: &Case, seed: u64, size: Option<usize>) -> Self {
-        let logs = chosen(case);
+    /// Makes a stream of the case's log of a source.
+    pub fn new(case: &Case, source: usize, seed: u64, size: Option<usize>) -> Self {
+        let logs = chosen(case, source);
         Self {
             random: Random::new(seed),
             size,
@@ -168,14 +167,14 @@ struct Units {
 }
 
 impl MemoryScan {
-    /// Makes a scan of the case's log.
-    pub fn new(case: &Case, source: &SourcePlan, seed: u64, size: Option<usize>) -> Result<Self> {
+    /// Makes a scan of the case's log of a source.
+    pub fn new(case: &Case, source: usize, plan: &SourcePlan, seed: u64, size: Option<usize>) -> Result<Self> {
         let mut random = Random::new(seed);
-        let log = Log { partitions: chosen(case) };
+        let log = Log { partitions: chosen(case, source) };
         let range = |log: &PartitionLog| PartitionRange { partition: log.partition, start: log.start, end: log.end };
         let ranges = log.partitions.iter().map(range).collect();
         let units = log.partitions.iter().map(|partition| cut(case, partition, &mut random, size)).collect();
-        Ok(Self { log, codec: codec(source)?, ranges, units, typed: random.chance(50) })
+        Ok(Self { log, codec: codec(plan)?, ranges, units, typed: random.chance(50) })
     }
 
     fn place(&self, partition: Partition) -> usize {
@@ -189,7 +188,8 @@ fn cut(case: &Case, partition: &PartitionLog, random: &mut Random, size: Option<
     let mut from = 0;
     while from < records.len() {
         let to = (from + size.unwrap_or_else(|| *random.pick(&SIZES))).min(records.len());
-        let largest = records[from..to].iter().filter_map(|record| record.event_time(&case.pipeline)).max();
+        let largest =
+            records[from..to].iter().filter_map(|record| record.event_time(&case.pipeline, partition.source)).max();
         units.list.push(Unit {
             partition: partition.partition,
             id: units.list.len(),

@@ -10,9 +10,9 @@ use runtime::stream::Until;
 use runtime::{Outcome, Outlet, Settings};
 
 use crate::case::expr::Column;
-use crate::case::{Case, SOURCE};
+use crate::case::{Case, Source};
 use crate::memory::{MemoryScan, MemoryStream};
-use crate::oracle::{Cut, Digests, Position};
+use crate::oracle::{Cut, Digests, Place, Position};
 use crate::rows;
 use crate::value::Value;
 
@@ -54,7 +54,7 @@ pub struct Found {
     /// `rows_read`, `rows_bad`, `rows_failed`, `rows_late`.
     pub counts: [u64; 4],
     /// The running maximum of each partition; None is −∞.
-    pub maxima: BTreeMap<i32, Option<i64>>,
+    pub maxima: BTreeMap<Place, Option<i64>>,
     /// The digests as printed.
     pub digests: Digests,
 }
@@ -95,30 +95,45 @@ pub fn run(
     schedule: &Schedule,
 ) -> Result<Found> {
     let mut settings = Settings { range, poll_records: schedule.size.unwrap_or(4096), ..Settings::default() };
-    let start = named(&cut.start);
-    let end = named(&cut.end);
+    let sources = &case.pipeline.sources;
+    let start = named(sources, &cut.start);
+    let end = named(sources, &cut.end);
     let mut gathered = Gathered { steps: vec![FoundStep::default(); engine.plan().steps.len()], bad: Vec::new() };
     let outcome = match schedule.mode {
         Mode::Stream { close_every_ms, max_drift } => {
             settings.close_every = Duration::from_millis(close_every_ms);
             settings.max_drift = max_drift;
-            let stream = MemoryStream::new(case, schedule.seed, schedule.size);
+            let stream = |source| -> Option<Box<dyn engine::edge::LogStream>> {
+                Some(Box::new(MemoryStream::new(
+                    case,
+                    source,
+                    schedule.seed.wrapping_add(source as u64),
+                    schedule.size,
+                )))
+            };
             let until = end.map_or(Until::CaughtUp, Until::Cut);
-            let streams: Vec<Option<Box<dyn engine::edge::LogStream>>> = vec![Some(Box::new(stream))];
+            let streams = (0..sources.len()).map(stream).collect();
             runtime::stream::run(engine, streams, start.as_ref(), &until, &mut gathered, &settings, &())?
         }
         Mode::Batch { threads } => {
             settings.threads = threads;
-            let scan = MemoryScan::new(case, &engine.plan().sources[0], schedule.seed, schedule.size)?;
-            let scans: [Option<Arc<dyn engine::edge::LogScan>>; 1] = [Some(Arc::new(scan))];
+            let mut scans: Vec<Option<Arc<dyn engine::edge::LogScan>>> = Vec::new();
+            for (source, plan) in engine.plan().sources.iter().enumerate() {
+                let seed = schedule.seed.wrapping_add(source as u64);
+                scans.push(Some(Arc::new(MemoryScan::new(case, source, plan, seed, schedule.size)?)));
+            }
             runtime::batch::run(engine, &scans, (start.as_ref(), end.as_ref()), &mut gathered, &settings, &())?
         }
     };
-    Ok(gathered.found(engine.plan(), &outcome))
+    Ok(gathered.found(&outcome))
 }
 
-fn named(offsets: &BTreeMap<i32, i64>) -> Option<runtime::Cut> {
-    (!offsets.is_empty()).then(|| BTreeMap::from([(SOURCE.to_string(), offsets.clone())]))
+fn named(sources: &[Source], offsets: &BTreeMap<Place, i64>) -> Option<runtime::Cut> {
+    let mut cut = runtime::Cut::new();
+    for ((source, partition), offset) in offsets {
+        cut.entry(sources[*source].name.clone()).or_default().insert(*partition, *offset);
+    }
+    (!cut.is_empty()).then_some(cut)
 }
 
 struct Gathered {
@@ -127,20 +142,23 @@ struct Gathered {
 }
 
 impl Gathered {
-    fn found(self, plan: &Plan, outcome: &Outcome) -> Found {
+    fn found(self, outcome: &Outcome) -> Found {
         let tally = &outcome.tally;
         let (finals, all) = tally.total();
         let name = |(name, (finals, all)): (&String, &(_, _))| (name.clone(), format!("{finals}"), format!("{all}"));
         let steps = tally.rows.iter().map(name).collect();
-        let maximum = |state: &runtime::PartitionState| {
-            (state.partition, (state.maximum != engine::watermark::NEVER).then_some(state.maximum))
-        };
-        debug_assert_eq!(plan.sources.len(), 1, "a case has one source");
+        let mut maxima = BTreeMap::new();
+        for (source, states) in outcome.partitions.iter().enumerate() {
+            for state in states {
+                let maximum = (state.maximum != engine::watermark::NEVER).then_some(state.maximum);
+                maxima.insert((source, state.partition), maximum);
+            }
+        }
         Found {
             steps: self.steps,
             bad: self.bad,
             counts: [tally.read, tally.bad, tally.failed, tally.late],
-            maxima: outcome.partitions[0].iter().map(maximum).collect(),
+            maxima,
             digests: Digests {
                 steps,
                 finals: finals.to_string(),
@@ -179,7 +197,7 @@ impl Outlet for Gathered {
     fn aside(&mut self, aside: &Aside) -> Result<()> {
         let positions: Option<Vec<Position>> = match &aside.identity {
             Identity::Records { partition, offsets } => {
-                Some(offsets.iter().map(|offset| (*partition, *offset)).collect())
+                Some(offsets.iter().map(|offset| (aside.source, *partition, *offset)).collect())
             }
             Identity::Windows { .. } => None,
         };

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
+use crate::case::Case;
 use crate::case::log::Content;
-use crate::case::{Case, SOURCE};
 use crate::oracle::{Answer, Stopped};
 use crate::value::Value;
 
@@ -35,6 +35,7 @@ pub const SHARES: &[Share] = &[
         occurs: |case, _| case.log.partitions.iter().any(|partition| partition.records.is_empty()),
     },
     Share { name: "two steps", required: 20, occurs: |case, _| case.pipeline.steps.len() > 1 },
+    Share { name: "two sources", required: 5, occurs: |case, _| case.pipeline.sources.len() > 1 },
     Share {
         name: "a window over window rows",
         required: 20,
@@ -98,8 +99,7 @@ fn has_windows(case: &Case, answer: &Answer, is_final: bool, over_windows: bool)
 }
 
 fn has_equal_times(case: &Case) -> bool {
-    let records = case.log.partitions.iter().flat_map(|partition| &partition.records);
-    let mut times: Vec<i64> = records.filter_map(|record| record.event_time(&case.pipeline)).collect();
+    let mut times = case.log.event_times(&case.pipeline);
     let all = times.len();
     times.sort_unstable();
     times.dedup();
@@ -108,7 +108,7 @@ fn has_equal_times(case: &Case) -> bool {
 
 /// A window step over records whose key is a plain column, with at least ten records of which half have one key.
 fn has_hot_key(case: &Case, _: &Answer) -> bool {
-    case.pipeline.steps.iter().filter(|step| step.from == SOURCE).any(|step| {
+    case.pipeline.steps.iter().filter(|step| case.pipeline.is_source(&step.from)).any(|step| {
         let Some(window) = &step.window else { return false };
         let Some((name, _)) = window.keys.first() else { return false };
         let Some(index) = case.pipeline.columns.iter().position(|column| column.name == *name) else { return false };

@@ -46,15 +46,15 @@ fn changed(case: &Case, change: impl FnOnce(&mut Case) -> Option<()>) -> Option<
 
 fn partitions(case: &Case, index: usize) -> Option<Case> {
     changed(case, |case| {
-        let number = case.log.partitions.get(index)?.partition;
+        let gone = case.log.partitions.get(index)?.clone();
         case.log.partitions.remove(index);
-        if let Some(chosen) = &mut case.pipeline.partitions {
-            chosen.retain(|other| *other != number);
+        if let Some(chosen) = &mut case.pipeline.sources[gone.source].partitions {
+            chosen.retain(|other| *other != gone.partition);
         }
-        let is_read = |number: &i32| case.pipeline.partitions.as_ref().is_none_or(|chosen| chosen.contains(number));
-        if !case.log.partitions.iter().any(|partition| is_read(&partition.partition)) {
-            case.pipeline.columns.clear(); // nothing would be read: not a case
-            case.pipeline.steps.clear();
+        let source = &case.pipeline.sources[gone.source];
+        let mut rest = case.log.partitions.iter().filter(|partition| partition.source == gone.source);
+        if !rest.any(|partition| source.reads(partition.partition)) {
+            *case = broken(case); // a source without partitions is refused
         }
         Some(())
     })
@@ -68,6 +68,14 @@ fn steps(case: &Case, index: usize) -> Option<Case> {
         for other in &mut case.pipeline.steps {
             if other.from == step.name {
                 other.from = step.from.clone();
+            }
+        }
+        for source in (0..case.pipeline.sources.len()).rev() {
+            if case.pipeline.steps.iter().all(|step| step.from != case.pipeline.sources[source].name) {
+                case.pipeline.sources.remove(source);
+                case.log.partitions.retain(|partition| partition.source != source);
+                let later = case.log.partitions.iter_mut().filter(|partition| partition.source > source);
+                later.for_each(|partition| partition.source -= 1);
             }
         }
         Some(())

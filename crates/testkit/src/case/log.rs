@@ -15,6 +15,8 @@ pub struct Log {
 /// The records of a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionLog {
+    /// The source it belongs to, as index into [`Pipeline::sources`].
+    pub source: usize,
     /// Its number.
     pub partition: i32,
     /// First offset that it holds.
@@ -49,7 +51,7 @@ impl Record {
     }
 
     /// Returns the event time of a valid record: None when it cannot be decoded or breaks the future guard.
-    pub fn event_time(&self, pipeline: &Pipeline) -> Option<i64> {
+    pub fn event_time(&self, pipeline: &Pipeline, source: usize) -> Option<i64> {
         let Content::Row(cells) = &self.content else { return None };
         let log_time = self.timestamp * 1000;
         let time = match pipeline.columns.iter().position(|column| column.name == pipeline.event_time) {
@@ -59,7 +61,7 @@ impl Record {
                 ref other => unreachable!("event time is {other}"),
             },
         };
-        match pipeline.max_future {
+        match pipeline.sources[source].max_future {
             Some(guard) if time > log_time + guard => None,
             _ => Some(time),
         }
@@ -81,6 +83,14 @@ pub enum Content {
 }
 
 impl Log {
+    /// Returns the event times of all valid records.
+    pub fn event_times(&self, pipeline: &Pipeline) -> Vec<i64> {
+        let of = |log: &PartitionLog| -> Vec<i64> {
+            log.records.iter().filter_map(|record| record.event_time(pipeline, log.source)).collect()
+        };
+        self.partitions.iter().flat_map(of).collect()
+    }
+
     /// Returns how many records it holds.
     pub fn len(&self) -> usize {
         self.partitions.iter().map(|partition| partition.records.len()).sum()

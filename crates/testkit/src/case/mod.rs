@@ -42,25 +42,39 @@ pub(crate) struct Shape {
     pub(crate) tick: i64,
     /// The longest window or gap, in ticks.
     pub(crate) window_ticks: i64,
-    /// `out_of_orderness` in ticks.
-    pub(crate) bound_ticks: i64,
 }
 
-/// A pipeline of one source, each of whose steps has a sink.
+/// A pipeline of one or two sources, each of whose steps has a sink.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Pipeline {
-    /// The schema.
+    /// The schema of every source.
     pub columns: Vec<SourceColumn>,
-    /// The event-time column: one of `columns`, or `_timestamp`.
+    /// The event-time column of every source: one of `columns`, or `_timestamp`.
     pub event_time: String,
+    /// The sources, by name. Each is read by a step.
+    pub sources: Vec<Source>,
+    /// The steps, each after the one it reads.
+    pub steps: Vec<Step>,
+}
+
+/// A source.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Source {
+    /// Its name.
+    pub name: String,
     /// `out_of_orderness`, microseconds.
     pub bound: i64,
     /// `max_future`, microseconds.
     pub max_future: Option<i64>,
     /// `partitions:`.
     pub partitions: Option<Vec<i32>>,
-    /// The steps, each after the one it reads.
-    pub steps: Vec<Step>,
+}
+
+impl Source {
+    /// Returns whether records of that partition are read.
+    pub fn reads(&self, partition: i32) -> bool {
+        self.partitions.as_ref().is_none_or(|chosen| chosen.contains(&partition))
+    }
 }
 
 /// A column of the schema.
@@ -79,7 +93,7 @@ pub struct SourceColumn {
 pub struct Step {
     /// Its name.
     pub name: String,
-    /// What it reads: [`SOURCE`] or an earlier step.
+    /// What it reads: a source or an earlier step.
     pub from: String,
     /// `where`.
     pub filter: Option<Expr>,
@@ -92,9 +106,6 @@ pub struct Step {
     /// Window work, if any.
     pub window: Option<Window>,
 }
-
-/// The name of the source.
-pub const SOURCE: &str = "events";
 
 /// Columns that a source has besides its schema.
 pub const IMPLIED: [(&str, Type); 3] =
@@ -149,7 +160,7 @@ impl Pipeline {
 
     /// Returns the output columns of a step, or None when something in it or before it does not fit.
     pub fn step_columns(&self, name: &str) -> Option<Vec<Column>> {
-        if name == SOURCE {
+        if self.is_source(name) {
             return Some(self.source_columns());
         }
         let step = self.step(name)?;
@@ -158,6 +169,11 @@ impl Pipeline {
             None => Some(columns),
             Some(window) => window.columns(&columns),
         }
+    }
+
+    /// Returns true when a source has that name.
+    pub fn is_source(&self, name: &str) -> bool {
+        self.sources.iter().any(|source| source.name == name)
     }
 
     /// Returns the step of that name.
@@ -186,7 +202,10 @@ impl Pipeline {
 
     /// Returns true when every name and type fits, so that a smaller pipeline can be told from a broken one.
     pub fn is_valid(&self) -> bool {
-        !self.steps.is_empty() && self.steps.iter().all(|step| self.step_columns(&step.name).is_some())
+        let is_read = |source: &Source| self.steps.iter().any(|step| step.from == source.name);
+        !self.steps.is_empty()
+            && self.sources.iter().all(is_read)
+            && self.steps.iter().all(|step| self.step_columns(&step.name).is_some())
     }
 }
 

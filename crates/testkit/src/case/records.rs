@@ -8,7 +8,12 @@ use crate::random::Random;
 use crate::value::{Type, Value};
 
 /// What all records of a log have in common.
+#[derive(Clone, Copy)]
 struct Manner {
+    /// Index of the source.
+    source: usize,
+    /// How many records a partition has.
+    records: usize,
     /// Tick of the first record.
     base: i64,
     /// In a hundred records, so many are far behind.
@@ -26,12 +31,22 @@ struct Manner {
 }
 
 pub(super) fn log(random: &mut Random, pipeline: &mut Pipeline, shape: &Shape) -> Log {
+    let mut log = Log::default();
+    for source in 0..pipeline.sources.len() {
+        log.partitions.extend(source_log(random, pipeline, shape, source));
+    }
+    log
+}
+
+fn source_log(random: &mut Random, pipeline: &mut Pipeline, shape: &Shape, source: usize) -> Vec<PartitionLog> {
     let manner = Manner {
+        source,
+        records: 0,
         base: *random.pick(&[0, 0, -40, -200, 1_767_225_600_000_000 / shape.tick]),
         stragglers: *random.pick(&[0, 8, 20, 35]),
         bad: *random.pick(&[0, 0, 3, 15]),
         nulls: *random.pick(&[0, 5, 20, 40]),
-        huge: random.chance(3),
+        huge: random.chance(8),
         hot: *random.pick(&[0, 50, 70, 85]),
         pace: random.between(1, 4),
     };
@@ -43,13 +58,14 @@ pub(super) fn log(random: &mut Random, pipeline: &mut Pipeline, shape: &Shape) -
     let length = *random.pick(&[8, 40, 80, 120]);
     let empty = random.chance(if count > 1 { 20 } else { 5 }).then(|| random.below(numbers.len()));
     let quiet = random.chance(20).then(|| random.below(numbers.len()));
-    let mut log = Log::default();
+    let mut logs = Vec::new();
     for (index, partition) in numbers.iter().enumerate() {
         let mut records = if empty == Some(index) { 0 } else { (length + random.below(length)) / count as usize };
         if quiet == Some(index) {
             records = records.div_ceil(4);
         }
-        log.partitions.push(partition_log(random, pipeline, shape, &manner, *partition, records));
+        let manner = Manner { records, ..manner };
+        logs.push(partition_log(random, pipeline, shape, &manner, *partition));
     }
     if random.chance(12) {
         let mut chosen = numbers.clone();
@@ -61,9 +77,9 @@ pub(super) fn log(random: &mut Random, pipeline: &mut Pipeline, shape: &Shape) -
             let rest: Vec<i32> = numbers.iter().copied().filter(|number| *number != numbers[empty]).collect();
             chosen = if rest.is_empty() { chosen } else { rest };
         }
-        pipeline.partitions = Some(chosen);
+        pipeline.sources[source].partitions = Some(chosen);
     }
-    log
+    logs
 }
 
 fn partition_log(
@@ -72,20 +88,20 @@ fn partition_log(
     shape: &Shape,
     manner: &Manner,
     partition: i32,
-    count: usize,
 ) -> PartitionLog {
     let start = if random.chance(75) { 0 } else { random.between(1, 1000) };
     let mut offset = start;
     let mut now = manner.base + random.between(0, 5);
+    let bound_ticks = pipeline.sources[manner.source].bound / shape.tick;
     let mut records: Vec<Record> = Vec::new();
-    for _ in 0..count {
+    for _ in 0..manner.records {
         if random.chance(6) {
             offset += random.between(1, 5); // aborted records or control markers
         }
         now += if random.chance(3) { random.between(10, 60) } else { random.between(0, manner.pace) };
         let behind = match random.below(100) {
-            percent if percent < manner.stragglers => random.between(0, shape.bound_ticks + 2 * shape.window_ticks),
-            percent if percent < 60 => random.between(0, shape.bound_ticks + 1),
+            percent if percent < manner.stragglers => random.between(0, bound_ticks + 2 * shape.window_ticks),
+            percent if percent < 60 => random.between(0, bound_ticks + 1),
             _ => 0,
         };
         let record = match records.last() {
@@ -96,7 +112,7 @@ fn partition_log(
         offset += 1;
     }
     let markers = if random.chance(20) { random.between(1, 3) } else { 0 };
-    PartitionLog { partition, start, end: offset + markers, records }
+    PartitionLog { source: manner.source, partition, start, end: offset + markers, records }
 }
 
 fn record(random: &mut Random, pipeline: &Pipeline, manner: &Manner, offset: i64, time: i64) -> Record {
@@ -104,7 +120,7 @@ fn record(random: &mut Random, pipeline: &Pipeline, manner: &Manner, offset: i64
     let mut timestamp = time.div_euclid(1000) + delay;
     if pipeline.event_time == "_timestamp" {
         timestamp = time.div_euclid(1000);
-    } else if let Some(guard) = pipeline.max_future
+    } else if let Some(guard) = pipeline.sources[manner.source].max_future
         && random.chance(15)
     {
         // At the guard exactly, or just past it.
@@ -145,7 +161,7 @@ fn cell(random: &mut Random, column: &SourceColumn, manner: &Manner, time: i64) 
     match column.ty {
         Type::Bool => Value::Bool(choice(random, 2) == 0),
         Type::Int32 => Value::Int([1, 2, 3, -7, i64::from(i32::MAX), i64::from(i32::MIN)][choice(random, 6)]),
-        Type::Int64 if manner.huge && random.chance(10) => Value::Int(*random.pick(&[i64::MAX, i64::MIN, 1 << 62])),
+        Type::Int64 if manner.huge && random.chance(30) => Value::Int(*random.pick(&[i64::MAX, i64::MIN, 1 << 62])),
         Type::Int64 => Value::Int([5, 0, 1, -1, 1 << 53, (1 << 53) + 1, 1000, -12345][choice(random, 8)]),
         Type::Float => float(random, hot),
         Type::Decimal(..) => Value::Decimal([1999, 0, -1, 5, 100, 99_999_999, -50][choice(random, 7)]),

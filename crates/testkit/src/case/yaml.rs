@@ -3,23 +3,13 @@
 use std::fmt::Write as _;
 
 use super::expr::Expr;
-use super::{Kind, Pipeline, SOURCE, Step, Window};
+use super::{Kind, Pipeline, Source, Step, Window};
 
 impl Pipeline {
     /// Returns the pipeline file. Every step has a sink of the name `out_STEP`.
     pub fn yaml(&self) -> String {
         let mut text = String::from("version: 1\nname: random\nsources:\n");
-        let _ = writeln!(text, "  {SOURCE}:\n    journal: {{path: unused}}\n    format: json\n    schema:");
-        for column in &self.columns {
-            let _ =
-                writeln!(text, "      {}: \"{}{}\"", column.name, column.ty, if column.required { "!" } else { "" });
-        }
-        let guard = self.max_future.map_or(String::new(), |guard| format!(", max_future: {}", duration(guard)));
-        let bound = duration(self.bound);
-        let _ = writeln!(text, "    event_time: {{column: {}, out_of_orderness: {bound}{guard}}}", self.event_time);
-        if let Some(partitions) = &self.partitions {
-            let _ = writeln!(text, "    partitions: {partitions:?}");
-        }
+        self.sources.iter().for_each(|source| self.write_source(&mut text, source));
         text.push_str("steps:\n");
         for step in &self.steps {
             write_step(&mut text, step);
@@ -29,6 +19,20 @@ impl Pipeline {
             let _ = writeln!(text, "  out_{0}: {{from: {0}, jsonl: {{path: out/{0}}}}}", step.name);
         }
         text
+    }
+
+    fn write_source(&self, text: &mut String, source: &Source) {
+        let _ = writeln!(text, "  {}:\n    journal: {{path: unused}}\n    format: json\n    schema:", source.name);
+        for column in &self.columns {
+            let _ =
+                writeln!(text, "      {}: \"{}{}\"", column.name, column.ty, if column.required { "!" } else { "" });
+        }
+        let guard = source.max_future.map_or(String::new(), |guard| format!(", max_future: {}", duration(guard)));
+        let bound = duration(source.bound);
+        let _ = writeln!(text, "    event_time: {{column: {}, out_of_orderness: {bound}{guard}}}", self.event_time);
+        if let Some(partitions) = &source.partitions {
+            let _ = writeln!(text, "    partitions: {partitions:?}");
+        }
     }
 }
 

@@ -2,9 +2,9 @@
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::{Answer, Identity, Row, StepAnswer};
-use crate::case::SOURCE;
+use super::{Answer, Identity, Position, Row, StepAnswer};
 use crate::case::expr::Column;
+use crate::case::{IMPLIED, Source};
 use crate::value::{Type, Value};
 
 /// A sum of row digests modulo 2^128, and how many.
@@ -52,21 +52,26 @@ fn row(name: &str, columns: &[Column], cells: &[Value]) -> Vec<u8> {
 }
 
 /// Words, then numbers: the digest of a record in a set.
-fn record(words: &[&str], position: &(i32, i64)) -> Vec<u8> {
+fn record(words: &[&str], (_, partition, offset): &Position) -> Vec<u8> {
     let mut bytes = Vec::new();
     words.iter().for_each(|word| text(&mut bytes, word.as_bytes()));
-    bytes.extend(i64::from(position.0).to_le_bytes());
-    bytes.extend(position.1.to_le_bytes());
+    bytes.extend(i64::from(*partition).to_le_bytes());
+    bytes.extend(offset.to_le_bytes());
     bytes
 }
 
+fn is_implied(name: &str) -> bool {
+    IMPLIED.iter().any(|(implied, _)| *implied == name)
+}
+
 impl StepAnswer {
-    /// Returns the columns as they are written: records have `_partition`, `_offset` first.
+    /// Returns the columns as they are written: records have `_partition`, `_offset` first. The log's own columns are
+    /// written only where a step names them, and no random step does.
     pub fn written_columns(&self) -> Vec<Column> {
         if !self.is_records {
             return self.columns.clone();
         }
-        let others = self.columns.iter().filter(|(name, _)| name != "_partition" && name != "_offset").cloned();
+        let others = self.columns.iter().filter(|(name, _)| !is_implied(name)).cloned();
         [("_partition".to_string(), Type::Int32), ("_offset".to_string(), Type::Int64)]
             .into_iter()
             .chain(others)
@@ -75,9 +80,8 @@ impl StepAnswer {
 
     /// Returns the cells of a row in the order of [`StepAnswer::written_columns`].
     pub fn written_cells(&self, row: &Row) -> Vec<Value> {
-        let Identity::Record(partition, offset) = row.identity else { return row.cells.clone() };
-        let others =
-            self.columns.iter().zip(&row.cells).filter(|((name, _), _)| name != "_partition" && name != "_offset");
+        let Identity::Record(_, partition, offset) = row.identity else { return row.cells.clone() };
+        let others = self.columns.iter().zip(&row.cells).filter(|((name, _), _)| !is_implied(name));
         let identity = [Value::Int(partition.into()), Value::Int(offset)];
         identity.into_iter().chain(others.map(|(_, cell)| cell.clone())).collect()
     }
@@ -113,18 +117,19 @@ pub struct Digests {
 
 impl Answer {
     /// Returns the digests that a run must print, steps in name order.
-    pub fn digests(&self) -> Digests {
+    pub fn digests(&self, sources: &[Source]) -> Digests {
+        let name = |position: &Position| sources[position.0].name.as_str();
         let (mut finals, mut all) = (Sum::default(), Sum::default());
         let (mut late, mut bad) = (Sum::default(), Sum::default());
         let mut steps = Vec::new();
-        self.bad.iter().for_each(|position| bad.add(&record(&["bad", SOURCE], position)));
+        self.bad.iter().for_each(|position| bad.add(&record(&["bad", name(position)], position)));
         for step in &self.steps {
             let (of_finals, of_all) = step.sums();
             for (total, part) in [(&mut finals, of_finals), (&mut all, of_all)] {
                 *total = Sum(total.0.wrapping_add(part.0), total.1 + part.1);
             }
             steps.push((step.name.clone(), of_finals.print(), of_all.print()));
-            step.late.iter().for_each(|position| late.add(&record(&["late", &step.name, SOURCE], position)));
+            step.late.iter().for_each(|position| late.add(&record(&["late", &step.name, name(position)], position)));
             step.failed.iter().for_each(|position| bad.add(&record(&["bad", &step.name], position)));
         }
         steps.sort();

@@ -17,25 +17,28 @@ pub use self::digest::Digests;
 use self::eval::{Failed, evaluate};
 use crate::case::expr::{Column, Expr};
 use crate::case::log::Log;
-use crate::case::{Kind, Pipeline, SOURCE, Step, Window, call_name, without_calls};
+use crate::case::{Kind, Pipeline, Step, Window, call_name, without_calls};
 use crate::value::Value;
 
-/// Position of a record.
-pub type Position = (i32, i64);
+/// A partition: the index of its source, its number.
+pub type Place = (usize, i32);
+
+/// Position of a record: the index of its source, partition, offset.
+pub type Position = (usize, i32, i64);
 
 /// The part of a log that a run reads.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cut {
     /// Start offsets; a partition without one is read from its beginning.
-    pub start: BTreeMap<i32, i64>,
+    pub start: BTreeMap<Place, i64>,
     /// End offsets; a partition without one is read to its end.
-    pub end: BTreeMap<i32, i64>,
+    pub end: BTreeMap<Place, i64>,
 }
 
 impl Cut {
-    fn holds(&self, partition: i32, offset: i64) -> bool {
-        self.start.get(&partition).is_none_or(|start| *start <= offset)
-            && self.end.get(&partition).is_none_or(|end| offset < *end)
+    fn holds(&self, place: Place, offset: i64) -> bool {
+        self.start.get(&place).is_none_or(|start| *start <= offset)
+            && self.end.get(&place).is_none_or(|end| offset < *end)
     }
 }
 
@@ -53,7 +56,7 @@ pub struct Answer {
     /// How many records were late for all their windows at a step, summed over steps.
     pub rows_late: u64,
     /// `W` of each partition after everything; None is −∞.
-    pub watermarks: BTreeMap<i32, Option<i64>>,
+    pub watermarks: BTreeMap<Place, Option<i64>>,
 }
 
 /// What a step makes.
@@ -107,8 +110,8 @@ impl Row {
 /// What a row is. The order is the record order (after the event time), and the canonical order of window rows.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Identity {
-    /// A record: partition and offset.
-    Record(i32, i64),
+    /// A record: source, partition and offset.
+    Record(usize, i32, i64),
     /// The row of a window: bounds and key.
     Window {
         /// First microsecond past it.
@@ -143,8 +146,10 @@ pub fn answer(pipeline: &Pipeline, log: &Log, cut: &Cut) -> Result<Answer, Stopp
         rows_late: 0,
         watermarks: BTreeMap::new(),
     };
-    let source = read(pipeline, log, cut, &mut answer);
-    let mut flows: Vec<(String, Flow)> = vec![(SOURCE.to_string(), source)];
+    let mut flows: Vec<(String, Flow)> = Vec::new();
+    for (index, source) in pipeline.sources.iter().enumerate() {
+        flows.push((source.name.clone(), read(pipeline, index, log, cut, &mut answer)));
+    }
     for step in &pipeline.steps {
         let input = flows.iter().find(|(name, _)| *name == step.from).expect("a step comes after its input").1.clone();
         let (found, output) = run_step(step, input)?;
@@ -156,21 +161,24 @@ pub fn answer(pipeline: &Pipeline, log: &Log, cut: &Cut) -> Result<Answer, Stopp
     Ok(answer)
 }
 
-/// Reads the log: `M` is the largest event time of the valid records before, `W = M − bound`.
-fn read(pipeline: &Pipeline, log: &Log, cut: &Cut, answer: &mut Answer) -> Flow {
+/// Reads the log of a source: `M` is the largest event time of the valid records before, `W = M − bound`.
+fn read(pipeline: &Pipeline, source: usize, log: &Log, cut: &Cut, answer: &mut Answer) -> Flow {
     let mut rows = Vec::new();
+    let plan = &pipeline.sources[source];
+    let mut watermarks = BTreeMap::new();
     for partition in &log.partitions {
-        if pipeline.partitions.as_ref().is_some_and(|chosen| !chosen.contains(&partition.partition)) {
+        if partition.source != source || !plan.reads(partition.partition) {
             continue;
         }
+        let place = (source, partition.partition);
         let mut maximum: Option<i64> = None;
         for record in &partition.records {
-            if !cut.holds(partition.partition, record.offset) {
+            if !cut.holds(place, record.offset) {
                 continue;
             }
             answer.rows_read += 1;
-            let Some(time) = record.event_time(pipeline) else {
-                answer.bad.insert((partition.partition, record.offset));
+            let Some(time) = record.event_time(pipeline, source) else {
+                answer.bad.insert((source, partition.partition, record.offset));
                 continue;
             };
             let crate::case::log::Content::Row(cells) = &record.content else { unreachable!("it has an event time") };
@@ -183,16 +191,17 @@ fn read(pipeline: &Pipeline, log: &Log, cut: &Cut, answer: &mut Answer) -> Flow 
             rows.push(Row {
                 cells,
                 time,
-                identity: Identity::Record(partition.partition, record.offset),
+                identity: Identity::Record(source, partition.partition, record.offset),
                 is_final: true,
-                before: maximum.map(|maximum| maximum - pipeline.bound),
+                before: maximum.map(|maximum| maximum - plan.bound),
             });
             maximum = maximum.max(Some(time));
         }
-        answer.watermarks.insert(partition.partition, maximum.map(|maximum| maximum - pipeline.bound));
+        watermarks.insert(place, maximum.map(|maximum| maximum - plan.bound));
     }
     // None, −∞, is less than every Some.
-    let complete = answer.watermarks.values().min().copied().flatten();
+    let complete = watermarks.values().min().copied().flatten();
+    answer.watermarks.extend(watermarks);
     Flow { columns: pipeline.source_columns(), rows, complete, over_windows: false }
 }
 
@@ -230,8 +239,8 @@ fn run_step(step: &Step, input: Flow) -> Result<(StepAnswer, Flow), Stopped> {
 
 fn fail(row: &Row, found: &mut StepAnswer) {
     match row.identity {
-        Identity::Record(partition, offset) => {
-            found.failed.insert((partition, offset));
+        Identity::Record(source, partition, offset) => {
+            found.failed.insert((source, partition, offset));
         }
         Identity::Window { .. } => found.failed_window_rows += u64::from(row.is_final),
     }
@@ -290,8 +299,11 @@ fn window_work(window: &Window, input: Flow, found: &mut StepAnswer) -> Result<F
             continue;
         };
         let member = Member { arguments, time: row.time, identity: row.identity.clone() };
-        let position =
-            if let Identity::Record(partition, offset) = row.identity { Some((partition, offset)) } else { None };
+        let position = if let Identity::Record(source, partition, offset) = row.identity {
+            Some((source, partition, offset))
+        } else {
+            None
+        };
         match window.kind {
             Kind::Session { .. } => {
                 if is_late_for_point(row, window.allowed) {
@@ -421,7 +433,9 @@ fn sessions(mut members: Vec<Member>, gap: i64) -> Vec<Vec<Member>> {
 fn partitions_in(session: &[Member]) -> usize {
     let partitions: BTreeSet<i32> = session
         .iter()
-        .filter_map(|member| if let Identity::Record(partition, _) = member.identity { Some(partition) } else { None })
+        .filter_map(
+            |member| if let Identity::Record(_, partition, _) = member.identity { Some(partition) } else { None },
+        )
         .collect();
     partitions.len()
 }

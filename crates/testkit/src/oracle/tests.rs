@@ -3,17 +3,17 @@
 use super::*;
 use crate::case::expr::{Aggregate, Binary, binary, column};
 use crate::case::log::{Content, PartitionLog, Record};
-use crate::case::{SourceColumn, Top};
+use crate::case::{Source, SourceColumn, Top};
 use crate::value::Type;
+
+const SOURCE: &str = "events";
 
 fn pipeline(bound: i64, steps: Vec<Step>) -> Pipeline {
     let column = |name: &str, ty| SourceColumn { name: name.into(), ty, required: false };
     Pipeline {
         columns: vec![column("event_time", Type::Time), column("num", Type::Int64)],
         event_time: "event_time".into(),
-        bound,
-        max_future: None,
-        partitions: None,
+        sources: vec![Source { name: SOURCE.into(), bound, max_future: None, partitions: None }],
         steps,
     }
 }
@@ -45,6 +45,7 @@ fn log(partitions: &[&[(i64, i64)]]) -> Log {
         content: Content::Row(vec![Value::Time(*time), Value::Int(*num)]),
     };
     let partition = |(number, records): (usize, &&[(i64, i64)])| PartitionLog {
+        source: 0,
         partition: number as i32,
         start: 0,
         end: records.len() as i64,
@@ -74,7 +75,7 @@ fn a_record_is_late_when_the_window_ends_at_the_watermark() {
     assert_eq!(rows(&answer.steps[0]), [(0, 10, 2, false), (10, 20, 1, false)]);
     let answer = run(&plan, &log(&[&[(1, 0), (15, 0), (2, 0)]]));
     assert_eq!(rows(&answer.steps[0]), [(0, 10, 1, true), (10, 20, 1, false)]);
-    assert_eq!(answer.steps[0].late, BTreeSet::from([(0, 2)]));
+    assert_eq!(answer.steps[0].late, BTreeSet::from([(0, 0, 2)]));
 }
 
 #[test]
@@ -93,7 +94,7 @@ fn a_record_may_be_late_for_one_hopping_window_and_not_the_next() {
     // 7 is in [0, 10) and [5, 15); only the first ends at W = 10.
     assert_eq!(rows(&answer.steps[0]), [(5, 15, 2, false), (10, 20, 1, false)]);
     assert_eq!(answer.rows_late, 0);
-    assert_eq!(answer.steps[0].partly_late, BTreeSet::from([(0, 1)]));
+    assert_eq!(answer.steps[0].partly_late, BTreeSet::from([(0, 0, 1)]));
 }
 
 #[test]
@@ -115,7 +116,7 @@ fn a_session_takes_a_record_at_the_watermark_and_none_behind_it() {
     let plan = pipeline(0, vec![step("s", SOURCE, window(Kind::Session { gap: 5 }, 0))]);
     let answer = run(&plan, &log(&[&[(10, 0), (10, 0), (9, 0)]]));
     assert_eq!(rows(&answer.steps[0]), [(10, 15, 2, false)]);
-    assert_eq!(answer.steps[0].late, BTreeSet::from([(0, 2)]));
+    assert_eq!(answer.steps[0].late, BTreeSet::from([(0, 0, 2)]));
 }
 
 #[test]
@@ -131,7 +132,7 @@ fn an_empty_partition_holds_everything_open_unless_it_is_left_out() {
     let mut plan = pipeline(0, vec![step("s", SOURCE, window(Kind::Tumbling { size: 10, offset: 0 }, 0))]);
     let log = log(&[&[(0, 0), (50, 0)], &[]]);
     assert_eq!(rows(&run(&plan, &log).steps[0]), [(0, 10, 1, false), (50, 60, 1, false)]);
-    plan.partitions = Some(vec![0]);
+    plan.sources[0].partitions = Some(vec![0]);
     assert_eq!(rows(&run(&plan, &log).steps[0]), [(0, 10, 1, true), (50, 60, 1, false)]);
 }
 
@@ -140,8 +141,8 @@ fn the_slowest_partition_decides_what_is_final_and_each_one_what_is_late_in_it()
     let plan = pipeline(0, vec![step("s", SOURCE, window(Kind::Tumbling { size: 10, offset: 0 }, 0))]);
     let answer = run(&plan, &log(&[&[(0, 0), (50, 0), (1, 0)], &[(2, 0), (3, 0)]]));
     assert_eq!(rows(&answer.steps[0]), [(0, 10, 3, false), (50, 60, 1, false)]);
-    assert_eq!(answer.steps[0].late, BTreeSet::from([(0, 2)]));
-    assert_eq!(answer.watermarks, BTreeMap::from([(0, Some(50)), (1, Some(3))]));
+    assert_eq!(answer.steps[0].late, BTreeSet::from([(0, 0, 2)]));
+    assert_eq!(answer.watermarks, BTreeMap::from([((0, 0), Some(50)), ((0, 1), Some(3))]));
 }
 
 #[test]
@@ -166,8 +167,8 @@ fn a_failing_row_is_bad_not_late_and_still_moves_the_maximum() {
     sum.aggregates.swap(0, 1);
     let plan = pipeline(0, vec![step("s", SOURCE, sum)]);
     let answer = run(&plan, &log(&[&[(30, 0), (1, 0), (2, 1), (31, 1)]]));
-    assert_eq!(answer.steps[0].failed, BTreeSet::from([(0, 0), (0, 1)]));
-    assert_eq!(answer.steps[0].late, BTreeSet::from([(0, 2)]));
+    assert_eq!(answer.steps[0].failed, BTreeSet::from([(0, 0, 0), (0, 0, 1)]));
+    assert_eq!(answer.steps[0].late, BTreeSet::from([(0, 0, 2)]));
     assert_eq!(rows(&answer.steps[0]), [(30, 40, 1, false)]);
 }
 
@@ -189,7 +190,7 @@ fn ties_are_cut_by_the_lesser_key_or_kept() {
 #[test]
 fn a_cut_is_as_if_the_log_held_nothing_else() {
     let plan = pipeline(0, vec![step("s", SOURCE, window(Kind::Tumbling { size: 10, offset: 0 }, 0))]);
-    let cut = Cut { start: BTreeMap::from([(0, 1)]), end: BTreeMap::from([(0, 3)]) };
+    let cut = Cut { start: BTreeMap::from([((0, 0), 1)]), end: BTreeMap::from([((0, 0), 3)]) };
     let answer = answer(&plan, &log(&[&[(50, 0), (1, 0), (2, 0), (60, 0)]]), &cut).unwrap();
     assert_eq!(rows(&answer.steps[0]), [(0, 10, 2, false)]);
     assert_eq!((answer.rows_read, answer.rows_late), (2, 0));
@@ -198,8 +199,8 @@ fn a_cut_is_as_if_the_log_held_nothing_else() {
 #[test]
 fn the_future_guard_takes_what_lies_past_it() {
     let mut plan = pipeline(0, vec![step("s", SOURCE, window(Kind::Tumbling { size: 10, offset: 0 }, 0))]);
-    plan.max_future = Some(20);
+    plan.sources[0].max_future = Some(20);
     let answer = run(&plan, &log(&[&[(20, 0), (21, 0)]]));
-    assert_eq!(answer.bad, BTreeSet::from([(0, 1)]));
-    assert_eq!(answer.watermarks, BTreeMap::from([(0, Some(20))]));
+    assert_eq!(answer.bad, BTreeSet::from([(0, 0, 1)]));
+    assert_eq!(answer.watermarks, BTreeMap::from([((0, 0), Some(20))]));
 }
