@@ -20,7 +20,7 @@ use super::rows::{Encoding, RowWriter, Span, WINDOW_START, WindowRange};
 use super::{Context, Setting, SinkKind, refuse_file_path, required};
 
 /// Rows in a row group at most: what a writer holds in memory.
-const ROW_GROUP_ROWS: usize = 256 * 1024;
+const ROW_GROUP_ROWS: usize = 64 * 1024;
 
 /// The table's entry.
 pub(super) const KIND: SinkKind = SinkKind {
