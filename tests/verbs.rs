@@ -166,6 +166,28 @@ fn a_cut_of_one_run_ends_another() {
 }
 
 #[test]
+fn verify_reads_what_runs_said_of_themselves() {
+    let folder = project();
+    let at = folder.path();
+    ok(at, GEN);
+    ok(at, "archive page_views --until-caught-up");
+    ok(at, "run page_views --mode stream --until-caught-up --summary stream.json");
+    ok(at, "run page_views --mode batch --summary batch.json");
+    ok(at, "verify page_views --stream stream.json --batch batch.json");
+    ok(at, "verify page_views --stream stream.json");
+    let other = std::fs::read_to_string(at.join("stream.json"))
+        .unwrap()
+        .replace("\"digest_late\": \"x1:", "\"digest_late\": \"x1:f");
+    std::fs::write(at.join("other.json"), other).unwrap();
+    let verdict = run(at, "verify page_views --stream other.json --batch batch.json");
+    assert_eq!(verdict.status.code(), Some(1));
+    assert!(stdout(&verdict).contains("differ in digest_late\n"), "{}", stdout(&verdict));
+    ok(at, "run page_views --mode batch --end clicks:0=10 --summary short.json");
+    fails(at, "verify page_views --stream stream.json --batch short.json", 2, "E_NOT_COMPARABLE");
+    fails(at, "verify sessions --stream stream.json --batch batch.json", 2, "E_NOT_COMPARABLE");
+}
+
+#[test]
 fn out_writes_each_sink_elsewhere_and_diff_finds_them_the_same() {
     let folder = project();
     let at = folder.path();
@@ -188,7 +210,8 @@ fn late_and_bad_records_can_be_asked_about() {
     for (table, field) in [("per_page.late", "rows_late"), ("clicks.bad", "rows_bad")] {
         let sql = format!("select count(*) as n from {table}");
         let output = samestream(at).args(["query", &sql, "page_views"]).output().unwrap();
-        let counted: serde_json::Value = serde_json::from_slice(&output.stdout).expect(&stderr(&output));
+        let counted: Result<serde_json::Value, _> = serde_json::from_slice(&output.stdout);
+        let counted = counted.unwrap_or_else(|_| panic!("{}", stderr(&output)));
         assert_eq!(counted["n"], summary[field], "{table}");
         assert!(counted["n"].as_u64().unwrap() > 0, "{table}");
     }

@@ -1,15 +1,16 @@
 //! `samestream verify`: is the stream's result the batch's result?
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use analysis::DiffOptions;
 use clap::Args;
-use engine::Result;
 use engine::error::Exit;
 use engine::plan::Plan;
-use runtime::verify::write_sides;
-use runtime::{Mode, Observer, Progress, RunOptions, Verdict};
+use engine::{Code, Error, Result};
+use runtime::verify::{compare_summaries, run_side, write_sides};
+use runtime::{Mode, Observer, Progress, RunOptions, Summary, Verdict};
 use serde_json::json;
 
 use crate::commands::run::Cuts;
@@ -26,12 +27,19 @@ use crate::{output, pipelines, signals, summary};
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     samestream verify page_views\n  \
+    samestream verify page_views --stream stream.json\n  \
     samestream verify page_views --end stream.json --format json")]
 pub(crate) struct Arguments {
     /// The pipeline: a path, or the bare name of one in `pipelines/`
     pipeline: String,
     #[command(flatten)]
     cut: Cuts,
+    /// Take the stream's side from the summary of a run, and do not run it again
+    #[arg(long, value_name = "FILE")]
+    stream: Option<PathBuf>,
+    /// Take the batch's side from the summary of a run, and do not run it again
+    #[arg(long, value_name = "FILE")]
+    batch: Option<PathBuf>,
     /// Threads of the batch side; never changes a result
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -48,10 +56,16 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Done {
     options.settings.threads = arguments.threads.unwrap_or(0);
     options.settings.stop = signals::stop_flag()?;
     let shown = Both::new(&plan.name, global);
-    let verdict = runtime::verify(&plan, &options, &shown);
+    let is_read = arguments.stream.is_some() || arguments.batch.is_some();
+    let verdict = match is_read {
+        true => with_summaries(&plan, options.clone(), arguments, &shown),
+        false => runtime::verify(&plan, &options, &shown),
+    };
     shown.finish();
     let verdict = verdict?;
-    let differences = if verdict.equal { Vec::new() } else { differences(&plan, &options, arguments.limit)? };
+    // Rows can be shown only of sides that were run here.
+    let differences =
+        if verdict.equal || is_read { Vec::new() } else { differences(&plan, &options, arguments.limit)? };
     if global.is_json() {
         let rows: serde_json::Map<_, _> =
             differences.iter().map(|(step, found)| (step.clone(), found.json())).collect();
@@ -62,6 +76,42 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Done {
         output::text(&text(&verdict, &differences))?;
     }
     Ok(if verdict.equal { ExitCode::SUCCESS } else { ExitCode::from(Exit::No as u8) })
+}
+
+/// Compares with one or two sides as earlier runs told of them; a side that is missing is run over the same cut.
+fn with_summaries(
+    plan: &Arc<Plan>,
+    mut options: RunOptions,
+    arguments: &Arguments,
+    observer: &dyn Observer,
+) -> Result<Verdict> {
+    let read = |path: &Option<PathBuf>| path.as_deref().map(|path| read_summary(path, plan)).transpose();
+    let (stream, batch) = (read(&arguments.stream)?, read(&arguments.batch)?);
+    if let Some(known) = stream.as_ref().or(batch.as_ref()) {
+        let time = |text: &Option<String>| text.as_deref().map(runtime::time::parse).transpose();
+        options.start = Some(known.start.clone());
+        options.end = Some(known.end.clone());
+        options.settings.range = (time(&known.from)?, time(&known.to)?);
+    }
+    let side = |known: Option<Summary>, mode| match known {
+        Some(known) => Ok(known),
+        None => run_side(plan, &RunOptions { mode, ..options.clone() }, observer),
+    };
+    compare_summaries(side(stream, Mode::Stream)?, side(batch, Mode::Batch)?)
+}
+
+fn read_summary(path: &Path, plan: &Plan) -> Result<Summary> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path).map_err(|error| Error::io(format!("cannot read `{shown}`"), error))?;
+    let summary: Summary = serde_json::from_str(&text).map_err(|error| {
+        Error::new(Code::Usage, format!("`{shown}` is not a run's summary: {error}"))
+            .help("a summary is what `samestream run … --summary FILE` writes")
+    })?;
+    if summary.definition != plan.definition {
+        let message = format!("`{shown}` is of a run of another definition than `{}` has now", plan.name);
+        return Err(Error::new(Code::NotComparable, message).help("run it again, or leave the summary out"));
+    }
+    Ok(summary)
 }
 
 /// Runs both sides again, into a folder for a while, and compares the rows of every step.

@@ -88,6 +88,27 @@ pub fn write_sides(
         .collect())
 }
 
+/// Runs one side over the cut in the options. Writes to no sink.
+pub fn run_side(plan: &Arc<Plan>, options: &RunOptions, observer: &dyn Observer) -> Result<Summary> {
+    run_into(plan, options, &mut Nowhere, observer)
+}
+
+/// Compares what two runs said of themselves, if they may be compared.
+pub fn compare_summaries(stream: Summary, batch: Summary) -> Result<Verdict> {
+    let different = [
+        ("definitions", stream.definition != batch.definition),
+        ("start offsets", stream.start != batch.start),
+        ("end offsets", stream.end != batch.end),
+        ("ranges", (&stream.from, &stream.to) != (&batch.from, &batch.to)),
+    ];
+    if let Some((what, _)) = different.iter().find(|(_, is_different)| *is_different) {
+        return Err(Error::new(Code::NotComparable, format!("the two runs have different {what}"))
+            .help("give one run the other's summary as `--end` (and `--start`), or let `verify` run both"));
+    }
+    let common = Common { start: Cut::new(), end: Cut::new(), stream_beyond: Cut::new(), batch_beyond: Cut::new() };
+    Ok(compare(stream, batch, common))
+}
+
 /// Compares what two runs came to.
 fn compare(stream: Summary, batch: Summary, common: Common) -> Verdict {
     let mut different = Vec::new();
