@@ -160,3 +160,15 @@ fn completions_know_the_verbs() {
     let output = run(&["completions", "bash"]);
     assert!(output.status.success() && stdout(&output).contains("diff"));
 }
+
+#[test]
+#[cfg(debug_assertions)]
+fn a_bug_says_so_and_exits_101() {
+    let output = samestream(Path::new(".")).env("SAMESTREAM_TEST_PANIC", "1").arg("version").output().unwrap();
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(101));
+    assert!(text.starts_with("samestream has a bug"), "{text}");
+    let path = text.split("Details are in ").nth(1).expect("the report's place").trim();
+    assert!(std::fs::read_to_string(path).unwrap().contains("how a bug looks"));
+    std::fs::remove_file(path).unwrap();
+}

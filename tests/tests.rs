@@ -1,5 +1,8 @@
 //! Everything that is tested from outside: the commands, the documents, the whole of stream and batch.
 
+// A test may unwrap; clippy does not see that helpers of a test binary are tests too.
+#![allow(clippy::unwrap_used)]
+
 mod broker;
 mod broker_job;
 mod broker_journal;

@@ -48,6 +48,9 @@ fn main() -> ExitCode {
 }
 
 fn real_main() -> ExitCode {
+    if cfg!(debug_assertions) && std::env::var_os("SAMESTREAM_TEST_PANIC").is_some() {
+        panic!("a test wanted to see how a bug looks");
+    }
     let mut command = global::with_environment(Cli::command());
     let parsed = command.try_get_matches_from_mut(std::env::args_os());
     let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {

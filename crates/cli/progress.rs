@@ -59,7 +59,7 @@ impl Shown {
 
     /// Tells how far work is that has no frontier.
     pub(crate) fn count(&self, done: u64, total: Option<u64>) {
-        self.show(done, total, || String::new());
+        self.show(done, total, String::new);
     }
 
     /// Takes the live line away.

@@ -68,10 +68,12 @@ pub struct DifferentRow {
     pub side: Side,
     /// The key columns' values.
     pub key: Vec<(String, Cell)>,
-    /// Column, value on the left, value on the right: the columns that differ, or all that are not keys when the row is
-    /// on one side only.
-    pub values: Vec<(String, Option<Cell>, Option<Cell>)>,
+    /// The columns that differ, or all that are not keys when the row is on one side only.
+    pub values: Vec<Values>,
 }
+
+/// A column, its value on the left, its value on the right.
+pub type Values = (String, Option<Cell>, Option<Cell>);
 
 /// The JSON Schema of [`Difference::json`].
 pub const DIFF_SCHEMA: &str = include_str!("diff.schema.json");
@@ -104,7 +106,7 @@ impl Difference {
 impl DifferentRow {
     fn json(&self) -> Value {
         let key: serde_json::Map<_, _> = self.key.iter().map(|(name, cell)| (name.clone(), cell.json())).collect();
-        let side = |pick: fn(&(String, Option<Cell>, Option<Cell>)) -> Option<&Cell>| -> Value {
+        let side = |pick: fn(&Values) -> Option<&Cell>| -> Value {
             let values: serde_json::Map<_, _> =
                 self.values.iter().filter_map(|value| pick(value).map(|cell| (value.0.clone(), cell.json()))).collect();
             Value::Object(values)
@@ -271,8 +273,8 @@ impl Pair {
         }
     }
 
-    fn changed_values(&self, a: &[Cell], b: &[Cell], tolerance: f64) -> Vec<(String, Option<Cell>, Option<Cell>)> {
-        let differ = |i: &usize| !a[*i].same(&b[*i]) && !(tolerance > 0.0 && a[*i].close(&b[*i], tolerance));
+    fn changed_values(&self, a: &[Cell], b: &[Cell], tolerance: f64) -> Vec<Values> {
+        let differ = |i: &usize| !(a[*i].same(&b[*i]) || tolerance > 0.0 && a[*i].close(&b[*i], tolerance));
         (self.key_count..self.names.len())
             .filter(differ)
             .map(|i| (self.names[i].clone(), Some(a[i].clone()), Some(b[i].clone())))
@@ -283,14 +285,7 @@ impl Pair {
         self.names.iter().cloned().zip(row.iter().cloned()).skip(self.key_count)
     }
 
-    fn keep(
-        &self,
-        side: Side,
-        row: &[Cell],
-        values: Vec<(String, Option<Cell>, Option<Cell>)>,
-        options: &DiffOptions,
-        out: &mut Difference,
-    ) {
+    fn keep(&self, side: Side, row: &[Cell], values: Vec<Values>, options: &DiffOptions, out: &mut Difference) {
         if out.rows.len() < options.limit {
             let key = self.names.iter().cloned().zip(row.iter().cloned()).take(self.key_count).collect();
             out.rows.push(DifferentRow { side, key, values });

@@ -17,7 +17,7 @@ mod render;
 mod text;
 
 pub use cell::Cell;
-pub use diff::{DIFF_SCHEMA, DiffOptions, Difference, DifferentRow, Side, diff};
+pub use diff::{DIFF_SCHEMA, DiffOptions, Difference, DifferentRow, Side, Values, diff};
 pub use error::{Error, Result};
 pub use frame::{Frame, Kind};
 pub use query::{Table, query};

@@ -227,10 +227,10 @@ impl CsvRows<'_> {
 mod tests {
     use super::*;
 
-    fn appended(
-        options: impl FnOnce(&mut AppendOptions),
-        text: &str,
-    ) -> Result<Vec<(i32, i64, Option<String>, String)>> {
+    /// Partition, log time, key, value.
+    type Appended = (i32, i64, Option<String>, String);
+
+    fn appended(options: impl FnOnce(&mut AppendOptions), text: &str) -> Result<Vec<Appended>> {
         let folder = tempfile::tempdir().unwrap();
         let mut settings = AppendOptions {
             journal: folder.path().join("log"),

@@ -353,7 +353,7 @@ impl Random {
 
     /// Returns a number below `bound`.
     fn below(&mut self, bound: u64) -> u64 {
-        (u128::from(self.next()) * u128::from(bound) >> 64) as u64
+        ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
     }
 
     /// Returns a number from 0 (inclusive) to 1 (exclusive).
