@@ -110,15 +110,12 @@ impl Observer for Shown {
             if let Some(lag) = progress.lag {
                 rest.push_str(&format!(" · lag {}", thousands(lag)));
             }
-            match (progress.frontier, &progress.held_by) {
-                (Some(frontier), Some((source, partition))) => {
-                    let time = runtime::time::rfc3339(frontier);
-                    rest.push_str(&format!(" · frontier {time}, held by {source} partition {partition}"));
-                }
-                (None, Some((source, partition))) => {
-                    rest.push_str(&format!(" · no frontier yet, held by {source} partition {partition}"));
-                }
-                _ => {}
+            if let Some((source, partition)) = &progress.held_by {
+                // First who holds it: a narrow terminal cuts the end off.
+                let at = progress.frontier.map_or("nowhere yet".to_string(), |frontier| {
+                    runtime::time::rfc3339(frontier - frontier.rem_euclid(1_000_000))
+                });
+                rest.push_str(&format!(" · frontier held by {source}/{partition} at {at}"));
             }
             for (name, count) in [("late", progress.late), ("bad", progress.bad)] {
                 if count > 0 {

@@ -45,11 +45,11 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Done {
                 if !global.is_json() {
                     let plan = &loaded.plan;
                     output::text(&format!(
-                        "✓ {}  {} sources · {} steps · {} sinks   definition {}\n",
+                        "✓ {}  {} · {} · {}   definition {}\n",
                         path.display(),
-                        plan.sources.len(),
-                        plan.steps.len(),
-                        plan.sinks.len(),
+                        counted(plan.sources.len(), "source"),
+                        counted(plan.steps.len(), "step"),
+                        counted(plan.sinks.len(), "sink"),
                         plan.definition
                     ))?;
                 }
@@ -65,4 +65,8 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Done {
     }
     let is_denied = arguments.deny_warnings && warnings > 0;
     Ok(if is_denied { ExitCode::from(Exit::No as u8) } else { ExitCode::SUCCESS })
+}
+
+fn counted(count: usize, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }
