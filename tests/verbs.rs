@@ -149,6 +149,18 @@ fn archive_goes_on_where_the_lake_ends_and_replay_gives_the_log_back() {
 }
 
 #[test]
+fn replay_keeps_the_log_s_pace() {
+    let folder = project();
+    let at = folder.path();
+    // Two seconds of log time.
+    ok(at, "gen --to lake:data/lake/clicks --events 2000 --partitions 3 --rate 1000");
+    let began = std::time::Instant::now();
+    ok(at, "replay page_views --speed 4x");
+    assert!(began.elapsed().as_millis() >= 490, "{:?}", began.elapsed());
+    ok(at, "verify page_views");
+}
+
+#[test]
 fn a_cut_of_one_run_ends_another() {
     let folder = project();
     let at = folder.path();

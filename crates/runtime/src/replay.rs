@@ -75,8 +75,12 @@ pub fn replay(
             done.ended = true;
             break;
         };
-        if !clock.wait(&records) {
-            break;
+        if let Some(due) = clock.due(&records) {
+            // Who follows the log sees what is due before we rest.
+            target.flush()?;
+            if !clock.wait(due) {
+                break;
+            }
         }
         target.write(&records, now())?;
         done.has_new_offsets |= is_topic && records.offsets.iter().zip(written[number]..).any(|(had, has)| *had != has);
@@ -249,12 +253,17 @@ impl<'a> Clock<'a> {
         Self { options, began: Instant::now(), first: std::cell::Cell::new(None) }
     }
 
-    /// Waits until the records are due; false when it was told to stop meanwhile.
-    fn wait(&self, records: &RawRecords) -> bool {
-        let (Some(speed), Some(time)) = (self.options.speed, records.timestamps.first()) else { return true };
-        let first = self.first.get().unwrap_or(*time);
+    /// Returns when the records are due, from the beginning on; None: now.
+    fn due(&self, records: &RawRecords) -> Option<Duration> {
+        let (speed, time) = (self.options.speed?, *records.timestamps.first()?);
+        let first = self.first.get().unwrap_or(time);
         self.first.set(Some(first));
         let due = Duration::from_secs_f64((time - first).max(0) as f64 / 1000.0 / speed);
+        (due > self.began.elapsed()).then_some(due)
+    }
+
+    /// Waits until then; false when it was told to stop meanwhile.
+    fn wait(&self, due: Duration) -> bool {
         loop {
             let passed = self.began.elapsed();
             if passed >= due {

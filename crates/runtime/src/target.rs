@@ -116,6 +116,15 @@ impl Target {
         }
     }
 
+    /// Lets readers see what was written so far.
+    pub fn flush(&mut self) -> Result<()> {
+        match self {
+            Self::Journal(writer) => writer.flush(),
+            // A topic's records are on their way within milliseconds; a lake's are seen when a file is finished.
+            Self::Topic(_) | Self::Lake(_) => Ok(()),
+        }
+    }
+
     /// Waits until everything is where it should be.
     pub fn finish(&mut self) -> Result<()> {
         match self {
