@@ -147,7 +147,7 @@ impl<'a> Demo<'a> {
             return Ok(ExitCode::from(Exit::No as u8));
         }
         self.say(&format!(
-            "\n  look     cd {} && samestream query 'select * from page_views order by revenue desc limit 5' page_views=out/batch/page_views\n",
+            "\n  look     cd {} && samestream query 'select * from page_views order by views desc limit 5' page_views=out/batch/page_views\n",
             self.dir.display()
         ))?;
         Ok(ExitCode::SUCCESS)
