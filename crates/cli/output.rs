@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use analysis::{Frame, Kind};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
-use engine::{Code, Error, Result};
+use engine::{Error, Result};
 
 use crate::global::{Format, Global};
 
@@ -19,7 +19,7 @@ pub(crate) fn write(body: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Resu
             std::mem::forget(out);
             Ok(ExitCode::SUCCESS)
         }
-        Err(error) => Err(Error::new(Code::Io, format!("cannot write to standard output: {error}"))),
+        Err(error) => Err(Error::io("cannot write to standard output", error)),
     }
 }
 
