@@ -30,7 +30,7 @@ macro_rules! codes {
         pub const CODES: &[Code] = &[$(Code::$variant,)*];
 
         impl Code {
-            /// Returns the word that is printed, such as `E_ORIGIN`.
+            /// Returns the word that is printed, such as `E_CUT`.
             pub fn name(self) -> &'static str { match self { $(Code::$variant => $name,)* } }
             /// Returns the exit code class of this failure.
             pub fn exit(self) -> Exit { match self { $(Code::$variant => Exit::$exit,)* } }
@@ -61,10 +61,8 @@ codes! {
     Target, "E_TARGET", Usage, "The target holds records already, or would delete what is written to it";
     Unsupported, "E_UNSUPPORTED", Usage, "A kind of storage or option that this version does not support";
     Cut, "E_CUT", Usage, "Start or end offsets do not fit the log";
-    Origin, "E_ORIGIN", Usage, "The run starts in mid-log without the running maxima of what lies before";
     NotComparable, "E_NOT_COMPARABLE", Usage, "The two sides do not have the same definition, start or partitions, so their digests say nothing";
     // Answers.
-    Different, "E_DIFFERENT", No, "The two results are different";
     Late, "E_LATE", No, "More records were late than the pipeline or the command line allows";
     // Data.
     BadRecord, "E_BAD_RECORD", Data, "A record cannot be decoded or breaks the schema, and the pipeline says `on_bad_record: fail` or a limit was passed";
@@ -83,7 +81,6 @@ codes! {
     PartitionsChanged, "E_PARTITIONS_CHANGED", State, "The topic's partitions are not the ones the run started with";
     // State.
     StateBusy, "E_STATE_BUSY", State, "Another process holds the state folder";
-    StateForeign, "E_STATE_FOREIGN", State, "The state folder belongs to another pipeline or definition";
     StateVersion, "E_STATE_VERSION", State, "A file was written by a version this program does not read";
 }
 
