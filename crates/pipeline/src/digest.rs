@@ -1,7 +1,7 @@
 //! The definition digest: XXH3-128 over all that results depend on, and over nothing else.
 //!
 //! In it: columns and formats of sources, event time, partitions, steps, the row shape of sinks, and the versions of
-//! decoder and semantics. Not in it: names of pipeline and sinks, descriptions, the order of steps in the file,
+//! decoder, semantics and Unicode. Not in it: names of pipeline and sinks, descriptions, the order of steps in the file,
 //! bindings, paths, brokers, what late and bad records do, which log columns happen to be decoded.
 
 use engine::expr::Expr;
@@ -33,6 +33,8 @@ pub fn canonical(plan: &Plan) -> Value {
     json!({
         "semantics": SEMANTICS_VERSION,
         "decoder": DECODER_VERSION,
+        // `lower` and `upper` follow the tables of letters that the program was built with.
+        "unicode": char::UNICODE_VERSION,
         "sources": plan.sources.iter().map(source).collect::<Vec<_>>(),
         "steps": steps.into_iter().map(|step| self::step(step, plan)).collect::<Vec<_>>(),
         "sinks": sinks,

@@ -105,3 +105,14 @@ fn it_is_32_hex_digits() {
     let digest = good(CLICKS).plan.definition;
     assert!(digest.len() == 32 && digest.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')), "{digest}");
 }
+
+/// `lower` of a letter that a later Unicode brings is another function of the same log.
+#[test]
+fn versions_of_what_gives_a_pipeline_its_meaning_are_in_it() {
+    let canonical = crate::digest::canonical(&good(CLICKS).plan);
+    for version in ["semantics", "decoder", "unicode"] {
+        assert!(!canonical[version].is_null(), "no `{version}` in {canonical}");
+    }
+    let (major, minor, update) = char::UNICODE_VERSION;
+    assert_eq!(canonical["unicode"], serde_json::json!([major, minor, update]));
+}
