@@ -14,3 +14,8 @@ fn the_pipeline_file_offers_the_sinks_that_are_built_with_the_settings_they_read
     });
     assert_eq!(offered, built.collect());
 }
+
+#[test]
+fn the_definition_digest_holds_the_version_of_the_decoder_that_is_built() {
+    assert_eq!(pipeline::digest::DECODER_VERSION, connectors::format::DECODER_VERSION);
+}

@@ -3,6 +3,7 @@
 // A test may unwrap; clippy does not see that helpers of a test binary are tests too.
 #![allow(clippy::unwrap_used)]
 
+mod architecture;
 mod broker;
 mod broker_job;
 mod broker_journal;
