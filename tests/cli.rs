@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use crate::codes::{Project, truncate, unreachable};
+
 /// Returns the program, in a folder, without the caller's settings.
 pub(crate) fn samestream(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_samestream"));
@@ -104,6 +106,57 @@ fn an_error_names_its_code_and_the_way_on() {
     assert_eq!(explained.status.code(), Some(0));
     assert!(stdout(&explained).starts_with("E_NOT_FOUND (exit 2)\n"));
     assert_eq!(run(&["explain", "E_NO_SUCH_CODE"]).status.code(), Some(2));
+}
+
+/// Runs the project's pipeline, which must end with this exit code and an error in the form for people.
+fn fails(project: &Project, mode: &str, exit: i32, code: &str, words: &str) {
+    let output = samestream(project.path()).args(["run", "coins.yaml", "--mode", mode]).output().unwrap();
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(exit), "{text}");
+    assert!(output.stdout.is_empty(), "an error is not an answer: {}", stdout(&output));
+    assert!(text.starts_with(&format!("error[{code}]: ")), "{text}");
+    assert!(text.lines().next().unwrap().contains(words) || text.contains(&format!("╭─[{words}]")), "{text}");
+    assert!(text.contains("\n  help: "), "{text}");
+    assert!(text.ends_with(&format!("\n  more: samestream explain {code}\n")), "{text}");
+}
+
+#[test]
+fn a_run_that_ends_well_exits_0() {
+    let project = Project::archived();
+    let output = samestream(project.path()).args(["run", "coins.yaml", "--mode", "batch"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(project.path().join("out.jsonl").is_file());
+}
+
+#[test]
+fn a_typo_in_a_pipeline_exits_2_and_shows_the_place() {
+    let project = Project::archived();
+    project.changed(&[("group_by", "groupby")]);
+    fails(&project, "batch", 2, "E_FIELD", "coins.yaml:14:5");
+}
+
+#[test]
+fn a_damaged_file_exits_3_and_is_named() {
+    let project = Project::archived();
+    truncate(&project.file(2));
+    fails(&project, "batch", 3, "E_CORRUPT", "00000000000000000002.parquet");
+}
+
+#[test]
+fn a_broker_that_cannot_be_reached_exits_4() {
+    let project = Project::archived();
+    unreachable(&project);
+    fails(&project, "stream", 4, "E_BROKER", "topic clicks at 127.0.0.1:");
+}
+
+#[test]
+fn a_locked_state_folder_exits_5_until_it_is_free() {
+    let project = Project::archived();
+    let lock = project.lock();
+    fails(&project, "batch", 5, "E_STATE_BUSY", ".samestream/coins/batch");
+    drop(lock);
+    let output = samestream(project.path()).args(["run", "coins.yaml", "--mode", "batch"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod broker;
 mod broker_job;
 mod broker_journal;
 mod cli;
+mod codes;
 mod differential;
 mod docs;
 mod live;
