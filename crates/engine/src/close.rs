@@ -305,7 +305,7 @@ fn order_keys(columns: &RecordBatch, names: &[(String, bool)]) -> OrderKeys {
     let keys = names.iter().map(|(name, descending)| {
         let column = columns.column_by_name(name).expect("the plan was checked against these columns");
         let codec = KeyCodec::of_arrow(vec![column.data_type().clone()]);
-        (codec.encode(&[column.clone()], columns.num_rows()), *descending)
+        (codec.encode(std::slice::from_ref(column), columns.num_rows()), *descending)
     });
     OrderKeys(keys.collect())
 }

@@ -24,6 +24,8 @@ pub trait LogStream: Send {
 }
 
 /// What a poll brought.
+// A poll brings few of these, and each is taken apart at once: a box would cost more than the space it saves.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug)]
 pub enum Polled {
     /// Records of one partition, next in order.

@@ -225,6 +225,11 @@ impl Groups {
         self.ends.len()
     }
 
+    /// Returns true when there are none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
     /// Returns the key of a group.
     pub fn key(&self, group: GroupId) -> &[u8] {
         key_at(&self.bytes, &self.ends, group)

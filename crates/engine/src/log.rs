@@ -14,6 +14,9 @@ pub type Offset = i64;
 pub const IMPLIED: &[(&str, DataType)] =
     &[("_partition", DataType::Int32), ("_offset", DataType::Int64), ("_timestamp", DataType::Timestamp)];
 
+/// A record's key and value as bytes; None for one that is null or not at hand.
+pub type KeyAndValue = (Option<Vec<u8>>, Option<Vec<u8>>);
+
 /// Records of one partition as the log holds them: bytes with positions. What a stream source gives and a format decodes.
 #[derive(Clone, Debug)]
 pub struct RawRecords {

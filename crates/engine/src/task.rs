@@ -15,7 +15,7 @@ use chrono::{DateTime, SecondsFormat};
 use hashbrown::DefaultHashBuilder;
 
 use crate::group::{KeyCodec, canonical, intern, plain};
-use crate::log::Chunk;
+use crate::log::{Chunk, KeyAndValue};
 use crate::plan::{Input, Plan, SourcePlan, StepPlan, WindowPlan, Work};
 use crate::rows::{Batch, Failures, Identity, Origin, evaluate, evaluate_plain, named, row_work, take_rows};
 use crate::state::{Arguments, SessionState, WindowState};
@@ -77,7 +77,7 @@ pub struct Aside {
     /// The columns of each row: after row work for late rows, before it for failed ones, as decoded for bad ones.
     pub rows: RecordBatch,
     /// Key and value of each record as bytes, if at hand.
-    pub raw: Vec<(Option<Vec<u8>>, Option<Vec<u8>>)>,
+    pub raw: Vec<KeyAndValue>,
 }
 
 /// What folding a chunk brought besides state.
