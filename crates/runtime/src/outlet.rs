@@ -12,6 +12,7 @@ use connectors::sink;
 use engine::edge::{Replace, Sink};
 use engine::expr::Expr;
 use engine::group::plain;
+use engine::log::KeyAndValue;
 use engine::plan::{Input, OnLate, Plan, SinkPlan, SinkTarget, Work};
 use engine::{Aside, Code, DataType, Emission, Error, Field, Identity, Result, Schema};
 
@@ -243,7 +244,7 @@ fn aside_table(aside: &Aside) -> RecordBatch {
     arrays.retain(|(name, _)| name != reason);
     arrays.push((reason.into(), Arc::new(StringArray::from(aside.reasons.clone()))));
     if let Input::SourceBad(_) = aside.input {
-        let bytes = |pick: fn(&(Option<Vec<u8>>, Option<Vec<u8>>)) -> Option<&[u8]>| -> ArrayRef {
+        let bytes = |pick: fn(&KeyAndValue) -> Option<&[u8]>| -> ArrayRef {
             Arc::new(aside.raw.iter().map(pick).collect::<BinaryArray>())
         };
         arrays.push(("_key".into(), bytes(|(key, _)| key.as_deref())));
