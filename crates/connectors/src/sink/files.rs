@@ -1,9 +1,9 @@
 //! Small steps with files that the file sinks share.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
-use engine::{Error, Result};
+use engine::{Code, Error, Result};
 
 /// Creates a file anew.
 pub(super) fn create(path: &Path) -> Result<File> {
@@ -16,6 +16,22 @@ pub(super) fn sync(file: &File, path: &Path) -> Result<u64> {
         .and_then(|()| file.metadata())
         .map(|metadata| metadata.len())
         .map_err(|error| Error::io(format!("cannot write `{}`", path.display()), error))
+}
+
+/// Takes a sink for this run until the returned file is dropped; `lock` is a file that no reader takes for rows.
+///
+/// It comes first of all: tidying up what a crash left would take the staged rows of a run that is alive.
+pub(super) fn lock(lock: &Path, sink: &Path) -> Result<File> {
+    let failed = |error| Error::io(format!("cannot write `{}`", lock.display()), error);
+    let file = OpenOptions::new().write(true).create(true).truncate(false).open(lock).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(Error::new(Code::StateBusy, format!("another run writes to {}", sink.display()))
+                .help("wait for it or stop it, or write elsewhere with --out DIR"))
+        }
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
 }
 
 /// Renames a file over whatever has the new name. Durable only after the folder is synced.

@@ -4,6 +4,7 @@
 //! _manifest.json                    what is committed
 //! part-00001-0000000007.parquet     final rows of generation 1, epoch 7
 //! open-00001-0000000007.parquet     open rows, replaced as a set by the next commit
+//! .lock                             held by the run that writes here
 //! _staged.part, _part-….parquet     on the way: readers of `*.parquet` do not see them
 //! ```
 //!
@@ -12,6 +13,7 @@
 //! the manifest names and removes what it does not.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
@@ -26,10 +28,13 @@ use super::rows::{Encoding, RowWriter, Span, WindowRange, column_names, conform,
 use crate::store;
 
 const MANIFEST: &str = "_manifest.json";
+const LOCK: &str = ".lock";
 
 /// A folder of files of one kind.
 pub(crate) struct FolderSink {
     folder: PathBuf,
+    /// Held from `begin` on.
+    lock: Option<File>,
     encoding: &'static dyn Encoding,
     schema: SchemaRef,
     columns: Vec<String>,
@@ -61,6 +66,7 @@ impl FolderSink {
         let columns = column_names(plan);
         Self {
             folder,
+            lock: None,
             encoding,
             schema: written_schema(plan),
             manifest: Manifest::empty(encoding.extension(), columns.clone()),
@@ -196,6 +202,9 @@ impl FolderSink {
 impl Sink for FolderSink {
     fn begin(&mut self, replace: Replace) -> Result<()> {
         store::create_folder(&self.folder)?;
+        if self.lock.is_none() {
+            self.lock = Some(files::lock(&self.folder.join(LOCK), &self.folder)?);
+        }
         if let Some(manifest) = Manifest::read(&self.manifest_path())? {
             self.manifest = manifest;
         }

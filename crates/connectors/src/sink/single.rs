@@ -3,6 +3,7 @@
 //! ```text
 //! views.jsonl                              the rows
 //! _views.jsonl.manifest.json               how many of its bytes are committed
+//! _views.jsonl.lock                        held by the run that writes it
 //! _views.jsonl.staged, ….staged-open       rows on the way
 //! _views.jsonl.00002-0000000001.new        the whole file anew, on the way
 //! ```
@@ -31,6 +32,8 @@ use crate::store;
 /// One file of text rows.
 pub(crate) struct SingleSink {
     path: PathBuf,
+    /// Held from `begin` on.
+    lock: Option<File>,
     format: &'static dyn TextFormat,
     schema: SchemaRef,
     columns: Vec<String>,
@@ -60,6 +63,7 @@ impl SingleSink {
         let columns = column_names(plan);
         Self {
             path,
+            lock: None,
             format,
             schema: written_schema(plan),
             manifest: Manifest::empty(format.extension(), columns.clone()),
@@ -214,6 +218,9 @@ impl SingleSink {
 impl Sink for SingleSink {
     fn begin(&mut self, replace: Replace) -> Result<()> {
         store::create_folder(files::folder_of(&self.path))?;
+        if self.lock.is_none() {
+            self.lock = Some(files::lock(&self.side(".lock"), &self.path)?);
+        }
         match Manifest::read(&self.manifest_path())? {
             Some(manifest) => self.manifest = manifest,
             None if fs::metadata(&self.path).is_ok_and(|metadata| metadata.len() > 0) => {
