@@ -48,7 +48,8 @@ pub struct Chunk {
     pub columns: RecordBatch,
     /// The rows that could not be decoded or break the schema, by growing row number.
     pub bad: Vec<BadRow>,
-    /// Keys and values as bytes, where they are at hand (always in stream mode), for what is kept aside.
+    /// Keys and values as bytes for what is kept aside: of all rows in stream mode; elsewhere at most of the rows that are
+    /// not valid records, as far as they are stored, and null for the others.
     pub raw: Option<(BinaryArray, BinaryArray)>,
 }
 

@@ -64,6 +64,10 @@ impl SourcePlan {
     }
 
     /// Returns what a sink that reads the bad records sees: position, reason, key and value as bytes.
+    ///
+    /// A lake gives the bytes that it holds: the keys, where it was archived; the values of records that could not be
+    /// decoded. A record that was decoded and is refused for its event time alone (the future guard) has its value in
+    /// batch mode only if the lake was archived with `--raw`; else `_raw` is null there, and not in stream mode.
     pub fn bad_schema(&self) -> Schema {
         let mut schema = position();
         schema.fields.push(Field { nullable: false, ..Field::new("_bad", DataType::String) });

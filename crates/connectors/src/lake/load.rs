@@ -1,6 +1,8 @@
 //! Loading units of a lake: columns to the schema's types, and the records that are bad; or records as bytes again.
 
-use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch};
+use std::collections::BTreeSet;
+
+use arrow::array::{Array, ArrayBuilder, ArrayRef, AsArray, BinaryArray, BinaryBuilder, Int64Array, RecordBatch};
 use arrow::datatypes as ty;
 use arrow::datatypes::{DataType as ArrowType, Field, TimeUnit};
 use arrow::error::ArrowError;
@@ -65,10 +67,10 @@ impl LakeScan {
         // Of several reasons the first in the order of `_bad`, then of the columns, stays.
         bad.sort_by_key(|bad| bad.row);
         bad.dedup_by_key(|bad| bad.row);
-        self.fill_raw(place, has_bad, &mut bad)?;
         let columns = records::batch(fields, columns, batch.num_rows());
         let timestamps = if has_timestamp { Some(milliseconds(entry, &batch)?) } else { None };
-        let chunk = Chunk { partition: unit.partition, offsets, timestamps, columns, bad, raw: None };
+        let mut chunk = Chunk { partition: unit.partition, offsets, timestamps, columns, bad, raw: None };
+        self.fill_raw(place, &mut chunk)?;
         self.check_maximum(entry, unit, &chunk)?;
         Ok(chunk)
     }
@@ -87,21 +89,54 @@ impl LakeScan {
         Ok(array)
     }
 
-    /// Reads the values of bad records where they are kept.
-    fn fill_raw(&self, place: Place, has_bad: bool, bad: &mut [BadRow]) -> Result<()> {
+    /// Reads the keys and values of the records that are not valid, where they are kept; those of others stay null.
+    fn fill_raw(&self, place: Place, chunk: &mut Chunk) -> Result<()> {
         let entry = &self.files[place.file];
-        if !has_bad || bad.is_empty() || !matches!(entry.file.stored(name::RAW), Some(ArrowType::Binary)) {
-            return Ok(());
-        }
-        let rows: Vec<usize> = bad.iter().map(|bad| place.stretch.skip + bad.row as usize).collect();
-        let batch = entry.file.read_single(place.stretch.group, &rows, &[name::RAW])?;
-        let Some(raw) = batch.column_by_name(name::RAW).and_then(|raw| raw.as_binary_opt::<i32>()) else {
-            return Ok(());
+        let rows: BTreeSet<u32> = chunk.bad.iter().map(|bad| bad.row).chain(self.refused(chunk)).collect();
+        let is_bytes = |stored: &ArrowType| {
+            use ArrowType::{Binary, LargeBinary, LargeUtf8, Utf8};
+            matches!(stored, Binary | LargeBinary | Utf8 | LargeUtf8)
         };
-        for (i, bad) in bad.iter_mut().enumerate() {
-            bad.raw = (!raw.is_null(i)).then(|| raw.value(i).to_vec());
+        let mut names = vec![name::KEY, name::RAW];
+        names.retain(|name| entry.file.stored(name).is_some_and(is_bytes));
+        if self.layout != Layout::Log || rows.is_empty() || names.is_empty() {
+            return Ok(());
         }
+        let in_group: Vec<usize> = rows.iter().map(|row| place.stretch.skip + *row as usize).collect();
+        let batch = entry.file.read_single(place.stretch.group, &in_group, &names)?;
+        let spread = |name: &str| -> Result<BinaryArray> {
+            let read = bytes(entry, &batch, name)?;
+            let mut spread = BinaryBuilder::new();
+            for (i, row) in rows.iter().enumerate() {
+                spread.append_nulls(*row as usize - spread.len());
+                spread.append_option(read.as_ref().filter(|read| read.is_valid(i)).map(|read| read.value(i)));
+            }
+            spread.append_nulls(chunk.len() - spread.len());
+            Ok(spread.finish())
+        };
+        let (keys, values) = (spread(name::KEY)?, spread(name::RAW)?);
+        for bad in &mut chunk.bad {
+            let row = bad.row as usize;
+            bad.raw = values.is_valid(row).then(|| values.value(row).to_vec());
+        }
+        chunk.raw = Some((keys, values));
         Ok(())
+    }
+
+    /// Returns the rows that the engine refuses, or may refuse, for their event time: it judges, we have the bytes.
+    fn refused(&self, chunk: &Chunk) -> Vec<u32> {
+        let times = chunk.columns.column_by_name(&self.source.event_time);
+        let Some(times) = times.and_then(|times| times.as_primitive_opt::<ty::TimestampMicrosecondType>()) else {
+            return Vec::new();
+        };
+        let is_far = |time: i64| time.unsigned_abs() >= 1 << 61;
+        let guard = self.source.max_future.zip(chunk.timestamps.as_ref());
+        let is_future = |row: usize, time: i64| {
+            guard.is_some_and(|(guard, log)| time > log.value(row).saturating_mul(1_000).saturating_add(guard))
+        };
+        let is_refused =
+            |row: &usize| times.is_valid(*row) && (is_far(times.value(*row)) || is_future(*row, times.value(*row)));
+        (0..chunk.len()).filter(is_refused).map(|row| row as u32).collect()
     }
 
     /// Returns the offsets of a unit's rows, checked.

@@ -396,6 +396,47 @@ fn columns_widen_lawfully_and_nothing_else() {
 }
 
 #[test]
+fn records_that_are_not_valid_come_with_the_bytes_that_a_stream_has() {
+    for has_all_raw in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut source = lake(folder.path(), Layout::Log, COLUMNS);
+        // Logged at about 2,000 s; event times are from about 1,000 s on, so that the guard refuses those past offset 50.
+        source.max_future = Some(-995_000_000);
+        let options = small(LakeOptions { raw: has_all_raw, ..LakeOptions::default() });
+        archive(folder.path(), &source, options, 33);
+        let scan = LakeScan::open(&source).unwrap();
+        let log = log(2, 0, 200);
+        let stream = decode(&source, &log).unwrap();
+        let (mut undecoded, mut future) = (0, 0);
+        for unit in scan.units(2) {
+            // A part of the unit too: bytes stay with their rows.
+            for start in [unit.start, unit.start + 3] {
+                let chunk = scan.load(unit, start, i64::MAX).unwrap();
+                let (keys, values) = chunk.raw.as_ref().expect("every unit holds a bad record");
+                for row in 0..chunk.len() {
+                    let at = log.offsets.iter().position(|offset| *offset == chunk.offsets.value(row)).unwrap();
+                    let is_bad = chunk.bad.iter().any(|bad| bad.row as usize == row);
+                    let time = stream.columns["t"].as_primitive::<ty::TimestampMicrosecondType>();
+                    let is_future = !is_bad && time.value(at) > log.timestamps[at] * 1_000 - 995_000_000;
+                    let bytes = |array: &BinaryArray, row| array.is_valid(row).then(|| array.value(row).to_vec());
+                    let (mut key, mut value) = (bytes(&log.keys, at), bytes(&log.values, at));
+                    if !is_bad && !is_future {
+                        key = None;
+                    }
+                    if !is_bad && !(is_future && has_all_raw) {
+                        value = None;
+                    }
+                    assert_eq!((bytes(keys, row), bytes(values, row)), (key, value), "offset {}", log.offsets[at]);
+                    undecoded += usize::from(is_bad);
+                    future += usize::from(is_future);
+                }
+            }
+        }
+        assert!(undecoded > 50 && future > 50, "{undecoded} {future}");
+    }
+}
+
+#[test]
 fn badness_does_not_depend_on_what_is_needed_and_spoils_statistics() {
     let folder = tempfile::tempdir().unwrap();
     let columns: Vec<(&str, ArrayRef)> = vec![
