@@ -1,4 +1,4 @@
-//! Messages that wait for a commit: in memory up to a size, then in a file that has no name.
+//! Messages or lines that wait for a commit: in memory up to a size, then in a file that has no name.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
@@ -74,7 +74,7 @@ fn read_part(from: &mut impl Read, part: &mut Vec<u8>) -> std::io::Result<bool> 
 }
 
 fn failed(error: std::io::Error) -> Error {
-    Error::io("the temporary file of staged messages", error)
+    Error::io("the temporary file of staged rows", error)
 }
 
 #[cfg(test)]

@@ -2,9 +2,11 @@
 //!
 //! Open rows are printed only with `open_rows: true`. One that a later commit of the same run takes back is printed
 //! again by its identity with `"withdrawn": true`.
+//!
+//! Rows wait for their commit as text: a batch run has one commit, and may have more rows than fit in memory.
 
 use std::collections::BTreeSet;
-use std::io::Write;
+use std::io::{self, BufWriter, Write};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -13,6 +15,7 @@ use engine::plan::SinkPlan;
 use engine::{Error, Result};
 
 use super::rows::{conform, written_schema};
+use super::spool::Spool;
 use super::{Console, Context, Setting, SinkKind, flag};
 use crate::format::json;
 
@@ -33,8 +36,8 @@ fn open(plan: &SinkPlan, context: &Context) -> Result<Box<dyn Sink>> {
         title: plan.name.clone(),
         console: context.console.clone(),
         out: None,
-        staged: Vec::new(),
-        open: Vec::new(),
+        staged: Spool::default(),
+        staged_open: Spool::default(),
         shown_open: BTreeSet::new(),
         table: Table::new(&schema),
         schema,
@@ -50,8 +53,9 @@ struct StdoutSink {
     has_open_rows: bool,
     console: Console,
     out: Option<Box<dyn Write + Send>>,
-    staged: Vec<RecordBatch>,
-    open: Vec<RecordBatch>,
+    /// Identity and text of each row; the identity only where open rows are printed.
+    staged: Spool,
+    staged_open: Spool,
     /// Identities of the open rows that were printed and are not final yet.
     shown_open: BTreeSet<Vec<u8>>,
     table: Table,
@@ -59,35 +63,40 @@ struct StdoutSink {
 }
 
 impl StdoutSink {
-    fn identity_of(&self, rows: &RecordBatch, row: usize) -> Vec<u8> {
-        let identity = rows.project(&self.identity).expect("indexes come from the schema");
-        let mut text = Vec::new();
-        json::write_row(&identity, row, &mut text);
-        text
+    fn spool(&mut self, rows: &RecordBatch, is_open: bool) -> Result<()> {
+        let rows = conform(rows, &self.schema)?;
+        let identities = rows.project(&self.identity).expect("indexes come from the schema");
+        let spool = if is_open { &mut self.staged_open } else { &mut self.staged };
+        let (mut identity, mut text) = (Vec::new(), Vec::new());
+        for row in 0..rows.num_rows() {
+            identity.clear();
+            text.clear();
+            if self.has_open_rows && !self.identity.is_empty() {
+                json::write_row(&identities, row, &mut identity);
+            }
+            match self.console.is_terminal {
+                true => self.table.measure(&rows, row, &mut text),
+                false => json::write_row(&rows, row, &mut text),
+            }
+            spool.push(&identity, &text)?;
+        }
+        Ok(())
     }
 
-    /// Returns what to print about open rows that are neither final nor open any more.
-    fn withdraw(&mut self) -> Vec<u8> {
-        let mut text = Vec::new();
+    /// Returns the identities of open rows that were printed and are neither final nor open any more.
+    fn withdrawn(&mut self, staged: &mut Spool, open: &mut Spool) -> Result<Vec<Vec<u8>>> {
         if !self.has_open_rows || self.identity.is_empty() {
-            return text;
+            return Ok(Vec::new());
         }
         let mut gone = std::mem::take(&mut self.shown_open);
         if !gone.is_empty() {
-            for rows in &self.staged {
-                (0..rows.num_rows()).for_each(|row| _ = gone.remove(&self.identity_of(rows, row)));
-            }
+            staged.each(|identity, _| Ok(_ = gone.remove(identity)))?;
         }
         let mut shown = BTreeSet::new();
-        for rows in &self.open {
-            shown.extend((0..rows.num_rows()).map(|row| self.identity_of(rows, row)));
-        }
-        for identity in gone.difference(&shown) {
-            text.extend_from_slice(&identity[..identity.len() - 1]);
-            text.extend_from_slice(b",\"withdrawn\":true}\n");
-        }
+        open.each(|identity, _| Ok(_ = shown.insert(identity.to_vec())))?;
+        let withdrawn = gone.difference(&shown).cloned().collect();
         self.shown_open = shown;
-        text
+        Ok(withdrawn)
     }
 }
 
@@ -98,32 +107,38 @@ impl Sink for StdoutSink {
     }
 
     fn stage(&mut self, rows: &RecordBatch) -> Result<()> {
-        self.staged.push(conform(rows, &self.schema)?);
-        Ok(())
+        self.spool(rows, false)
     }
 
     fn stage_open(&mut self, rows: &RecordBatch) -> Result<()> {
-        if self.has_open_rows {
-            self.open.push(conform(rows, &self.schema)?);
+        match self.has_open_rows {
+            true => self.spool(rows, true),
+            false => Ok(()),
         }
-        Ok(())
     }
 
     fn commit(&mut self, epoch: u64) -> Result<()> {
+        let (mut staged, mut open) = (std::mem::take(&mut self.staged), std::mem::take(&mut self.staged_open));
         if self.published.is_some_and(|published| epoch <= published) {
-            self.staged.clear();
-            self.open.clear();
             return Ok(());
         }
-        let mut text = self.withdraw();
-        for rows in self.staged.drain(..).chain(self.open.drain(..)) {
-            match self.console.is_terminal {
-                true => self.table.print(&self.title, &rows, &mut text),
-                false => print_lines(&rows, &mut text),
-            }
+        let failed = |error| Error::io("standard output", error);
+        let withdrawn = self.withdrawn(&mut staged, &mut open)?;
+        let mut out = BufWriter::new(self.out.as_mut().expect("begin comes before commit"));
+        for identity in withdrawn {
+            out.write_all(&identity[..identity.len() - 1]).map_err(failed)?;
+            out.write_all(b",\"withdrawn\":true}\n").map_err(failed)?;
         }
-        let out = self.out.as_mut().expect("begin comes before commit");
-        out.write_all(&text).and_then(|()| out.flush()).map_err(|error| Error::io("standard output", error))?;
+        for spool in [&mut staged, &mut open] {
+            spool.each(|_, text| {
+                match self.console.is_terminal {
+                    true => self.table.print(&self.title, text, &mut out),
+                    false => out.write_all(text).and_then(|()| out.write_all(b"\n")),
+                }
+                .map_err(failed)
+            })?;
+        }
+        out.flush().map_err(failed)?;
         self.published = Some(epoch);
         Ok(())
     }
@@ -133,14 +148,7 @@ impl Sink for StdoutSink {
     }
 }
 
-fn print_lines(rows: &RecordBatch, out: &mut Vec<u8>) {
-    for row in 0..rows.num_rows() {
-        json::write_row(rows, row, out);
-        out.push(b'\n');
-    }
-}
-
-/// A table that grows downward: its header comes once, its columns widen when a value needs it.
+/// A table that grows downward: its header comes once, its columns widen when a value of a commit needs it.
 struct Table {
     names: Vec<String>,
     is_number: Vec<bool>,
@@ -159,38 +167,45 @@ impl Table {
         }
     }
 
-    fn print(&mut self, title: &str, rows: &RecordBatch, out: &mut Vec<u8>) {
-        let cells: Vec<Vec<String>> = (0..rows.num_rows()).map(|row| cells(rows, row)).collect();
-        for row in &cells {
-            for (width, cell) in self.widths.iter_mut().zip(row) {
-                *width = (*width).max(cell.chars().count());
+    /// Adds a row's cells, one per line, and widens the columns for them.
+    fn measure(&mut self, rows: &RecordBatch, row: usize, text: &mut Vec<u8>) {
+        for (index, (cell, width)) in cells(rows, row).iter().zip(&mut self.widths).enumerate() {
+            *width = (*width).max(cell.chars().count());
+            if index > 0 {
+                text.push(b'\n');
             }
+            text.extend_from_slice(cell.as_bytes());
         }
-        if !self.has_header {
-            self.has_header = true;
-            out.extend_from_slice(format!("{title}\n").as_bytes());
-            self.line(&self.names, out);
-            let rules: Vec<String> = self.widths.iter().map(|width| "─".repeat(*width)).collect();
-            self.line(&rules, out);
-        }
-        cells.iter().for_each(|row| self.line(row, out));
     }
 
-    fn line(&self, cells: &[String], out: &mut Vec<u8>) {
+    /// Prints a row that was measured; before the first the header.
+    fn print(&mut self, title: &str, text: &[u8], out: &mut dyn Write) -> io::Result<()> {
+        if !self.has_header {
+            self.has_header = true;
+            writeln!(out, "{title}")?;
+            self.line(&self.names, out)?;
+            let rules: Vec<String> = self.widths.iter().map(|width| "─".repeat(*width)).collect();
+            self.line(&rules, out)?;
+        }
+        let text = String::from_utf8_lossy(text);
+        self.line(&text.split('\n').collect::<Vec<_>>(), out)
+    }
+
+    fn line<T: AsRef<str>>(&self, cells: &[T], out: &mut dyn Write) -> io::Result<()> {
         let mut line = String::new();
         for ((cell, width), is_number) in cells.iter().zip(&self.widths).zip(&self.is_number) {
+            let cell = cell.as_ref();
             line.push_str(if line.is_empty() { " " } else { "  " });
             match is_number {
                 true => line.push_str(&format!("{cell:>width$}")),
                 false => line.push_str(&format!("{cell:<width$}")),
             }
         }
-        out.extend_from_slice(line.trim_end().as_bytes());
-        out.push(b'\n');
+        writeln!(out, "{}", line.trim_end())
     }
 }
 
-/// Returns a row's values as JSON without quotes, so that no value can send control codes to a terminal.
+/// Returns a row's values as JSON without quotes, so that no value can send control codes to a terminal or end a line.
 fn cells(rows: &RecordBatch, row: usize) -> Vec<String> {
     let cell = |column: &arrow::array::ArrayRef| {
         let mut text = Vec::new();

@@ -579,6 +579,24 @@ fn stdout_prints_a_table_on_a_terminal() {
 }
 
 #[test]
+fn stdout_aligns_all_rows_of_a_commit() {
+    let (context, text) = console(true);
+    let mut sink = open(&plan("stdout", &[]), &context).unwrap();
+    sink.begin(Replace::All).unwrap();
+    sink.stage(&batch(&[(0, "a", 1, true)])).unwrap();
+    sink.stage(&batch(&[(0, "c, \"d\"\n", 1_234_567, true)])).unwrap();
+    sink.commit(1).unwrap();
+    assert_eq!(
+        String::from_utf8(text.lock().unwrap().clone()).unwrap(),
+        "views\n \
+         window_start                 page          views    revenue  final\n \
+         ───────────────────────────  ──────────  ───────  ─────────  ─────\n \
+         1970-01-01T00:00:00.000000Z  a                 1       0.25  true\n \
+         1970-01-01T00:00:00.000000Z  c, \\\"d\\\"\\n  1234567  308641.75  true\n"
+    );
+}
+
+#[test]
 fn stdout_takes_open_rows_back_that_it_printed() {
     let (context, text) = console(false);
     let lines = printed(&context, &[("open_rows", "true")], &text);
