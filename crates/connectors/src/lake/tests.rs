@@ -420,10 +420,11 @@ fn records_that_are_not_valid_come_with_the_bytes_that_a_stream_has() {
                     let is_future = !is_bad && time.value(at) > log.timestamps[at] * 1_000 - 995_000_000;
                     let bytes = |array: &BinaryArray, row| array.is_valid(row).then(|| array.value(row).to_vec());
                     let (mut key, mut value) = (bytes(&log.keys, at), bytes(&log.values, at));
+                    let is_valued = is_bad || (is_future && has_all_raw);
                     if !is_bad && !is_future {
                         key = None;
                     }
-                    if !is_bad && !(is_future && has_all_raw) {
+                    if !is_valued {
                         value = None;
                     }
                     assert_eq!((bytes(keys, row), bytes(values, row)), (key, value), "offset {}", log.offsets[at]);

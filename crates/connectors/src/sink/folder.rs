@@ -5,12 +5,17 @@
 //! part-00001-0000000007.parquet     final rows of generation 1, epoch 7
 //! open-00001-0000000007.parquet     open rows, replaced as a set by the next commit
 //! .lock                             held by the run that writes here
-//! _staged.part, _part-….parquet     on the way: readers of `*.parquet` do not see them
+//! _staged.part, _staged.joined, _part-….parquet     on the way: readers of `*.parquet` do not see them
 //! ```
 //!
 //! A commit: staged files are synced and get their name behind a `_`; the manifest is replaced (from here on the rows
 //! count); the `_` goes; files that the manifest no longer names are removed. After a crash the next start finishes what
-//! the manifest names and removes what it does not.
+//! the manifest names and removes what it does not. Only a start and a commit that replaces look at the whole folder:
+//! a stream that commits every two seconds for a day touches its own files alone.
+//!
+//! So that such a day does not end in tens of thousands of files, a commit that finds many small ones of final rows before
+//! it writes their rows and its own as one, in the same order. The old files go once the manifest names the new one; who
+//! reads the folder without its manifest at that very moment may see both, or miss a file that it has listed.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -29,6 +34,16 @@ use crate::store;
 
 const MANIFEST: &str = "_manifest.json";
 const LOCK: &str = ".lock";
+
+/// A file is small with fewer bytes and fewer rows than these.
+const SMALL_BYTES: u64 = 8 * 1024 * 1024;
+const SMALL_ROWS: u64 = 64 * 1024;
+
+/// So many small files at the end of the manifest stay as they are.
+const SMALL_FILES: usize = 64;
+
+/// Bytes that one commit writes anew at most, so that it does not keep a stream waiting.
+const JOINED_BYTES: u64 = 64 * 1024 * 1024;
 
 /// A folder of files of one kind.
 pub(crate) struct FolderSink {
@@ -58,6 +73,19 @@ struct Staged {
     writer: Box<dyn RowWriter>,
     path: PathBuf,
     span: Span,
+}
+
+/// A file whose rows are all in it.
+struct Written(File);
+
+impl RowWriter for Written {
+    fn write(&mut self, _: &RecordBatch) -> Result<()> {
+        unreachable!("rows are joined when all of them are there")
+    }
+
+    fn finish(self: Box<Self>) -> Result<File> {
+        Ok(self.0)
+    }
 }
 
 impl FolderSink {
@@ -102,6 +130,53 @@ impl FolderSink {
         }
         store::sync_folder(&self.folder)?;
         Ok(foreign)
+    }
+
+    /// Gives the files of a commit, which only adds, their names and removes those that they stand for.
+    fn settle(&self, before: &Manifest) -> Result<()> {
+        fn entries(manifest: &Manifest) -> impl Iterator<Item = &Entry> {
+            manifest.files.iter().chain(&manifest.open)
+        }
+        // Manifests are short: small files are joined, and of large ones there are not many.
+        let old: BTreeSet<&str> = entries(before).map(|entry| entry.name.as_str()).collect();
+        let new: BTreeSet<&str> = entries(&self.manifest).map(|entry| entry.name.as_str()).collect();
+        for name in new.difference(&old) {
+            files::rename(&self.folder.join(format!("_{name}")), &self.folder.join(name))?;
+        }
+        for name in old.difference(&new) {
+            files::remove(&self.folder.join(name))?;
+        }
+        store::sync_folder(&self.folder)
+    }
+
+    /// Returns how many of the last files are to be joined with the rows of this commit.
+    fn to_join(&self) -> usize {
+        let is_small = |entry: &&Entry| entry.bytes < SMALL_BYTES && entry.rows < SMALL_ROWS;
+        let newest_first = || self.manifest.files.iter().rev().take_while(is_small);
+        if newest_first().count() <= SMALL_FILES {
+            return 0;
+        }
+        let mut bytes = 0;
+        newest_first()
+            .take_while(|entry| {
+                bytes += entry.bytes;
+                bytes <= JOINED_BYTES
+            })
+            .count()
+    }
+
+    /// Writes the rows of the last `count` files and the staged ones as one file, and takes the old ones off the list.
+    fn join(&self, count: usize, staged: Staged, files: &mut Vec<Entry>) -> Result<Staged> {
+        let Staged { writer, path: last, mut span } = staged;
+        writer.finish()?;
+        let old = files.split_off(files.len() - count);
+        let mut paths: Vec<PathBuf> = old.iter().map(|entry| self.folder.join(&entry.name)).collect();
+        paths.push(last.clone());
+        let path = self.folder.join("_staged.joined");
+        let file = self.encoding.join(&paths, files::create(&path)?, &self.schema)?;
+        files::remove(&last)?;
+        old.iter().for_each(|entry| span.merge(entry.span()));
+        Ok(Staged { writer: Box::new(Written(file)), path, span })
     }
 
     /// Refuses to write among files that a reader of the folder would take for results.
@@ -249,7 +324,12 @@ impl Sink for FolderSink {
             open: self.kept_open.clone(),
             ..Manifest::empty(self.encoding.extension(), self.columns.clone())
         };
-        if let Some(staged) = staged {
+        // What a run replaces with its first commit is not joined too.
+        let to_join = if self.pending.is_none() { self.to_join() } else { 0 };
+        if let Some(mut staged) = staged {
+            if to_join > 0 {
+                staged = self.join(to_join, staged, &mut manifest.files)?;
+            }
             manifest.files.push(self.seal(staged, part.clone())?);
         }
         if let Some(staged) = staged_open {
@@ -260,10 +340,12 @@ impl Sink for FolderSink {
         }
         store::sync_folder(&self.folder)?;
         manifest.write(&self.manifest_path())?;
-        self.manifest = manifest;
-        self.pending = None;
+        let before = std::mem::replace(&mut self.manifest, manifest);
         self.published = Some(epoch);
-        self.tidy().map(|_| ())
+        match self.pending.take() {
+            None => self.settle(&before),
+            Some(_) => self.tidy().map(|_| ()),
+        }
     }
 
     fn describe(&self) -> String {
@@ -273,7 +355,7 @@ impl Sink for FolderSink {
 
 /// Returns true for names that only a sink gives: its files on the way, and those of runs that the manifest forgot.
 fn is_ours(name: &str) -> bool {
-    if matches!(name, "_staged.part" | "_staged.open") || name == "._manifest.json.tmp" {
+    if matches!(name, "_staged.part" | "_staged.open" | "_staged.joined") || name == "._manifest.json.tmp" {
         return true;
     }
     let name = name.strip_prefix('_').unwrap_or(name);

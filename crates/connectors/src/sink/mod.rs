@@ -15,6 +15,8 @@ mod single;
 mod spool;
 mod stdout;
 #[cfg(test)]
+mod stdout_tests;
+#[cfg(test)]
 mod tests;
 mod text;
 

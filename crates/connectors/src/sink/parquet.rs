@@ -1,7 +1,7 @@
 //! Parquet: a folder of files, zstd, with the sink's columns and `final`.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
@@ -51,31 +51,48 @@ impl Encoding for ParquetEncoding {
         Ok(Box::new(ParquetRows(writer(file, schema)?)))
     }
 
+    fn join(&self, from: &[PathBuf], to: File, schema: &SchemaRef) -> Result<File> {
+        let mut rows = ParquetRows(writer(to, schema)?);
+        for path in from {
+            for_batches(path, schema, |batch| rows.write(&batch))?;
+        }
+        Box::new(rows).finish()
+    }
+
     fn copy_outside(&self, from: &Path, to: File, schema: &SchemaRef, range: &WindowRange) -> Result<Span> {
-        let damaged = |error: &dyn std::fmt::Display| Error::new(Code::Corrupt, format!("{}: {error}", from.display()));
-        let file = File::open(from).map_err(|error| Error::io(from.display(), error))?;
-        let reader = ParquetRecordBatchReaderBuilder::try_new(file)
-            .and_then(|builder| builder.build())
-            .map_err(|error| damaged(&error))?;
         let mut rows = ParquetRows(writer(to, schema)?);
         let mut span = Span::default();
-        for batch in reader {
-            let batch = batch.map_err(|error| damaged(&error))?;
+        for_batches(from, schema, |batch| {
             let starts = batch
                 .column_by_name(WINDOW_START)
                 .and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>())
                 .ok_or_else(|| no_window_start(from))?;
             let keep: BooleanArray =
                 starts.iter().map(|start| Some(!start.is_some_and(|start| range.contains(start)))).collect();
-            let kept = filter_record_batch(&batch, &keep).map_err(|error| damaged(&error))?;
-            let kept =
-                RecordBatch::try_new(schema.clone(), kept.columns().to_vec()).map_err(|error| damaged(&error))?;
+            let kept = filter_record_batch(&batch, &keep).map_err(|error| damaged(from, &error))?;
             span.add_rows(&kept);
-            rows.write(&kept)?;
-        }
+            rows.write(&kept)
+        })?;
         Box::new(rows).finish()?;
         Ok(span)
     }
+}
+
+/// Hands over the rows of a file in the sink's schema.
+fn for_batches(path: &Path, schema: &SchemaRef, mut take: impl FnMut(RecordBatch) -> Result<()>) -> Result<()> {
+    let file = File::open(path).map_err(|error| Error::io(path.display(), error))?;
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file)
+        .and_then(|builder| builder.build())
+        .map_err(|error| damaged(path, &error))?;
+    for batch in reader {
+        let batch = batch.map_err(|error| damaged(path, &error))?;
+        take(RecordBatch::try_new(schema.clone(), batch.columns().to_vec()).map_err(|error| damaged(path, &error))?)?;
+    }
+    Ok(())
+}
+
+fn damaged(path: &Path, error: &dyn std::fmt::Display) -> Error {
+    Error::new(Code::Corrupt, format!("{}: {error}", path.display()))
 }
 
 struct ParquetRows(ArrowWriter<File>);

@@ -1,7 +1,7 @@
 //! What every file sink needs of rows: one shape, one order of columns, the windows they span, and a way to bytes and back.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch};
@@ -22,6 +22,8 @@ pub(crate) trait Encoding: Send + Sync {
     fn extension(&self) -> &'static str;
     /// Returns a writer that puts rows at the end of an open file.
     fn append(&self, file: File, schema: &SchemaRef) -> Result<Box<dyn RowWriter>>;
+    /// Writes the rows of several files as one, in order, and returns it, not yet synced.
+    fn join(&self, from: &[PathBuf], to: File, schema: &SchemaRef) -> Result<File>;
     /// Copies a file without the rows whose window starts in the range, and says what is left.
     fn copy_outside(&self, from: &Path, to: File, schema: &SchemaRef, range: &WindowRange) -> Result<Span>;
 }

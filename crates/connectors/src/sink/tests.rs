@@ -1,9 +1,8 @@
 //! The contract of sinks, on every kind in the table, and what is special about single kinds.
 
 use std::fs;
-use std::io::Write;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use arrow::array::{
@@ -20,9 +19,9 @@ use super::*;
 const MINUTE: i64 = 60_000_000;
 
 /// A row of the test sinks: minute of its window, page, views, final.
-type Row = (i64, &'static str, i64, bool);
+pub(super) type Row = (i64, &'static str, i64, bool);
 
-fn plan(kind: &str, settings: &[(&str, &str)]) -> SinkPlan {
+pub(super) fn plan(kind: &str, settings: &[(&str, &str)]) -> SinkPlan {
     let fields = [
         ("window_start", DataType::Timestamp),
         ("page", DataType::String),
@@ -43,7 +42,7 @@ fn plan(kind: &str, settings: &[(&str, &str)]) -> SinkPlan {
     }
 }
 
-fn batch(rows: &[Row]) -> RecordBatch {
+pub(super) fn batch(rows: &[Row]) -> RecordBatch {
     let starts =
         TimestampMicrosecondArray::from_iter_values(rows.iter().map(|row| row.0 * MINUTE)).with_timezone("UTC");
     let columns: [(&str, ArrayRef); 5] = [
@@ -524,87 +523,6 @@ fn text_of_values_is_as_the_format_says() {
     assert!(json.contains("{\"s\":null,\"n\":0,\"x\":null,\"final\":true}\n"), "{json}");
 }
 
-/// A console that keeps what is written to it.
-fn console(is_terminal: bool) -> (Context, Arc<Mutex<Vec<u8>>>) {
-    struct Kept(Arc<Mutex<Vec<u8>>>);
-    impl Write for Kept {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let text = Arc::new(Mutex::new(Vec::new()));
-    let kept = text.clone();
-    let open = Arc::new(move || Box::new(Kept(kept.clone())) as Box<dyn Write + Send>);
-    (Context { console: Console { is_terminal, open }, ..Context::default() }, text)
-}
-
-fn printed(context: &Context, settings: &[(&str, &str)], text: &Mutex<Vec<u8>>) -> String {
-    let mut sink = open(&plan("stdout", settings), context).unwrap();
-    sink.begin(Replace::All).unwrap();
-    sink.stage(&batch(&[(0, "a", 1, true)])).unwrap();
-    sink.stage_open(&batch(&[(1, "a", 2, false), (1, "b", 2, false)])).unwrap();
-    assert_eq!(text.lock().unwrap().len(), 0, "nothing before the commit");
-    sink.commit(1).unwrap();
-    sink.stage(&batch(&[(1, "a", 12, true)])).unwrap();
-    sink.commit(1).unwrap();
-    sink.stage(&batch(&[(1, "a", 12, true)])).unwrap();
-    sink.commit(2).unwrap();
-    String::from_utf8(text.lock().unwrap().clone()).unwrap()
-}
-
-#[test]
-fn stdout_prints_final_rows_as_json_lines_in_a_pipe() {
-    let (context, text) = console(false);
-    assert_eq!(
-        printed(&context, &[], &text),
-        "{\"window_start\":\"1970-01-01T00:00:00.000000Z\",\"page\":\"a\",\"views\":1,\"revenue\":0.25,\"final\":true}\n\
-         {\"window_start\":\"1970-01-01T00:01:00.000000Z\",\"page\":\"a\",\"views\":12,\"revenue\":3.0,\"final\":true}\n"
-    );
-}
-
-#[test]
-fn stdout_prints_a_table_on_a_terminal() {
-    let (context, text) = console(true);
-    assert_eq!(
-        printed(&context, &[], &text),
-        "views\n \
-         window_start                 page  views  revenue  final\n \
-         ───────────────────────────  ────  ─────  ───────  ─────\n \
-         1970-01-01T00:00:00.000000Z  a         1     0.25  true\n \
-         1970-01-01T00:01:00.000000Z  a        12      3.0  true\n"
-    );
-}
-
-#[test]
-fn stdout_aligns_all_rows_of_a_commit() {
-    let (context, text) = console(true);
-    let mut sink = open(&plan("stdout", &[]), &context).unwrap();
-    sink.begin(Replace::All).unwrap();
-    sink.stage(&batch(&[(0, "a", 1, true)])).unwrap();
-    sink.stage(&batch(&[(0, "c, \"d\"\n", 1_234_567, true)])).unwrap();
-    sink.commit(1).unwrap();
-    assert_eq!(
-        String::from_utf8(text.lock().unwrap().clone()).unwrap(),
-        "views\n \
-         window_start                 page          views    revenue  final\n \
-         ───────────────────────────  ──────────  ───────  ─────────  ─────\n \
-         1970-01-01T00:00:00.000000Z  a                 1       0.25  true\n \
-         1970-01-01T00:00:00.000000Z  c, \\\"d\\\"\\n  1234567  308641.75  true\n"
-    );
-}
-
-#[test]
-fn stdout_takes_open_rows_back_that_it_printed() {
-    let (context, text) = console(false);
-    let lines = printed(&context, &[("open_rows", "true")], &text);
-    let withdrawn: Vec<&str> = lines.lines().filter(|line| line.contains("withdrawn")).collect();
-    assert_eq!(withdrawn, ["{\"window_start\":\"1970-01-01T00:01:00.000000Z\",\"page\":\"b\",\"withdrawn\":true}"]);
-    assert_eq!(lines.lines().filter(|line| line.contains("\"final\":false")).count(), 2);
-}
-
 #[test]
 fn a_redirected_sink_is_a_folder_of_its_own_file_kind() {
     for kind in SINKS {
@@ -672,4 +590,95 @@ fn every_kind_with_a_path_is_among_those_whose_lock_is_tested() {
     for kind in SINKS.iter().filter(|kind| kind.settings.iter().any(|setting| setting.name == "path")) {
         assert!(FILE_SINKS.iter().any(|(tested, _)| *tested == kind.name), "{}", kind.name);
     }
+}
+
+/// Commits one row per minute.
+fn commit_minutes(sink: &mut dyn Sink, minutes: std::ops::Range<i64>) {
+    for minute in minutes {
+        sink.stage(&batch(&[(minute, "a", minute, true)])).unwrap();
+        sink.stage_open(&batch(&[(minute + 1, "a", 0, false)])).unwrap();
+        sink.commit(minute as u64).unwrap();
+    }
+}
+
+/// The rows of a folder's final files, in the order of the files' names.
+fn final_in_order(case: &Case) -> Vec<Row> {
+    let mut names = files::names(&case.path).unwrap();
+    names.retain(|name| name.starts_with("part-"));
+    names.sort();
+    names.iter().flat_map(|name| read_file(case.kind, &case.path.join(name))).collect()
+}
+
+#[test]
+fn many_small_files_become_one_with_the_same_rows_in_the_same_order() {
+    for_file_sinks(|case| {
+        if case.path.extension().is_some() {
+            return;
+        }
+        let mut sink = case.open();
+        sink.begin(Replace::All).unwrap();
+        let expected = |count| (0..count).map(|minute| (minute, "a", minute, true)).collect::<Vec<Row>>();
+        commit_minutes(&mut *sink, 0..65);
+        let parts = || files::names(&case.path).unwrap().iter().filter(|name| name.starts_with("part-")).count();
+        assert_eq!((parts(), final_in_order(case)), (65, expected(65)));
+
+        // The next commit joins them. A crash before its manifest leaves the old, one after it the new.
+        let folder = tempfile::tempdir().unwrap();
+        let (before, early, late) =
+            (folder.path().join("before"), folder.path().join("early"), folder.path().join("late"));
+        snapshot(&case.path, &before);
+        commit_minutes(&mut *sink, 65..66);
+        assert_eq!((parts(), final_in_order(case)), (1, expected(66)));
+        assert_eq!(case.read().len(), 67, "and the open row");
+        let manifest = fs::read(case.path.join("_manifest.json")).unwrap();
+        let committed: Manifest = serde_json::from_slice(&manifest).unwrap();
+        assert_eq!(committed.files[0].span(), rows::Span { rows: 66, windows: Some((0, 65 * MINUTE)) });
+        for crashed in [&early, &late] {
+            snapshot(&before, crashed);
+            for entry in committed.files.iter().chain(&committed.open) {
+                fs::copy(case.path.join(&entry.name), crashed.join(format!("_{}", entry.name))).unwrap();
+            }
+            fs::copy(case.path.join(&committed.files[0].name), crashed.join("_staged.joined")).unwrap();
+        }
+        fs::write(late.join("_manifest.json"), &manifest).unwrap();
+        for (crashed, count) in [(early, 65), (late, 66)] {
+            let mut after =
+                open(&plan(case.kind, &[("path", crashed.to_str().unwrap())]), &Context::default()).unwrap();
+            after.begin(Replace::Nothing).unwrap();
+            let mut rows = expected(count);
+            rows.push((count, "a", 0, false));
+            assert_eq!(read(case.kind, &crashed), rows);
+            assert!(!crashed.join("_staged.joined").exists());
+        }
+
+        // And on: the joined file is small itself, so it is joined again, over a restart too.
+        commit_minutes(&mut *sink, 66..100);
+        drop(sink);
+        let mut sink = case.open();
+        sink.begin(Replace::Nothing).unwrap();
+        commit_minutes(&mut *sink, 100..140);
+        assert_eq!(final_in_order(case), expected(140));
+        assert!(parts() <= 65, "{}", parts());
+    });
+}
+
+#[test]
+fn a_commit_that_only_adds_looks_at_its_own_files_alone() {
+    for_file_sinks(|case| {
+        if case.path.extension().is_some() {
+            return;
+        }
+        let mut sink = case.open();
+        sink.begin(Replace::All).unwrap();
+        commit_minutes(&mut *sink, 0..2);
+        // A name that tidying up would take away.
+        let stray = case.path.join(format!("_part-00001-0000009999.{}", case.kind));
+        fs::write(&stray, "").unwrap();
+        commit_minutes(&mut *sink, 2..4);
+        assert!(stray.exists());
+        assert_eq!(case.read().len(), 5);
+        drop(sink);
+        case.open().begin(Replace::Nothing).unwrap();
+        assert!(!stray.exists());
+    });
 }

@@ -1,8 +1,8 @@
 //! Rows as lines of text: what jsonl and csv share, as files in a folder or as one file.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
-use std::path::Path;
+use std::io::{self, BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -54,6 +54,18 @@ impl Encoding for TextFiles {
         let mut rows = TextRows::new(file, self.0);
         rows.put(&self.0.header(schema))?;
         Ok(Box::new(rows))
+    }
+
+    fn join(&self, from: &[PathBuf], mut to: File, schema: &SchemaRef) -> Result<File> {
+        let header = self.0.header(schema);
+        to.write_all(&header).map_err(|error| Error::io(format!("writing {}", self.0.extension()), error))?;
+        for path in from {
+            let failed = |error| Error::io(path.display(), error);
+            let mut file = File::open(path).map_err(failed)?;
+            file.seek(SeekFrom::Start(header.len() as u64)).map_err(failed)?;
+            io::copy(&mut file, &mut to).map_err(failed)?;
+        }
+        Ok(to)
     }
 
     fn copy_outside(&self, from: &Path, to: File, schema: &SchemaRef, range: &WindowRange) -> Result<Span> {
