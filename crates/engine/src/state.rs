@@ -303,8 +303,8 @@ impl SessionState {
     /// Takes in the sessions of another state; those that come within the gap of each other become one.
     pub(crate) fn merge(&mut self, other: &SessionState, calls: &[AggregateCall], hasher: &DefaultHashBuilder) {
         use std::hash::BuildHasher;
-        let (mut into, mut from) = (Vec::new(), Vec::new());
-        let (mut kept, mut gone) = (Vec::new(), Vec::new());
+        let mut from = Vec::new();
+        let mut joins = Joins::default();
         for (other_key, list) in other.sessions.iter().enumerate() {
             if list.is_empty() {
                 continue;
@@ -314,52 +314,26 @@ impl SessionState {
             if key == self.sessions.len() {
                 self.sessions.push(Vec::new());
             }
-            let mut moved = Vec::new();
-            for session in list {
-                let slot = self.insert(key, *session, &mut moved);
-                into.push(slot);
-                from.push(session.slot);
-            }
-            // A slot that took others in may itself have been taken in by a later one of the same key: follow it to the end.
-            for slot in into.iter_mut().rev().take(list.len()) {
-                *slot = resolve(*slot, &moved);
-            }
-            for (gone_slot, kept_slot) in &moved {
-                gone.push(*gone_slot);
-                kept.push(resolve(*kept_slot, &moved));
-            }
+            from.extend(list.iter().map(|session| session.slot));
+            self.join(key, list, &mut joins);
         }
         self.accumulators.resize(self.slots);
-        self.accumulators.merge(&into, &other.accumulators, &from);
-        if !gone.is_empty() {
-            self.accumulators.merge_within(&kept, &gone);
+        self.accumulators.merge(&joins.into, &other.accumulators, &from);
+        if !joins.gone.is_empty() {
+            self.accumulators.merge_within(&joins.kept, &joins.gone);
         }
         self.compact(calls, hasher);
     }
 
-    /// Puts a session into a key's list and returns its slot; `moved` gets (slot that ended, slot it joined).
-    fn insert(&mut self, key: usize, session: Session, moved: &mut Vec<(GroupId, GroupId)>) -> GroupId {
+    /// Joins a key's sessions with others of that key. Only the part of mine that the others span is walked.
+    fn join(&mut self, key: usize, others: &[Session], joins: &mut Joins) {
+        let (Some(first), Some(last)) = (others.first(), others.last()) else { return };
         let list = &mut self.sessions[key];
-        let near = |a: i64, b: i64| a.saturating_sub(b) < self.gap;
-        let begin = list.partition_point(|mine| !near(session.first, mine.last));
-        let mut end = begin;
-        let mut joined = session;
-        while end < list.len() && near(list[end].first, session.last) {
-            joined.first = joined.first.min(list[end].first);
-            joined.last = joined.last.max(list[end].last);
-            end += 1;
-        }
-        if begin == end {
-            joined.slot = self.slots as GroupId;
-            self.slots += 1;
-            self.live += 1;
-        } else {
-            joined.slot = list[begin].slot;
-            moved.extend(list[begin + 1..end].iter().map(|other| (other.slot, joined.slot)));
-            self.live -= end - begin - 1;
-        }
-        list.splice(begin..end, [joined]);
-        joined.slot
+        let begin = list.partition_point(|mine| !is_near(first.first, mine.last, self.gap));
+        let end = begin + list[begin..].partition_point(|mine| is_near(mine.first, last.last, self.gap));
+        joins.join(self.gap, &list[begin..end], others, &mut self.slots);
+        self.live = self.live + joins.joined.len() - (end - begin);
+        list.splice(begin..end, joins.joined.drain(..));
     }
 
     /// Takes out the sessions for which `is_final` holds of their end, in canonical order, as (window, key, slot).
@@ -418,10 +392,65 @@ impl SessionState {
     }
 }
 
-fn resolve(slot: GroupId, moved: &[(GroupId, GroupId)]) -> GroupId {
-    let mut slot = slot;
-    while let Some((_, joined)) = moved.iter().find(|(gone, _)| *gone == slot) {
-        slot = *joined;
+/// Returns whether a session that starts at `first` goes on from one that ended at `last`.
+fn is_near(first: i64, last: i64, gap: i64) -> bool {
+    first.saturating_sub(last) < gap
+}
+
+/// What a merge of sessions does to the slots.
+#[derive(Default)]
+struct Joins {
+    /// For each session of the other state, in order, the slot that takes it in.
+    into: Vec<GroupId>,
+    /// Slots of mine that ended because their session became part of another.
+    gone: Vec<GroupId>,
+    /// For each of them, the slot that goes on; it is never among the ended ones.
+    kept: Vec<GroupId>,
+    /// The sessions that the key at hand gets.
+    joined: Vec<Session>,
+}
+
+impl Joins {
+    /// Puts into `joined` the sessions that come of two ordered lists, in one walk over both. A session goes on in the slot of the
+    /// first of mine in it; one that is wholly theirs gets a new slot, counted in `slots`.
+    fn join(&mut self, gap: i64, mine: &[Session], theirs: &[Session], slots: &mut usize) {
+        let mut all = in_order(mine, theirs).peekable();
+        while let Some((mut is_mine, mut next)) = all.next() {
+            let mut session = next;
+            let mut slot = None;
+            let unnamed = self.into.len();
+            loop {
+                session.last = session.last.max(next.last);
+                match slot {
+                    _ if !is_mine => self.into.push(GroupId::MAX),
+                    None => slot = Some(next.slot),
+                    Some(kept) => {
+                        self.gone.push(next.slot);
+                        self.kept.push(kept);
+                    }
+                }
+                let Some(more) = all.next_if(|(_, more)| is_near(more.first, session.last, gap)) else { break };
+                (is_mine, next) = more;
+            }
+            session.slot = slot.unwrap_or_else(|| {
+                *slots += 1;
+                *slots as GroupId - 1
+            });
+            self.into[unnamed..].fill(session.slot);
+            self.joined.push(session);
+        }
     }
-    slot
+}
+
+/// Walks two ordered lists as one, each session with whether it is mine.
+fn in_order<'a>(mut mine: &'a [Session], mut theirs: &'a [Session]) -> impl Iterator<Item = (bool, Session)> + 'a {
+    std::iter::from_fn(move || {
+        let is_mine = match (mine, theirs) {
+            ([], []) => return None,
+            ([a, ..], [b, ..]) => a.first <= b.first,
+            (mine, _) => !mine.is_empty(),
+        };
+        let list = if is_mine { &mut mine } else { &mut theirs };
+        list.split_off_first().map(|session| (is_mine, *session))
+    })
 }
