@@ -4,6 +4,7 @@
 //! partition may be cut into chunks anywhere and the chunks folded anywhere, as long as each is told the running
 //! maximum at its start.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -335,27 +336,29 @@ impl Engine {
         let order = window.calls.iter().any(|call| call.aggregate.needs_order()).then(|| record_order(rows));
         let arguments = Arguments { calls, order };
         let mut placed = Placed::default();
-        match window.windowing {
-            Windowing::Fixed { size, every, offset } => {
-                placed.fixed(rows, window.allowed_lateness, size, every, offset, &failures)
-            }
-            Windowing::Session { .. } => placed.points(rows, window.allowed_lateness, &failures),
-            Windowing::Same => placed.same(rows, &failures),
-        }
-        if !failures.is_empty() {
-            self.keep_failed(step, rows, failures.into_iter().collect(), asides);
-        }
-        self.keep_late(step, rows, &placed, asides);
         let codec = self.codecs[step].as_ref().expect("a window step has a key codec");
         let interned = intern(codec, &keys, rows.len(), &self.hasher);
         match state {
             WindowState::Fixed(state) => {
-                for (at, chosen) in &placed.windows {
-                    state.update(*at, chosen, &interned, &arguments, &window.calls, &self.hasher);
+                let at_once = rows_at_once(window.windowing) as u32;
+                for start in (0..rows.len() as u32).step_by(at_once as usize) {
+                    placed.forget_windows();
+                    let slice = start..start.saturating_add(at_once).min(rows.len() as u32);
+                    match window.windowing {
+                        Windowing::Fixed { size, every, offset } => {
+                            placed.fixed(rows, slice, window.allowed_lateness, size, every, offset, &failures)
+                        }
+                        Windowing::Same => placed.same(rows, slice, &failures),
+                        Windowing::Session { .. } => unreachable!("sessions have session state"),
+                    }
+                    for (at, chosen) in &placed.windows {
+                        state.update(*at, chosen, &interned, &arguments, &window.calls, &self.hasher);
+                    }
                 }
             }
             WindowState::Session(state) => {
                 let Windowing::Session { gap } = window.windowing else { unreachable!("session state of sessions") };
+                placed.points(rows, window.allowed_lateness, &failures);
                 let time = |row| rows.event_time(row);
                 let batch = SessionState::of_batch(
                     gap,
@@ -369,6 +372,10 @@ impl Engine {
                 state.merge(&batch, &window.calls, &self.hasher);
             }
         }
+        if !failures.is_empty() {
+            self.keep_failed(step, rows, failures.into_iter().collect(), asides);
+        }
+        self.keep_late(step, rows, &placed, asides);
     }
 
     fn keep_late(&self, step: usize, rows: &Batch, placed: &Placed, asides: &mut Vec<Aside>) {
@@ -388,10 +395,23 @@ impl Engine {
     }
 }
 
+/// About how many pairs of a row and a window of it are held at once; each takes four bytes and more.
+const PAIRS: usize = if cfg!(test) { 16 } else { 1 << 22 };
+
+/// Returns how many rows of a batch to place at once, so that a row in very many windows does not take very much memory.
+fn rows_at_once(windowing: Windowing) -> usize {
+    match windowing {
+        Windowing::Fixed { size, every, .. } => {
+            (PAIRS / size.unsigned_abs().div_ceil(every.unsigned_abs()) as usize).max(1)
+        }
+        Windowing::Session { .. } | Windowing::Same => PAIRS,
+    }
+}
+
 /// Where the rows of a batch go.
 #[derive(Default)]
 struct Placed {
-    /// Fixed windows: the rows that each takes.
+    /// Fixed windows: the rows of the slice at hand that each takes.
     windows: Vec<(Window, Vec<u32>)>,
     /// The place of each window in `windows`, kept when they are many.
     places: hashbrown::HashMap<Window, usize>,
@@ -402,10 +422,26 @@ struct Placed {
 }
 
 impl Placed {
-    fn fixed(&mut self, rows: &Batch, allowed: i64, size: i64, every: i64, offset: i64, failures: &Failures) {
+    /// Makes room for the next slice.
+    fn forget_windows(&mut self) {
+        self.windows.clear();
+        self.places.clear();
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "three of them are the windowing, taken apart by the caller's match")]
+    fn fixed(
+        &mut self,
+        rows: &Batch,
+        slice: Range<u32>,
+        allowed: i64,
+        size: i64,
+        every: i64,
+        offset: i64,
+        failures: &Failures,
+    ) {
         let judged = !rows.origin.watermarks.is_empty();
         let mut recent = 0;
-        for row in 0..rows.len() as u32 {
+        for row in slice {
             if !failures.is_empty() && failures.contains_key(&row) {
                 continue;
             }
@@ -438,11 +474,11 @@ impl Placed {
         }
     }
 
-    fn same(&mut self, rows: &Batch, failures: &Failures) {
+    fn same(&mut self, rows: &Batch, slice: Range<u32>, failures: &Failures) {
         let Identity::Windows { starts, ends, .. } = &rows.origin.identity else {
             unreachable!("`same` reads window rows")
         };
-        for row in (0..rows.len() as u32).filter(|row| !failures.contains_key(row)) {
+        for row in slice.filter(|row| !failures.contains_key(row)) {
             let origin = rows.origin_of(row) as usize;
             self.push(Window { start: starts[origin], end: ends[origin] }, row);
         }

@@ -92,6 +92,9 @@ pub const WINDOWS: &[WindowKind] = &[
     },
 ];
 
+/// In how many windows a record may be. Each of them has its own groups, so many more would never fit anywhere.
+const MOST_WINDOWS: i64 = 100_000;
+
 fn fixed(size: Option<i64>, every: Option<i64>, offset: Option<i64>, period: &str) -> Result<Windowing, String> {
     let (size, every, offset) = (size.unwrap_or(0), every.unwrap_or(0), offset.unwrap_or(0));
     if size <= 0 {
@@ -102,6 +105,9 @@ fn fixed(size: Option<i64>, every: Option<i64>, offset: Option<i64>, period: &st
     }
     if every > size {
         return Err("`every` is greater than `size`, so records between windows would belong to none".into());
+    }
+    if size / every > MOST_WINDOWS || (size / every == MOST_WINDOWS && size % every != 0) {
+        return Err("`every` is too small for this `size`: more than 100,000 windows would hold each record".into());
     }
     if offset < 0 || offset >= every {
         return Err(format!("`offset` must be at least zero and less than `{period}`"));
@@ -141,5 +147,14 @@ mod tests {
             (hopping.build)(&[Some(20), Some(10), Some(3)]),
             Ok(Windowing::Fixed { size: 20, every: 10, offset: 3 })
         );
+    }
+
+    #[test]
+    fn a_record_in_too_many_windows_is_refused() {
+        let hopping = |size, every| (WINDOWS[1].build)(&[Some(size), Some(every), None]);
+        assert!(hopping(700_000, 7).is_ok());
+        assert!(hopping(700_001, 7).is_err_and(|reason| reason.contains("100,000")));
+        assert!(hopping(i64::MAX, 1).is_err());
+        assert!(hopping(i64::MAX, i64::MAX).is_ok());
     }
 }
