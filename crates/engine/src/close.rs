@@ -32,8 +32,10 @@ pub struct Closed {
     pub windows: u64,
 }
 
-/// About how many rows one emission holds.
-const EMISSION_ROWS: usize = 1 << 18;
+/// How many rows one emission holds at most, and about how many bytes of keys. Only `top` makes it hold more, because a
+/// window's rows are compared with each other there. An Arrow array takes no more than 2 GiB.
+const EMISSION_ROWS: usize = if cfg!(test) { 5 } else { 1 << 18 };
+const EMISSION_KEY_BYTES: usize = if cfg!(test) { 48 } else { 1 << 28 };
 
 impl Engine {
     /// Closes what is final. `frontiers` holds `G` of each source: the least `W` over its partitions.
@@ -119,6 +121,7 @@ impl Engine {
     ) -> Result<(Vec<Batch>, u64)> {
         let codec = self.codecs[index].as_ref().expect("a window step has a key codec");
         let mut rows = ClosedRows::new(window);
+        let whole_windows = window.top.is_some();
         let mut batches = Vec::new();
         let windows;
         match state {
@@ -127,19 +130,27 @@ impl Engine {
                 windows = closed.len() as u64;
                 for (at, table) in closed {
                     let order = table.groups.sorted();
-                    order.iter().for_each(|group| rows.push(at, table.groups.key(*group)));
-                    rows.finish(step, codec, &table.accumulators, &order)?;
-                    if rows.len() >= EMISSION_ROWS {
-                        batches.push(rows.into_batch(step, window, codec)?);
-                        rows = ClosedRows::new(window);
+                    let mut rest = order.as_slice();
+                    while !rest.is_empty() {
+                        let named = rest.iter().map(|group| (at, table.groups.key(*group)));
+                        let (part, after) = rest.split_at(rows.fill(named, whole_windows));
+                        rows.finish(step, codec, &table.accumulators, part)?;
+                        rest = after;
+                        if rows.is_full() {
+                            batches.push(rows.into_batch(step, window, codec)?);
+                            rows = ClosedRows::new(window);
+                        }
                     }
                 }
             }
             WindowState::Session(state) => {
                 let closed = state.close(ends);
                 windows = closed.len() as u64;
-                for part in closed.chunks(EMISSION_ROWS) {
-                    part.iter().for_each(|(at, key, _)| rows.push(*at, state.key(*key)));
+                let mut rest = closed.as_slice();
+                while !rest.is_empty() {
+                    let named = rest.iter().map(|(at, key, _)| (*at, state.key(*key)));
+                    let (part, after) = rest.split_at(rows.fill(named, whole_windows));
+                    rest = after;
                     let slots: Vec<GroupId> = part.iter().map(|(.., slot)| *slot).collect();
                     rows.finish(step, codec, state.accumulators(), &slots)?;
                     batches.push(rows.into_batch(step, window, codec)?);
@@ -173,6 +184,24 @@ impl ClosedRows {
 
     fn len(&self) -> usize {
         self.starts.len()
+    }
+
+    fn is_full(&self) -> bool {
+        self.len() >= EMISSION_ROWS || self.keys.values_slice().len() >= EMISSION_KEY_BYTES
+    }
+
+    /// Takes in rows until there are enough for one batch, or, if a window must stay whole, until the last one begun ends.
+    /// Returns how many it took.
+    fn fill<'a>(&mut self, closed: impl Iterator<Item = (Window, &'a [u8])>, whole_windows: bool) -> usize {
+        let before = self.len();
+        for (window, key) in closed {
+            let goes_on = self.starts.last() == Some(&window.start) && self.ends.last() == Some(&window.end);
+            if self.is_full() && !(whole_windows && goes_on) {
+                break;
+            }
+            self.push(window, key);
+        }
+        self.len() - before
     }
 
     fn push(&mut self, window: Window, key: &[u8]) {
