@@ -1,5 +1,6 @@
 //! The engine's own law: wherever a log is cut and in whatever order its pieces are merged, the rows are the same.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
@@ -10,7 +11,7 @@ use crate::log::Chunk;
 use crate::plan::*;
 use crate::watermark::{NEVER, watermark};
 use crate::window::Windowing;
-use crate::{DataType, Emission, Engine, Field, Schema};
+use crate::{DataType, Emission, Engine, Field, Schema, State};
 
 fn column(name: &str, data_type: DataType) -> ColumnPlan {
     ColumnPlan {
@@ -21,7 +22,7 @@ fn column(name: &str, data_type: DataType) -> ColumnPlan {
     }
 }
 
-fn plan(windowing: Windowing) -> Arc<Plan> {
+fn plan(windowing: Windowing, top: Option<Top>) -> Arc<Plan> {
     let x = || Expr::column("x", DataType::Float64);
     let call = |name: &str, arguments: Vec<Expr>, output_type| AggregateCall {
         aggregate: find(name).expect("the aggregate is in the table"),
@@ -69,7 +70,7 @@ fn plan(windowing: Windowing) -> Arc<Plan> {
         calls,
         outputs,
         having: None,
-        top: None,
+        top,
     };
     let step = StepPlan {
         name: "w".into(),
@@ -139,8 +140,80 @@ fn log(chance: &mut Chance) -> Vec<Vec<Record>> {
         .collect()
 }
 
+/// A log of many keys, so that windows have more rows than one emission and sessions come and go.
+fn busy_log(chance: &mut Chance) -> Vec<Vec<Record>> {
+    (0..1 + chance.below(3))
+        .map(|_| {
+            let mut clock = 0;
+            (0..300 + chance.below(100))
+                .map(|_| {
+                    clock += chance.below(3) as i64;
+                    let key = Some(format!("key {}", chance.below(25))).filter(|key| key != "key 0");
+                    (key, Some(chance.below(100) as f64), clock - chance.below(25) as i64)
+                })
+                .collect()
+        })
+        .collect()
+}
+
+/// Returns the rows that the definition gives, one record after the other: window, key, count.
+fn by_definition(windowing: Windowing, log: &[Vec<Record>]) -> Vec<(i64, i64, Option<String>, i64)> {
+    let mut rows = BTreeMap::new();
+    let mut points: BTreeMap<_, Vec<i64>> = BTreeMap::new();
+    for records in log {
+        let mut maximum = i64::MIN / 2;
+        for (key, _, at) in records {
+            maximum = maximum.max(*at);
+            let watermark = maximum - 7;
+            match windowing {
+                Windowing::Fixed { size, every, offset } => {
+                    for start in (at - size + 1..=*at).filter(|start| (start - offset).rem_euclid(every) == 0) {
+                        if start + size + 2 > watermark {
+                            *rows.entry((start + size, start, key.clone())).or_insert(0) += 1;
+                        }
+                    }
+                }
+                Windowing::Session { .. } if at + 2 >= watermark => points.entry(key.clone()).or_default().push(*at),
+                _ => {}
+            }
+        }
+    }
+    if let Windowing::Session { gap } = windowing {
+        for (key, mut times) in points {
+            times.sort_unstable();
+            for session in times.chunk_by(|a, b| b - a < gap) {
+                let window = (session[session.len() - 1] + gap, session[0], key.clone());
+                rows.insert(window, session.len() as i64);
+            }
+        }
+    }
+    rows.into_iter().map(|((end, start, key), count)| (end, start, key, count)).collect()
+}
+
+/// Folds each partition as one chunk and closes once.
+fn run_at_once(plan: &Arc<Plan>, log: &[Vec<Record>]) -> (String, usize) {
+    let engine = Engine::new(plan.clone());
+    let mut state = engine.empty();
+    let (mut text, mut late, mut frontier) = (String::new(), 0, i64::MAX);
+    for (partition, records) in log.iter().enumerate() {
+        let folded = engine.fold(0, &chunk(partition as i32, 0, records), NEVER, &mut state);
+        late += folded.asides.iter().map(|aside| aside.identity.len()).sum::<usize>();
+        frontier = frontier.min(watermark(folded.maximum, 7));
+    }
+    write(&mut text, engine.close(&[frontier], &mut state).unwrap().emissions);
+    write(&mut text, engine.finish(state).unwrap().emissions);
+    (text, late)
+}
+
 /// Cuts the log into chunks, folds each into a state of its own or into a shared one, merges and closes at random.
 fn run(plan: &Arc<Plan>, log: &[Vec<Record>], chance: &mut Chance) -> (String, usize) {
+    let (text, late, _) = run_counting(plan, log, chance);
+    (text, late)
+}
+
+/// Like `run`; also counts how often a state gave back the slots of ended sessions.
+fn run_counting(plan: &Arc<Plan>, log: &[Vec<Record>], chance: &mut Chance) -> (String, usize, usize) {
+    let mut compacted = 0;
     let engine = Engine::new(plan.clone());
     let mut state = engine.empty();
     let mut next = vec![0; log.len()];
@@ -154,7 +227,11 @@ fn run(plan: &Arc<Plan>, log: &[Vec<Record>], chance: &mut Chance) -> (String, u
         let piece = chunk(partition as i32, next[partition], &log[partition][next[partition]..next[partition] + take]);
         next[partition] += take;
         let folded = if chance.below(2) == 0 {
-            engine.fold(0, &piece, maxima[partition], &mut state)
+            let slots = |state: &State| state.0[0].as_ref().unwrap().slots();
+            let before = slots(&state);
+            let folded = engine.fold(0, &piece, maxima[partition], &mut state);
+            compacted += usize::from(slots(&state) < before);
+            folded
         } else {
             let mut apart = engine.empty();
             let folded = engine.fold(0, &piece, maxima[partition], &mut apart);
@@ -174,7 +251,7 @@ fn run(plan: &Arc<Plan>, log: &[Vec<Record>], chance: &mut Chance) -> (String, u
     let frontier = maxima.iter().map(|maximum| watermark(*maximum, 7)).min().unwrap();
     write(&mut text, engine.close(&[frontier], &mut state).unwrap().emissions);
     write(&mut text, engine.finish(state).unwrap().emissions);
-    (text, late)
+    (text, late, compacted)
 }
 
 fn write(text: &mut String, emissions: Vec<Emission>) {
@@ -199,7 +276,7 @@ fn cuts_and_merge_orders_cannot_be_seen() {
     let (mut rows, mut late_logs) = (0, 0);
     for seed in 1..=400u64 {
         let mut chance = Chance(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        let plan = plan(windowings[seed as usize % windowings.len()]);
+        let plan = plan(windowings[seed as usize % windowings.len()], None);
         let log = log(&mut chance);
         let (once, late) = run(&plan, &log, &mut chance);
         for _ in 0..4 {
@@ -216,4 +293,61 @@ fn cuts_and_merge_orders_cannot_be_seen() {
         late_logs += usize::from(late > 0);
     }
     assert!(rows > 4000 && late_logs > 200, "the logs say something: {rows} rows, {late_logs} logs with late records");
+}
+
+const BUSY: [Windowing; 4] = [
+    Windowing::Fixed { size: 10, every: 10, offset: 3 },
+    Windowing::Fixed { size: 40, every: 3, offset: 1 },
+    Windowing::Session { gap: 9 },
+    Windowing::Session { gap: 20 },
+];
+
+#[test]
+fn many_keys_and_small_cuts_give_the_rows_of_the_definition() {
+    let mut compacted = 0;
+    for seed in 1..=40u64 {
+        let mut chance = Chance(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let windowing = BUSY[seed as usize % BUSY.len()];
+        let plan = plan(windowing, None);
+        let log = busy_log(&mut chance);
+        let (once, late) = run_at_once(&plan, &log);
+        let defined: Vec<String> = by_definition(windowing, &log).into_iter().map(start_of_line).collect();
+        assert_eq!(once.lines().map(|line| cut(line, 4)).collect::<Vec<_>>(), defined, "seed {seed}, {windowing:?}");
+        for _ in 0..2 {
+            let (text, late_too, times) = run_counting(&plan, &log, &mut chance);
+            assert!((text.as_str(), late_too) == (once.as_str(), late), "seed {seed}, {windowing:?}");
+            compacted += times;
+        }
+    }
+    assert!(compacted > 10, "slots of ended sessions were given back {compacted} times");
+}
+
+#[test]
+fn top_compares_all_rows_of_a_window() {
+    for seed in 1..=20u64 {
+        let mut chance = Chance(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let windowing = BUSY[seed as usize % BUSY.len()];
+        let top = Top { n: 2, by: vec![("n".into(), true)], per: Vec::new(), keep_ties: false };
+        let plan = plan(windowing, Some(top));
+        let log = busy_log(&mut chance);
+        let rows = by_definition(windowing, &log);
+        let mut defined = Vec::new();
+        for window in rows.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
+            let mut order: Vec<usize> = (0..window.len()).collect();
+            order.sort_by_key(|row| -window[*row].3);
+            order.truncate(2);
+            order.sort_unstable();
+            defined.extend(order.into_iter().map(|row| start_of_line(window[row].clone())));
+        }
+        let (text, _) = run(&plan, &log, &mut chance);
+        assert_eq!(text.lines().map(|line| cut(line, 4)).collect::<Vec<_>>(), defined, "seed {seed}, {windowing:?}");
+    }
+}
+
+fn start_of_line((end, start, key, count): (i64, i64, Option<String>, i64)) -> String {
+    format!("{}|{}|{}|{count}", crate::rfc3339(start), crate::rfc3339(end), key.as_deref().unwrap_or("null"))
+}
+
+fn cut(line: &str, columns: usize) -> String {
+    line.split('|').take(columns).collect::<Vec<_>>().join("|")
 }

@@ -127,6 +127,15 @@ impl WindowState {
         }
     }
 
+    /// Returns how many groups the accumulators of sessions have, those of ended sessions too.
+    #[cfg(test)]
+    pub(crate) fn slots(&self) -> usize {
+        match self {
+            WindowState::Fixed(_) => 0,
+            WindowState::Session(state) => state.slots,
+        }
+    }
+
     /// Returns about how many bytes it occupies.
     pub(crate) fn size_bytes(&self) -> usize {
         match self {
@@ -227,6 +236,9 @@ pub(crate) struct Session {
     /// Group in the accumulators.
     pub(crate) slot: GroupId,
 }
+
+/// How many slots of ended sessions are never worth the work of giving them back.
+const SPARE_SLOTS: usize = if cfg!(test) { 2 } else { 1024 };
 
 /// Open sessions of every key.
 pub(crate) struct SessionState {
@@ -366,7 +378,7 @@ impl SessionState {
     /// Gives back the memory of sessions that ended, when it is more than that of the open ones.
     fn compact(&mut self, calls: &[AggregateCall], hasher: &DefaultHashBuilder) {
         use std::hash::BuildHasher;
-        if self.slots <= 2 * self.live + 1024 {
+        if self.slots <= 2 * self.live + SPARE_SLOTS {
             return;
         }
         let mut fresh = Self::new(self.gap, calls);
