@@ -225,3 +225,114 @@ fn a_bug_says_so_and_exits_101() {
     assert!(std::fs::read_to_string(path).unwrap().contains("how a bug looks"));
     std::fs::remove_file(path).unwrap();
 }
+
+/// Runs `samestream LINE` in a folder whose `samestream.toml` holds this text.
+fn with_profiles(text: &str, line: &str, variables: &[(&str, &str)]) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("samestream.toml"), text).unwrap();
+    std::fs::write(folder.path().join("t.csv"), "n\n1\n").unwrap();
+    let mut command = samestream(folder.path());
+    command.args(line.split_whitespace()).envs(variables.iter().copied()).output().unwrap()
+}
+
+const PROFILES: &str = "default = 'dev'\n[profiles.dev]\nformat = 'csv'\n[profiles.other]\nformat = 'markdown'\n";
+
+#[test]
+fn a_flag_goes_before_the_environment_the_profile_and_the_default() {
+    let shown = |line: &str, variables: &[(&str, &str)]| {
+        let output = with_profiles(PROFILES, line, variables);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        stdout(&output)
+    };
+    let json = ("SAMESTREAM_FORMAT", "json");
+    assert_eq!(shown("query t.csv", &[]), "n\n1\n", "the default profile");
+    assert_eq!(shown("query t.csv", &[json]), "[\n  {\"n\":1}\n]\n");
+    assert_eq!(shown("query t.csv --format jsonl", &[json]), "{\"n\":1}\n");
+    let markdown = "| n |\n| ---: |\n| 1 |\n";
+    assert_eq!(shown("query t.csv --profile other", &[]), markdown);
+    assert_eq!(shown("--profile=other query t.csv", &[("SAMESTREAM_PROFILE", "dev")]), markdown);
+    assert_eq!(shown("query t.csv", &[("SAMESTREAM_PROFILE", "other")]), markdown);
+    assert_eq!(stdout(&with_profiles("[profiles.dev]\nformat = 'csv'\n", "query t.csv", &[])), "{\"n\":1}\n");
+}
+
+#[test]
+fn a_profile_that_is_wrong_is_shown_with_its_line() {
+    for (text, place, help) in [
+        ("[profiles.dev]\nstate_dir = 'x'\n", "╭─[samestream.toml:2:1]", "did you mean `state-dir`?"),
+        ("[profile.dev]\n", "╭─[samestream.toml:1:2]", "did you mean `profiles`?"),
+        ("[profiles.dev]\nprofile = 'x'\n", "╭─[samestream.toml:2:1]", "[profiles.NAME.vars]"),
+        ("[profiles.dev]\nformat = 'odd'\n", "╭─[samestream.toml:2:10]", "possible values"),
+        ("[profiles.dev]\nquiet = 'perhaps'\n", "╭─[samestream.toml:2:9]", "`true` or `false`"),
+        ("[profiles.dev]\nformat = \n", "╭─[samestream.toml:2:", "this is not TOML"),
+        ("[profiles]\ndev = 3\n", "╭─[samestream.toml:2:7]", "a table is"),
+        ("[profiles.dev.vars]\nA = [1]\n", "╭─[samestream.toml:2:5]", "not a single value"),
+    ] {
+        let output = with_profiles(text, "query t.csv --profile dev", &[]);
+        let shown = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{shown}");
+        assert!(shown.starts_with("error[E_FIELD]: ") && shown.contains(place) && shown.contains(help), "{shown}");
+        assert_eq!(with_profiles(text, "query --help", &[]).status.code(), Some(0), "help needs no profile");
+    }
+    let output = with_profiles("[profiles.dev]\nstate_dir = 'x'\n", "query t.csv --format json", &[]);
+    let error: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!((&error["code"], &error["start"]["line"]), (&"E_FIELD".into(), &2.into()));
+}
+
+#[test]
+fn a_profile_that_is_not_there_exits_2() {
+    let output = with_profiles(PROFILES, "query t.csv --profile prod", &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("error[E_NAME]") && stderr(&output).contains("`dev`"), "{}", stderr(&output));
+    let folder = tempfile::tempdir().unwrap();
+    let output = samestream(folder.path()).args(["version", "--profile", "dev"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).starts_with("error[E_NOT_FOUND]"), "{}", stderr(&output));
+}
+
+#[test]
+fn the_version_names_the_libraries_that_meet_the_data() {
+    let text = stdout(&run(&["version"]));
+    let rest = text.strip_prefix(&format!("samestream {} (librdkafka ", env!("CARGO_PKG_VERSION"))).expect(&text);
+    let (kafka, rest) = rest.split_once(", arrow ").expect(&text);
+    assert!(kafka.starts_with(|c: char| c.is_ascii_digit()) && rest.ends_with(")\n"), "{text}");
+    assert_eq!(stdout(&run(&["--version"])), text);
+    let json: serde_json::Value = serde_json::from_slice(&run(&["version", "--format", "json"]).stdout).unwrap();
+    assert_eq!((&json["version"], &json["librdkafka"]), (&env!("CARGO_PKG_VERSION").into(), &kafka.into()));
+}
+
+#[test]
+fn every_setting_says_where_it_came_from_and_no_secret_is_shown() {
+    let toml =
+        "[profiles.dev]\nstate-dir = 'kept'\nquiet = true\ncolor = 'never'\n[profiles.dev.vars]\nPASSWORD = 'hush1'\n";
+    let line = "version --show-config --profile dev --format json --set vars.TOKEN=hush2";
+    let variables = [("SAMESTREAM_COLOR", "always"), ("SAMESTREAM_THREADS", "3")];
+    let output = with_profiles(toml, line, &variables);
+    let text = stdout(&output);
+    assert!(!text.contains("hush"), "{text}");
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let setting = |name: &str, verb: Option<&str>| {
+        let all = json["settings"].as_array().unwrap();
+        let of = |it: &&serde_json::Value| match verb {
+            None => it["verbs"] == serde_json::json!([]),
+            Some(verb) => it["verbs"].as_array().unwrap().contains(&verb.into()),
+        };
+        let found: Vec<_> = all.iter().filter(|it| it["setting"] == name).filter(of).collect();
+        assert_eq!(found.len(), 1, "{name} {verb:?}");
+        (found[0]["value"].clone(), found[0]["from"].as_str().unwrap().to_string())
+    };
+    assert_eq!(setting("profile", None), ("dev".into(), "flag".into()));
+    assert_eq!(setting("format", None), ("json".into(), "flag".into()));
+    assert_eq!(setting("color", None), ("always".into(), "env".into()));
+    assert_eq!(setting("quiet", None), ("true".into(), "profile".into()));
+    assert_eq!(setting("progress", None), ("auto".into(), "default".into()));
+    assert_eq!(setting("set", None), ("vars.TOKEN=***".into(), "flag".into()));
+    assert_eq!(setting("vars.PASSWORD", None), ("***".into(), "profile".into()));
+    assert_eq!(setting("state-dir", Some("run")), ("kept".into(), "profile".into()));
+    assert_eq!(setting("threads", Some("run")), ("3".into(), "env".into()));
+    assert_eq!(setting("commit-every", Some("run")), ("2s".into(), "default".into()));
+    assert_eq!(setting("show-config", Some("version")), ("true".into(), "flag".into()));
+    // For people: one line each.
+    let lines = stdout(&with_profiles(toml, "version --show-config --profile dev", &variables));
+    let of_threads: Vec<&str> = lines.lines().find(|it| it.contains(" threads ")).unwrap().split_whitespace().collect();
+    assert_eq!(of_threads, ["threads", "3", "env", "run,", "verify"]);
+}

@@ -354,3 +354,22 @@ fn a_reader_that_goes_away_stops_the_run_without_a_word() {
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
 }
+
+#[test]
+fn a_profile_gives_values_to_variables_and_to_options_that_must_be_there() {
+    let folder = project();
+    let at = folder.path();
+    let data = concat!(env!("CARGO_MANIFEST_DIR"), "/data/flights");
+    let toml = format!(
+        "[profiles.here]\nmode = 'batch'\nsinks = ['no_such_sink']\n[profiles.here.vars]\nFLIGHTS = '{data}'\n"
+    );
+    std::fs::write(at.join("samestream.toml"), toml).unwrap();
+    let plan = stdout(&ok(at, "plan flights --profile here"));
+    assert!(plan.contains(data), "{plan}");
+    let plan = stdout(&ok(at, "plan flights --profile here --set vars.FLIGHTS=/elsewhere"));
+    assert!(plan.contains("/elsewhere") && !plan.contains(data), "{plan}");
+    // `--mode` is given, and the sinks are the profile's until a flag names others.
+    let refused = run(at, "run flights --profile here");
+    assert!(stderr(&refused).contains("no_such_sink"), "{}", stderr(&refused));
+    ok(at, "run flights --profile here --sinks delays");
+}

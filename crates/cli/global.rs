@@ -6,10 +6,15 @@ use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 use engine::{Error, Result};
 
+use crate::settings::Setting;
+
 /// Options of every verb.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
+    /// Take values of options and variables from `[profiles.P]` of `samestream.toml`.
+    #[arg(long, global = true, value_name = "P")]
+    pub(crate) profile: Option<String>,
     /// Work in this folder instead of the current one.
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) project_dir: Option<PathBuf>,
@@ -31,6 +36,12 @@ pub(crate) struct Global {
     /// Say nothing on stderr but errors.
     #[arg(short, long, global = true, value_parser = BoolishValueParser::new())]
     pub(crate) quiet: bool,
+    /// Values of variables from the profile.
+    #[arg(skip)]
+    pub(crate) profile_variables: Vec<(String, String)>,
+    /// Every setting and where it came from.
+    #[arg(skip)]
+    pub(crate) settings: Vec<Setting>,
 }
 
 /// A form of output.
@@ -53,6 +64,23 @@ pub(crate) enum When {
 }
 
 impl Global {
+    /// Returns what can be told of the options when the command line as a whole could not be read: how to say so.
+    pub(crate) fn guessed() -> Self {
+        let word = |long| early(long).unwrap_or_default();
+        Self {
+            profile: None,
+            project_dir: None,
+            set: Vec::new(),
+            env_file: None,
+            format: Format::from_str(&word("format"), false).unwrap_or(Format::Auto),
+            color: When::from_str(&word("color"), false).unwrap_or(When::Auto),
+            progress: When::Never,
+            quiet: false,
+            profile_variables: Vec::new(),
+            settings: Vec::new(),
+        }
+    }
+
     /// Makes the settings that hold for the whole process true.
     pub(crate) fn apply(&self) -> Result<()> {
         if let Some(folder) = &self.project_dir {
@@ -83,15 +111,32 @@ fn parse_set(text: &str) -> Result<(String, String), String> {
     Ok((name.to_string(), value.to_string()))
 }
 
+/// Returns an option's value from flag or environment before the command line can be read as a whole: by eye.
+pub(crate) fn early(long: &str) -> Option<String> {
+    let arguments: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    let options = arguments.split(|word| word == "--").next().unwrap_or_default();
+    let flag = format!("--{long}");
+    let value_of = |at: usize| match options[at].strip_prefix(&flag)? {
+        "" => options.get(at + 1).cloned(),
+        rest => rest.strip_prefix('=').map(String::from),
+    };
+    (1..options.len()).rev().find_map(value_of).or_else(|| std::env::var(variable_of(long)).ok())
+}
+
+/// Returns the environment variable that stands for an option.
+pub(crate) fn variable_of(long: &str) -> String {
+    format!("SAMESTREAM_{}", long.replace('-', "_").to_uppercase())
+}
+
 /// Gives every long option of every verb its environment variable, so that none can be forgotten.
 pub(crate) fn with_environment(command: clap::Command) -> clap::Command {
     let command = command.mut_args(|argument| {
         let Some(long) = argument.get_long().filter(|long| !matches!(*long, "help" | "version")) else {
             return argument;
         };
-        let variable = format!("SAMESTREAM_{}", long.replace('-', "_").to_uppercase());
         // Once per option and process: clap wants the name for as long as the command lives.
-        argument.env(&*variable.leak())
+        let variable = variable_of(long).leak();
+        argument.env(&*variable)
     });
     command.mut_subcommands(with_environment)
 }

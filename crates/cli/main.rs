@@ -8,8 +8,10 @@ mod console;
 mod global;
 mod output;
 mod pipelines;
+mod profile;
 mod progress;
 mod report;
+mod settings;
 mod signals;
 mod summary;
 
@@ -19,6 +21,7 @@ use clap::{CommandFactory, FromArgMatches, Parser};
 
 use crate::commands::Command;
 use crate::global::Global;
+use crate::profile::Profile;
 
 /// One pipeline file, run as a stream or as a batch job: the same bytes.
 #[derive(Parser)]
@@ -32,7 +35,8 @@ use crate::global::Global;
         samestream run page_views --mode stream --until-caught-up\n  \
         samestream run page_views --mode batch\n  \
         samestream verify page_views\n\n\
-        Every option can be set by an environment variable: --some-flag by SAMESTREAM_SOME_FLAG."
+        Every option can be set by an environment variable: --some-flag by SAMESTREAM_SOME_FLAG;\n\
+        and by a profile of `samestream.toml` in the project folder: `[profiles.P]`, `some-flag = …`."
 )]
 struct Cli {
     #[command(flatten)]
@@ -51,12 +55,35 @@ fn real_main() -> ExitCode {
     if cfg!(debug_assertions) && std::env::var_os("SAMESTREAM_TEST_PANIC").is_some() {
         panic!("a test wanted to see how a bug looks");
     }
-    let mut command = global::with_environment(Cli::command());
+    let command = global::with_environment(Cli::command().version(&*commands::version_line().leak()));
+    let (mut command, profile) = match with_profile(command.clone()) {
+        Ok(both) => both,
+        Err(error) => return without_profile(command, error),
+    };
+    let known = command.clone();
     let parsed = command.try_get_matches_from_mut(std::env::args_os());
-    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
-        Ok(cli) => cli,
+    let read = parsed.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    let (mut cli, matches) = match read {
+        Ok(both) => both,
         Err(error) => return report::usage(&error),
     };
+    cli.global.settings = settings::all(&known, &matches, profile.as_ref());
+    cli.global.profile_variables = profile.map(|profile| profile.variables).unwrap_or_default();
     let done = cli.global.apply().map_err(Into::into).and_then(|()| cli.command.run(&cli.global));
     done.unwrap_or_else(|failure| report::failure(&failure, &cli.global))
+}
+
+/// Makes the values of the chosen profile the defaults.
+fn with_profile(command: clap::Command) -> engine::Result<(clap::Command, Option<Profile>)> {
+    let Some(profile) = profile::chosen(&command)? else { return Ok((command, None)) };
+    let verb = std::env::args_os().skip(1).find_map(|word| Some(command.find_subcommand(word)?.get_name().to_string()));
+    Ok((profile.as_defaults(command, verb.as_deref())?, Some(profile)))
+}
+
+/// A profile that is wrong must not keep anyone from reading the help.
+fn without_profile(mut command: clap::Command, error: engine::Error) -> ExitCode {
+    match command.try_get_matches_from_mut(std::env::args_os()) {
+        Err(help) if !help.use_stderr() => report::usage(&help),
+        _ => report::failure(&error.into(), &Global::guessed()),
+    }
 }

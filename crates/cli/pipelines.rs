@@ -23,9 +23,9 @@ pub(crate) fn read(path: &Path, global: &Global) -> Result<Loaded, Failure> {
     pipeline::load(&shown, &text, &variables(global)?).map_err(Failure)
 }
 
-/// Returns the values of variables: `--set`, the environment, `--env-file`.
+/// Returns the values of variables: `--set`, the environment, `--env-file`, the profile.
 pub(crate) fn variables(global: &Global) -> Result<Variables> {
-    let mut variables = Variables::new().environment(std::env::vars());
+    let mut variables = Variables::new().environment(std::env::vars()).profile(global.profile_variables.clone());
     for (name, value) in &global.set {
         variables = variables.set(name, value);
     }

@@ -51,7 +51,7 @@ fn say_diagnostic(error: &Error, severity: Severity, global: &Global) {
 
 /// Prints what clap has to say: help on standard output, a usage error on stderr with exit code 2.
 pub(crate) fn usage(error: &clap::Error) -> ExitCode {
-    if error.use_stderr() && wants_json() {
+    if error.use_stderr() && Global::guessed().is_json() {
         let text = error.render().to_string();
         let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_string();
         let help = text.lines().skip(1).map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
@@ -64,15 +64,6 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
         let _ = error.print();
     }
     ExitCode::from(error.exit_code() as u8)
-}
-
-/// The command line could not be read, so its `--format` is looked for by eye.
-fn wants_json() -> bool {
-    let arguments: Vec<String> = std::env::args().collect();
-    let is_json = |value: &str| matches!(value, "json" | "jsonl");
-    let given = arguments.windows(2).any(|pair| pair[0] == "--format" && is_json(&pair[1]))
-        || arguments.iter().any(|argument| argument.strip_prefix("--format=").is_some_and(is_json));
-    given || std::env::var("SAMESTREAM_FORMAT").is_ok_and(|value| is_json(&value))
 }
 
 /// Prints to stderr; nobody is left to tell if it is closed.

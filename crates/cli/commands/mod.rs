@@ -69,6 +69,11 @@ impl Command {
     }
 }
 
+/// Returns the version, for `--version`.
+pub(crate) fn version_line() -> String {
+    version::line()
+}
+
 /// Turns an error of the analyst's side into ours.
 fn analysis_error(error: analysis::Error) -> Error {
     let message = error.to_string();

@@ -27,6 +27,7 @@ use engine::plan::Plan;
 use engine::{Code, Error};
 
 pub use fields::sink_kinds;
+pub use suggest::nearest;
 pub use variables::{Secrets, Variables};
 
 /// A pipeline file that was understood.

@@ -13,3 +13,8 @@ mod writer;
 pub use stream::KafkaStream;
 pub use topic::{PartitionInfo, TopicInfo, create_topic, topic_info};
 pub use writer::{KafkaWriter, Written};
+
+/// Returns the version of the librdkafka that is linked in.
+pub fn librdkafka_version() -> String {
+    rdkafka::util::get_rdkafka_version().1
+}
