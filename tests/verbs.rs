@@ -373,3 +373,76 @@ fn a_profile_gives_values_to_variables_and_to_options_that_must_be_there() {
     assert!(stderr(&refused).contains("no_such_sink"), "{}", stderr(&refused));
     ok(at, "run flights --profile here --sinks delays");
 }
+
+#[test]
+fn a_run_can_be_compared_with_what_another_said_of_itself() {
+    let folder = project();
+    let at = folder.path();
+    ok(at, GEN);
+    ok(at, "archive page_views --until-caught-up");
+    ok(at, "run page_views --mode stream --until-caught-up --summary stream.json");
+    let batch = "run page_views --mode batch --verify-against";
+    let same = stderr(&ok(at, &format!("{batch} stream.json")));
+    assert!(same.ends_with("✓ page_views: the same bytes as the run that `stream.json` tells of\n"), "{same}");
+    let text = std::fs::read_to_string(at.join("stream.json")).unwrap();
+    let altered = text.replace("\"digest_late\": \"x1:", "\"digest_late\": \"x1:f");
+    std::fs::write(at.join("altered.json"), altered).unwrap();
+    let different = run(at, &format!("{batch} altered.json --quiet"));
+    assert_eq!(different.status.code(), Some(1));
+    assert!(stderr(&different).ends_with("`altered.json` tells of: digest_late differ\n"), "{}", stderr(&different));
+    // Another cut, another definition.
+    fails(at, &format!("{batch} stream.json --end clicks:0=10"), 2, "E_NOT_COMPARABLE");
+    fails(at, "run sessions --mode batch --verify-against stream.json", 2, "E_NOT_COMPARABLE");
+}
+
+#[test]
+fn a_batch_can_read_another_lake() {
+    let folder = project();
+    let at = folder.path();
+    ok(at, "gen --to lake:data/lake/clicks --events 3000 --partitions 2");
+    ok(at, "run page_views --mode batch --summary here.json");
+    std::fs::rename(at.join("data/lake/clicks"), at.join("moved=away")).unwrap();
+    for input in ["moved=away", "clicks=moved=away"] {
+        ok(at, &format!("run page_views --mode batch --input {input} --verify-against here.json"));
+    }
+    let plan = stdout(&ok(at, "run page_views --mode batch --input moved=away --dry-run"));
+    assert!(plan.contains("moved=away"), "{plan}");
+    fails(at, "run page_views --mode batch --input not_there", 2, "E_NOT_FOUND");
+    fails(at, "run page_views --mode stream --input moved=away", 2, "E_USAGE");
+}
+
+/// A run that waits for a file nobody writes cannot stop at the first signal; the second one ends it.
+#[test]
+fn a_second_signal_ends_what_cannot_stop() {
+    let folder = project();
+    let at = folder.path();
+    let made = std::process::Command::new("mkfifo").arg(at.join("cut")).status().unwrap();
+    assert!(made.success());
+    for (signal, code) in [("-INT", 130), ("-TERM", 143)] {
+        let mut child = samestream(at).args(["run", "page_views", "--mode", "batch", "--end", "cut"]).spawn().unwrap();
+        // Opens when the run opens it: from then on it waits for what is never written.
+        let (sender, opened) = std::sync::mpsc::channel();
+        let path = at.join("cut");
+        std::thread::spawn(move || sender.send(std::fs::File::options().write(true).open(path).unwrap()));
+        let writer = opened.recv_timeout(std::time::Duration::from_secs(60)).expect("the run reads the cut");
+        let kill = |child: &std::process::Child| {
+            let sent = std::process::Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+            assert!(sent.success());
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        };
+        kill(&child);
+        assert!(child.try_wait().unwrap().is_none(), "one {signal} ended it");
+        // Signals that come before the first was taken count as one, so more may be needed on a busy machine.
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(std::time::Instant::now() < until, "it never ended");
+            let _ = std::process::Command::new("kill").args([signal, &child.id().to_string()]).status();
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        };
+        assert_eq!(status.code(), Some(code));
+        drop(writer);
+    }
+}

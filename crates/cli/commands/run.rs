@@ -1,18 +1,22 @@
 //! `samestream run`: the command everything else is about.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
-use engine::plan::Plan;
+use engine::error::Exit;
+use engine::plan::{LakeBinding, Layout, Plan};
 use engine::{Code, Error, Result};
 use runtime::cut::{self, Side};
 use runtime::driver::Limit;
-use runtime::{Mode, RunOptions, Settings};
+use runtime::verify::compare_summaries;
+use runtime::{Mode, RunOptions, Settings, Summary};
+use serde_json::json;
 
+use crate::commands::verify;
 use crate::global::Global;
 use crate::pipelines;
 use crate::progress::Shown;
@@ -28,6 +32,8 @@ use crate::{console, output, signals, summary};
     samestream run page_views --mode stream\n  \
     samestream run page_views --mode stream --until-caught-up --summary stream.json\n  \
     samestream run page_views --mode batch --end stream.json\n  \
+    samestream run page_views --mode batch --end stream.json --verify-against stream.json\n  \
+    samestream run page_views --mode batch --input /backup/lake/clicks --out /tmp/restored\n  \
     samestream run pipelines/page_views.yaml --mode batch --from 2026-01-01 --to 2026-01-02 --out /tmp/day")]
 pub(crate) struct Arguments {
     /// The pipeline: a path, or the bare name of one in `pipelines/`
@@ -55,6 +61,12 @@ pub(crate) struct Arguments {
     /// Write the run's summary to this file, as JSON
     #[arg(long, value_name = "FILE")]
     summary: Option<PathBuf>,
+    /// Compare with the run that wrote this summary: exit 1 when the results differ, 2 when they cannot be compared
+    #[arg(long, value_name = "FILE")]
+    verify_against: Option<PathBuf>,
+    /// Read this lake instead, in a batch run: PATH, or SOURCE=PATH when there are several sources
+    #[arg(long, value_name = "[SOURCE=]PATH")]
+    input: Vec<String>,
     /// Stop a stream when it has read what the log held at the start
     #[arg(long, value_parser = BoolishValueParser::new())]
     until_caught_up: bool,
@@ -108,7 +120,9 @@ enum ModeWord {
 }
 
 pub(crate) fn run(arguments: &Arguments, global: &Global) -> Done {
-    let loaded = pipelines::load(&arguments.pipeline, global)?;
+    let mut loaded = pipelines::load(&arguments.pipeline, global)?;
+    check(arguments, &loaded.plan)?;
+    redirect(&mut loaded.plan, &arguments.input)?;
     if arguments.dry_run {
         return Ok(output::text(&pipeline::explain::text(&loaded))?);
     }
@@ -125,7 +139,11 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Done {
     options.state_dir = arguments.state_dir.clone();
     options.allow_empty = arguments.allow_empty;
     options.context.console = console::console(global, stop);
-    check(arguments, &plan)?;
+    // Before anything is written: a summary of another definition cannot be compared with whatever comes.
+    let other = match &arguments.verify_against {
+        Some(path) => Some((path, verify::read_summary(path, &plan)?)),
+        None => None,
+    };
     let shown = Shown::new(&plan.name, mode, global);
     let done = runtime::run(&plan, &options, &shown);
     shown.finish();
@@ -136,7 +154,49 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Done {
     if let Some(path) = &arguments.summary {
         summary::write(&done.summary, path)?;
     }
-    Ok(ExitCode::SUCCESS)
+    match other {
+        Some((path, other)) => Ok(against(done.summary, other, path, global)?),
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Says whether the results are those of another run.
+fn against(done: Summary, other: Summary, path: &Path, global: &Global) -> Result<ExitCode> {
+    let name = done.pipeline.clone();
+    let (stream, batch) = if done.mode == Mode::Stream { (done, other) } else { (other, done) };
+    let verdict = compare_summaries(stream, batch)?;
+    let path = path.display().to_string();
+    if global.is_json() {
+        let json = json!({"equal": verdict.equal, "different": verdict.different, "against": path});
+        report::say(&format!("{json}\n"));
+    } else if !verdict.equal {
+        report::say(&format!("✗ {name}: not what `{path}` tells of: {} differ\n", verdict.different.join(", ")));
+    } else if !global.quiet {
+        report::say(&format!("✓ {name}: the same bytes as the run that `{path}` tells of\n"));
+    }
+    Ok(if verdict.equal { ExitCode::SUCCESS } else { ExitCode::from(Exit::No as u8) })
+}
+
+/// Puts other lakes in the place of those that the pipeline file names.
+fn redirect(plan: &mut Plan, inputs: &[String]) -> Result<()> {
+    for input in inputs {
+        let names: Vec<String> = plan.sources.iter().map(|source| source.name.clone()).collect();
+        // A path may hold `=` itself, as in `partition=0`.
+        let named = input.split_once('=').filter(|(name, _)| names.iter().any(|known| known == name));
+        let (index, path) = match named {
+            Some((name, path)) => (names.iter().position(|known| known == name).unwrap_or_default(), path),
+            None if names.len() == 1 => (0, input.as_str()),
+            None => {
+                let message = format!("`--input {input}` does not say which source it is for");
+                let help = format!("write `--input SOURCE=PATH`; the sources are: {}", names.join(", "));
+                return Err(Error::new(Code::Usage, message).help(help));
+            }
+        };
+        let lake = &mut plan.sources[index].bindings.lake;
+        let layout = lake.as_ref().map_or(Layout::Log, |lake| lake.layout);
+        *lake = Some(LakeBinding { path: path.to_string(), layout });
+    }
+    Ok(())
 }
 
 fn settings(arguments: &Arguments, stop: Arc<std::sync::atomic::AtomicBool>) -> Result<Settings> {
@@ -163,6 +223,11 @@ fn check(arguments: &Arguments, plan: &Plan) -> Result<()> {
     if is_batch && arguments.until_caught_up {
         return Err(Error::new(Code::Usage, "`--until-caught-up` is for `--mode stream`")
             .help("a batch run always ends at the end of its lake"));
+    }
+    if !is_batch && !arguments.input.is_empty() {
+        return Err(
+            Error::new(Code::Usage, "`--input` is for `--mode batch`").help("a stream reads its topic or journal")
+        );
     }
     if plan.sinks.is_empty() {
         return Err(Error::new(Code::Empty, format!("pipeline `{}` has no sink, so it writes nothing", plan.name))

@@ -100,7 +100,7 @@ fn with_summaries(
     compare_summaries(side(stream, Mode::Stream)?, side(batch, Mode::Batch)?)
 }
 
-fn read_summary(path: &Path, plan: &Plan) -> Result<Summary> {
+pub(crate) fn read_summary(path: &Path, plan: &Plan) -> Result<Summary> {
     let shown = path.display();
     let text = std::fs::read_to_string(path).map_err(|error| Error::io(format!("cannot read `{shown}`"), error))?;
     let summary: Summary = serde_json::from_str(&text).map_err(|error| {
