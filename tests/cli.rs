@@ -336,3 +336,30 @@ fn every_setting_says_where_it_came_from_and_no_secret_is_shown() {
     let of_threads: Vec<&str> = lines.lines().find(|it| it.contains(" threads ")).unwrap().split_whitespace().collect();
     assert_eq!(of_threads, ["threads", "3", "env", "run,", "verify"]);
 }
+
+#[test]
+fn every_verb_tells_what_it_answers() {
+    let all = stdout(&run(&["--format", "help"]));
+    for verb in verbs() {
+        let output = run(&[&verb, "--format", "help"]);
+        let text = stdout(&output);
+        assert_eq!(output.status.code(), Some(0), "{verb}");
+        assert!(text.starts_with(&format!("samestream {verb}\n")) && text.lines().count() > 1, "{verb}: {text}");
+        assert!(all.contains(&text), "{verb}");
+    }
+}
+
+#[test]
+fn details_are_said_when_asked() {
+    let toml = "[profiles.dev]\nlimit = 3\n[profiles.dev.vars]\nTOKEN = 'hush'\n";
+    let lines =
+        |line: &str| stderr(&with_profiles(toml, line, &[("SAMESTREAM_KEY", "n"), ("SAMESTREAM_THREADS", "2")]));
+    let said = lines("diff t.csv t.csv --profile dev -v");
+    for detail in
+        ["· profile = dev (flag)\n", "· limit = 3 (profile)\n", "· key = n (env)\n", "· vars.TOKEN = *** (profile)\n"]
+    {
+        assert!(said.contains(detail), "{said}");
+    }
+    assert!(!said.contains("threads"), "`diff` has no threads: {said}");
+    assert_eq!(lines("diff t.csv t.csv --profile dev"), "");
+}

@@ -24,7 +24,7 @@ pub(crate) struct Global {
     /// Read variables from a file of `NAME=VALUE` lines.
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) env_file: Option<PathBuf>,
-    /// How answers and errors are written. `auto`: tables on a terminal, JSON lines in a pipe.
+    /// How answers and errors are written. `auto`: tables on a terminal, JSON lines in a pipe. `help`: tell what a verb answers.
     #[arg(long, global = true, value_enum, default_value_t = Format::Auto, hide_default_value = true)]
     pub(crate) format: Format,
     /// When to use colours. `auto`: on a terminal, unless NO_COLOR is set.
@@ -36,6 +36,9 @@ pub(crate) struct Global {
     /// Say nothing on stderr but errors.
     #[arg(short, long, global = true, value_parser = BoolishValueParser::new())]
     pub(crate) quiet: bool,
+    /// Say details on stderr: settings that are not defaults, files that are opened.
+    #[arg(short, long, global = true, value_parser = BoolishValueParser::new())]
+    pub(crate) verbose: bool,
     /// Values of variables from the profile.
     #[arg(skip)]
     pub(crate) profile_variables: Vec<(String, String)>,
@@ -76,6 +79,7 @@ impl Global {
             color: When::from_str(&word("color"), false).unwrap_or(When::Auto),
             progress: When::Never,
             quiet: false,
+            verbose: false,
             profile_variables: Vec::new(),
             settings: Vec::new(),
         }
@@ -88,6 +92,13 @@ impl Global {
                 .map_err(|error| Error::io(format!("cannot work in `{}`", folder.display()), error))?;
         }
         Ok(())
+    }
+
+    /// Says a detail on stderr, if details are wanted.
+    pub(crate) fn detail(&self, text: impl std::fmt::Display) {
+        if self.verbose && !self.quiet {
+            crate::report::say(&format!("· {text}\n"));
+        }
     }
 
     /// Returns true when answers and errors are for programs to read.

@@ -56,6 +56,10 @@ fn real_main() -> ExitCode {
         panic!("a test wanted to see how a bug looks");
     }
     let command = global::with_environment(Cli::command().version(&*commands::version_line().leak()));
+    if global::early("format").as_deref() == Some("help") {
+        let done = output::text(&commands::answers(verb_of(&command).as_deref(), &command));
+        return done.unwrap_or_else(|error| report::failure(&error.into(), &Global::guessed()));
+    }
     let (mut command, profile) = match with_profile(command.clone()) {
         Ok(both) => both,
         Err(error) => return without_profile(command, error),
@@ -68,6 +72,10 @@ fn real_main() -> ExitCode {
         Err(error) => return report::usage(&error),
     };
     cli.global.settings = settings::all(&known, &matches, profile.as_ref());
+    let verb = matches.subcommand_name().unwrap_or_default();
+    for setting in cli.global.settings.iter().filter(|setting| setting.from != "default" && setting.is_of(verb)) {
+        cli.global.detail(setting);
+    }
     cli.global.profile_variables = profile.map(|profile| profile.variables).unwrap_or_default();
     let done = cli.global.apply().map_err(Into::into).and_then(|()| cli.command.run(&cli.global));
     done.unwrap_or_else(|failure| report::failure(&failure, &cli.global))
@@ -76,8 +84,13 @@ fn real_main() -> ExitCode {
 /// Makes the values of the chosen profile the defaults.
 fn with_profile(command: clap::Command) -> engine::Result<(clap::Command, Option<Profile>)> {
     let Some(profile) = profile::chosen(&command)? else { return Ok((command, None)) };
-    let verb = std::env::args_os().skip(1).find_map(|word| Some(command.find_subcommand(word)?.get_name().to_string()));
+    let verb = verb_of(&command);
     Ok((profile.as_defaults(command, verb.as_deref())?, Some(profile)))
+}
+
+/// Returns the verb that is called, by eye.
+fn verb_of(command: &clap::Command) -> Option<String> {
+    std::env::args_os().skip(1).find_map(|word| Some(command.find_subcommand(word)?.get_name().to_string()))
 }
 
 /// A profile that is wrong must not keep anyone from reading the help.

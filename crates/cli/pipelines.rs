@@ -20,6 +20,7 @@ pub(crate) fn load(name: &str, global: &Global) -> Result<Loaded, Failure> {
 pub(crate) fn read(path: &Path, global: &Global) -> Result<Loaded, Failure> {
     let shown = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|error| Error::io(format!("cannot read `{shown}`"), error))?;
+    global.detail(format_args!("reads `{shown}`"));
     pipeline::load(&shown, &text, &variables(global)?).map_err(Failure)
 }
 
@@ -32,6 +33,7 @@ pub(crate) fn variables(global: &Global) -> Result<Variables> {
     if let Some(path) = &global.env_file {
         let shown = path.display().to_string();
         let text = std::fs::read_to_string(path).map_err(|error| Error::io(format!("cannot read `{shown}`"), error))?;
+        global.detail(format_args!("reads `{shown}`"));
         variables = variables.env_file(&shown, &text)?;
     }
     Ok(variables)

@@ -20,7 +20,18 @@ pub(crate) struct Setting {
     pub(crate) verbs: Vec<String>,
 }
 
+impl std::fmt::Display for Setting {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{} = {} ({})", self.name, self.value.as_deref().unwrap_or_default(), self.from)
+    }
+}
+
 impl Setting {
+    /// Returns true when the verb has it.
+    pub(crate) fn is_of(&self, verb: &str) -> bool {
+        self.verbs.is_empty() || self.verbs.iter().any(|known| known == verb)
+    }
+
     /// Returns it as an object for programs.
     pub(crate) fn json(&self) -> Value {
         json!({"setting": self.name, "value": self.value, "from": self.from, "verbs": self.verbs})

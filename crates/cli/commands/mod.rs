@@ -1,5 +1,6 @@
 //! The verbs, one file each. To add one: its file, its `mod` line, its variant.
 
+mod answers;
 mod append;
 mod archive;
 mod completions;
@@ -67,6 +68,14 @@ impl Command {
             Command::Version(arguments) => Ok(version::run(&arguments, global)?),
         }
     }
+}
+
+/// Returns what verbs answer: of one, or of all.
+pub(crate) fn answers(verb: Option<&str>, command: &clap::Command) -> String {
+    let verbs = command.get_subcommands().map(clap::Command::get_name);
+    let texts: Vec<String> =
+        verbs.filter(|name| verb.is_none_or(|verb| verb == *name)).filter_map(answers::of).collect();
+    texts.join("\n")
 }
 
 /// Returns the version, for `--version`.

@@ -1,0 +1,56 @@
+//! What verbs answer: the text of `VERB --format help`.
+
+const ROWS: &str = "\
+auto      a table on a terminal, JSON lines in a pipe
+table     a table with column names and a count of rows
+json      one JSON array of objects
+jsonl     one JSON object a line
+csv       a line of column names, then the rows
+markdown  a Markdown table
+";
+const NOTHING: &str = "nothing on standard output; what was done is said on stderr\n";
+
+/// Returns what standard output of a verb looks like, by `--format`.
+pub(crate) fn of(verb: &str) -> Option<String> {
+    let text = match verb {
+        "run" => "\
+nothing on standard output, unless a sink is `stdout` or `--print` is given: then the rows, a table on a terminal
+(and with `--format table`), JSON lines in a pipe (and with `json`, `jsonl`)
+The run's summary is on stderr; `--summary FILE` writes it as JSON: `samestream schema summary`
+",
+        "verify" => "\
+json      one object: `equal`, `different`, `stream` and `batch` (summaries: `samestream schema summary`),
+          `stream_beyond`, `batch_beyond`, `rows` (by step, the rows that differ: `samestream schema diff`)
+others    text: both summaries, the rows that differ, the cut, the verdict
+",
+        "diff" => "\
+json      one object: `samestream schema diff`
+others    text: a line for each different row (`~` changed, `-` only left, `+` only right), then the counts
+",
+        "query" => ROWS,
+        "validate" => "\
+json      one object: `files`, `warnings`
+others    a line for each file that is right
+Errors and warnings are on stderr; with `json` one object a line: `code`, `severity`, `message`, `file`, `start`, `end`, `help`
+",
+        "plan" => "\
+json      one object: the resolved plan
+others    the plan as text; `--as text|json|dot` goes before
+",
+        "explain" => "\
+json      an array of objects: `code`, `exit`, `explain`
+others    two lines for each code
+",
+        "version" => "\
+json      one object: `name`, `version`, `librdkafka`, `arrow`; with `--show-config` also `settings`, an array of
+          `setting`, `value`, `from`, `verbs`
+others    a line; with `--show-config` one more for each setting
+",
+        "demo" => "text, whatever the format: both summaries and the verdict\n",
+        "schema" => "a JSON Schema, whatever the format\n",
+        "completions" => "a script for the shell, whatever the format\n",
+        "init" | "archive" | "replay" | "append" | "gen" => NOTHING,
+        _ => return None,
+    };
+    Some(format!("samestream {verb}\n{text}"))
+}
