@@ -137,7 +137,7 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Done {
     options.sinks = arguments.sinks.clone();
     options.print = arguments.print;
     options.state_dir = arguments.state_dir.clone();
-    options.allow_empty = arguments.allow_empty;
+    options.settings.allow_empty = arguments.allow_empty;
     options.context.console = console::console(global, stop);
     // Before anything is written: a summary of another definition cannot be compared with whatever comes.
     let other = match &arguments.verify_against {

@@ -160,6 +160,11 @@ pub(crate) fn verdict(verdict: &Verdict) -> String {
     }
     let name = &verdict.stream.pipeline;
     out + &match verdict.equal {
+        true if verdict.only_final => {
+            format!(
+                "✓ {name}: stream and batch gave the same final rows, late and bad records (a stopped run has no others)\n"
+            )
+        }
         true => format!("✓ {name}: stream and batch gave the same bytes\n"),
         false => format!("✗ {name}: stream and batch differ in {}\n", verdict.different.join(", ")),
     }

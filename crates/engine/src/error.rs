@@ -18,6 +18,8 @@ pub enum Exit {
     Environment = 4,
     /// The state folder belongs to another definition, is locked or unreadable. Not to be retried.
     State = 5,
+    /// A signal ended it before it was done; nothing was published.
+    Stopped = 130,
 }
 
 macro_rules! codes {
@@ -79,6 +81,7 @@ codes! {
     Io, "E_IO", Environment, "Reading or writing a file failed";
     Disk, "E_DISK", Environment, "The disk is full";
     PartitionsChanged, "E_PARTITIONS_CHANGED", State, "The topic's partitions are not the ones the run started with";
+    Stopped, "E_STOPPED", Stopped, "A signal ended a batch run before it was done; its sinks hold what they held before";
     // State.
     StateBusy, "E_STATE_BUSY", State, "Another process holds the state folder";
     StateVersion, "E_STATE_VERSION", State, "A file was written by a version this program does not read";

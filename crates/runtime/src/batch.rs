@@ -13,7 +13,7 @@ use engine::watermark::NEVER;
 use engine::{Code, Engine, Error, Folded, Result, State};
 use rayon::prelude::*;
 
-use crate::cut::Cut;
+use crate::cut::{Cut, check_partitions};
 use crate::driver::{Observer, Outcome, Outlet, Output, PartitionState, Progress, Settings, frontiers, slowest};
 use crate::summary::Mode;
 
@@ -33,11 +33,12 @@ pub fn run(
     let mut batch = Batch::new(engine, scans, start, end, outlet, settings)?;
     let wave_size = pool.current_num_threads() * 2;
     let mut state = engine.empty();
-    let mut ended = true;
     loop {
         if settings.stopped() {
-            ended = false;
-            break;
+            return Err(Error::new(
+                Code::Stopped,
+                "the run was stopped before it was done; its sinks hold what they held",
+            ));
         }
         let wave = batch.next_wave(wave_size);
         if wave.is_empty() {
@@ -48,18 +49,16 @@ pub fn run(
         batch.output.closed(closed, false)?;
         observer.progress(&batch.progress());
     }
-    if ended {
-        for states in &mut batch.partitions {
-            states.iter_mut().for_each(|state| state.next = state.end.unwrap_or(state.next).max(state.start));
-        }
-        batch.output.limits(true)?;
-        let closed = engine.finish(state)?;
-        batch.output.closed(closed, true)?;
+    for states in &mut batch.partitions {
+        states.iter_mut().for_each(|state| state.next = state.end.unwrap_or(state.next).max(state.start));
     }
-    observer.progress(&batch.progress());
+    let closed = engine.finish(state)?;
+    batch.output.closed(closed, true)?;
+    batch.output.check_end()?;
     batch.output.outlet.commit()?;
+    observer.progress(&batch.progress());
     let caveats = scans.iter().flatten().filter_map(|scan| scan.caveat()).collect();
-    Ok(Outcome { tally: batch.output.tally, partitions: batch.partitions, ended, caveats })
+    Ok(Outcome { tally: batch.output.tally, partitions: batch.partitions, ended: true, caveats })
 }
 
 struct Batch<'a> {
@@ -104,6 +103,9 @@ impl<'a> Batch<'a> {
                 continue;
             };
             let ranges = scan.partitions();
+            let numbers: Vec<_> = ranges.iter().map(|range| range.partition).collect();
+            check_partitions(&source.name, &numbers, start)?;
+            check_partitions(&source.name, &numbers, end)?;
             if ranges.is_empty() {
                 return Err(Error::new(Code::Empty, format!("source `{}` has no partitions", source.name))
                     .help("archive a topic or journal into the lake first, or check the path"));

@@ -60,6 +60,20 @@ fn read(path: &Path, side: Side) -> Result<Cut> {
     serde_json::from_value(cut.clone()).map_err(|error| bad(error.to_string()))
 }
 
+/// Refuses a cut that names partitions which a source does not have or does not read.
+pub(crate) fn check_partitions(source: &str, partitions: &[Partition], cut: Option<&Cut>) -> Result<()> {
+    let named = cut.and_then(|cut| cut.get(source)).into_iter().flat_map(|named| named.keys());
+    match named.into_iter().find(|partition| !partitions.contains(partition)) {
+        None => Ok(()),
+        Some(partition) => {
+            let list: Vec<String> = partitions.iter().map(ToString::to_string).collect();
+            let message =
+                format!("the cut names partition {partition} of source `{source}`, which the run does not read");
+            Err(Error::new(Code::Cut, message).help(format!("its partitions are {}", list.join(", "))))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -38,6 +38,8 @@ pub struct Settings {
     pub commit_every: Duration,
     /// How far in event time a partition may run ahead of the slowest that still has records, in microseconds.
     pub max_drift: i64,
+    /// A log or a range without records is no error.
+    pub allow_empty: bool,
     /// Ends the run when more records than this are late.
     pub late_limit: Option<Limit>,
     /// Ends the run when more records than this are bad.
@@ -55,6 +57,7 @@ impl Default for Settings {
             close_every: Duration::from_millis(200),
             commit_every: Duration::from_secs(2),
             max_drift: 10 * 60 * 1_000_000,
+            allow_empty: false,
             late_limit: None,
             bad_limit: None,
             stop: Arc::default(),
@@ -245,6 +248,25 @@ impl<'a> Output<'a> {
             self.asides(closed.asides)?;
         }
         self.emissions(closed.emissions)
+    }
+
+    /// Judges a run that reached its end, before anything of it is published: a result that is empty by mistake must not
+    /// take the place of one that is not.
+    pub(crate) fn check_end(&self) -> Result<()> {
+        self.limits(true)?;
+        if self.settings.allow_empty {
+            return Ok(());
+        }
+        let allow = "say `--allow-empty` if that is right";
+        if self.tally.read == 0 {
+            return Err(
+                Error::new(Code::Empty, "the log holds no record between the start and end offsets").help(allow)
+            );
+        }
+        if self.settings.range != (None, None) && self.tally.total().1.rows() == 0 && !self.tally.rows.is_empty() {
+            return Err(Error::new(Code::Empty, "no row lies between `--from` and `--to`").help(allow));
+        }
+        Ok(())
     }
 
     pub(crate) fn limits(&self, at_end: bool) -> Result<()> {

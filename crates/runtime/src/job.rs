@@ -39,8 +39,6 @@ pub struct RunOptions {
     pub print: bool,
     /// Where late and bad rows are kept.
     pub state_dir: PathBuf,
-    /// An empty selection is no error.
-    pub allow_empty: bool,
     /// How the driver works; nothing of it changes a result.
     pub settings: Settings,
     /// Where `stdout` sinks write.
@@ -59,7 +57,6 @@ impl RunOptions {
             sinks: None,
             print: false,
             state_dir: PathBuf::from(".samestream"),
-            allow_empty: false,
             settings: Settings::default(),
             context: sink::Context::default(),
         }
@@ -88,19 +85,21 @@ pub fn run(plan: &Arc<Plan>, options: &RunOptions, observer: &dyn Observer) -> R
     let aside = options.aside_dir(plan);
     let sinks = chosen_sinks(plan, options)?;
     let engine = Engine::new(plan.clone());
-    let sources = Sources::open(plan, options.mode)?;
+    let mut sources = Sources::open(plan, options.mode)?;
     let _lock = lock(&aside)?;
+    let origin = options.state_dir.join(&plan.name).join("start.json");
+    if options.start.is_none() {
+        check_origin(&origin, &sources.first_offsets(plan)?)?;
+    }
     let mut context = options.context.clone();
     // Both modes write the same sinks, so what a sink remembers is not kept by mode.
     context.state.get_or_insert_with(|| options.state_dir.join(&plan.name));
     let mut outlet = SinkOutlet::open(plan, &sinks, &context, Some(&aside), options.settings.range)?;
     let outcome = drive(&engine, sources, options, &mut outlet, observer)?;
-    if outcome.tally.read == 0 && !options.allow_empty && outcome.ended {
-        return Err(Error::new(Code::Empty, "the log holds no record between the start and end offsets")
-            .help("say `--allow-empty` if that is right"));
-    }
     let mut summary = summarise(plan, options, &outcome, began);
     summary.rows_written = outlet.rows_written();
+    let text = serde_json::to_vec_pretty(&summary.start).expect("a cut is JSON");
+    connectors::store::write_atomic(&origin, &text)?;
     Ok(Report { summary, places: outlet.places(), aside })
 }
 
@@ -172,6 +171,54 @@ impl Sources {
             ),
         })
     }
+}
+
+impl Sources {
+    /// Returns the first offset that each log still holds.
+    fn first_offsets(&mut self, plan: &Plan) -> Result<Cut> {
+        let mut cut = Cut::new();
+        for (index, source) in plan.sources.iter().enumerate() {
+            let offsets = match self {
+                Sources::Stream(streams) => match &mut streams[index] {
+                    Some(stream) => {
+                        let starts = stream.starts()?;
+                        stream.partitions().iter().copied().zip(starts).collect()
+                    }
+                    None => continue,
+                },
+                Sources::Batch(scans) => match &scans[index] {
+                    Some(scan) => scan.partitions().iter().map(|range| (range.partition, range.start)).collect(),
+                    None => continue,
+                },
+            };
+            cut.insert(source.name.clone(), offsets);
+        }
+        Ok(cut)
+    }
+}
+
+/// Refuses to replace results by those of a log that begins later than the log they were made of: retention has taken
+/// records away, and with them the running maxima and the rows that only they can give.
+fn check_origin(file: &Path, first: &Cut) -> Result<()> {
+    let Ok(text) = std::fs::read_to_string(file) else { return Ok(()) };
+    let Ok(before) = serde_json::from_str::<Cut>(&text) else {
+        return Err(Error::new(Code::Corrupt, format!("{} does not hold offsets", file.display()))
+            .help("remove it if the sinks may be replaced"));
+    };
+    for (source, offsets) in first {
+        for (partition, now) in offsets {
+            let then = before.get(source).and_then(|offsets| offsets.get(partition)).copied().unwrap_or(*now);
+            if then < *now {
+                let message = format!(
+                    "source `{source}` partition {partition} begins at offset {now} now; the results in the sinks were made from offset {then} on, and this run would replace them"
+                );
+                return Err(Error::new(Code::Origin, message).help(
+                    "run `--mode batch` over the lake that holds these records, or give `--start` to begin here on purpose",
+                ));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Opens a source as a growing log: its topic, else its journal.

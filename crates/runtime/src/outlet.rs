@@ -50,7 +50,9 @@ impl SinkOutlet {
         let replace = if range == (None, None) { Replace::All } else { Replace::Range(range.0, range.1) };
         let mut targets = Vec::new();
         for (number, (plan, mut sink)) in all.into_iter().zip(opened).enumerate() {
-            let is_own = number < sinks.len();
+            // A copy on standard output (`--print`) is not a sink of the pipeline's own.
+            let is_copy = sinks[..number.min(sinks.len())].iter().any(|before| before.name == plan.name);
+            let is_own = number < sinks.len() && !is_copy;
             // Late and bad rows cover what was read, whatever the range.
             let is_result = matches!(plan.input, Input::Step(_) | Input::Source(_));
             sink.begin(if is_result { replace } else { Replace::All })

@@ -12,7 +12,7 @@ use engine::log::{Offset, Partition, RawRecords};
 use engine::watermark::NEVER;
 use engine::{Code, Engine, Error, Result, State};
 
-use crate::cut::Cut;
+use crate::cut::{Cut, check_partitions};
 use crate::driver::{Observer, Outcome, Outlet, Output, PartitionState, Progress, Settings, frontiers, slowest};
 use crate::summary::Mode;
 
@@ -59,19 +59,19 @@ pub fn run(
             committed_at = Instant::now();
         }
         if told_at.elapsed() >= Duration::from_millis(250) {
-            observer.progress(&stream.progress()?);
+            observer.progress(&stream.progress());
             told_at = Instant::now();
         }
     };
     stream.close()?;
     if ended {
-        stream.output.limits(true)?;
         let state = std::mem::replace(&mut stream.state, engine.empty());
         let closed = engine.finish(state)?;
         stream.output.closed(closed, true)?;
+        stream.output.check_end()?;
     }
-    observer.progress(&stream.progress()?);
     stream.output.outlet.commit()?;
+    observer.progress(&stream.progress());
     Ok(Outcome { tally: stream.output.tally, partitions: stream.partitions, ended, caveats: Vec::new() })
 }
 
@@ -112,6 +112,8 @@ impl<'a> Stream<'a> {
             if numbers.is_empty() {
                 return Err(Error::new(Code::Empty, format!("source `{}` has no partitions", source.name)));
             }
+            check_partitions(&source.name, &numbers, start)?;
+            check_partitions(&source.name, &numbers, if let Until::Cut(cut) = until { Some(cut) } else { None })?;
             let (starts, ends) = (stream.starts()?, stream.ends()?);
             let mut states = Vec::new();
             for (place, partition) in numbers.iter().enumerate() {
@@ -208,23 +210,15 @@ impl<'a> Stream<'a> {
 
     /// Pauses partitions that run ahead or are read to their end, resumes the others.
     fn align(&mut self) -> Result<()> {
-        let unread = |source: usize, place: usize, state: &PartitionState| {
-            !self.idle[source][place] && state.end.is_none_or(|end| state.next < end)
-        };
-        let slowest = self.partitions.iter().enumerate().flat_map(|(source, states)| {
-            states
-                .iter()
-                .enumerate()
-                .filter(move |(place, state)| unread(source, *place, state))
-                .map(|(_, state)| state.maximum)
-        });
-        let Some(slowest) = slowest.min() else { return self.pause_ahead_of(i64::MAX) };
-        self.pause_ahead_of(slowest.saturating_add(self.output.settings.max_drift))
-    }
-
-    fn pause_ahead_of(&mut self, limit: i64) -> Result<()> {
         for source in 0..self.streams.len() {
             let Some(stream) = &mut self.streams[source] else { continue };
+            // Partitions of another source share no window with these, so each source is aligned by itself.
+            let unread = self.partitions[source]
+                .iter()
+                .zip(&self.idle[source])
+                .filter(|(state, is_idle)| !**is_idle && state.end.is_none_or(|end| state.next < end));
+            let slowest = unread.map(|(state, _)| state.maximum).min();
+            let limit = slowest.map_or(i64::MAX, |slowest| slowest.saturating_add(self.output.settings.max_drift));
             for (place, state) in self.partitions[source].iter().enumerate() {
                 let is_over = state.end.is_some_and(|end| state.next >= end);
                 let ahead = is_over || (state.maximum != NEVER && state.maximum > limit);
@@ -237,11 +231,12 @@ impl<'a> Stream<'a> {
         Ok(())
     }
 
-    fn progress(&mut self) -> Result<Progress> {
+    fn progress(&mut self) -> Progress {
         if self.ends_at.elapsed() >= Duration::from_secs(2) {
             for (stream, ends) in self.streams.iter_mut().zip(&mut self.ends) {
-                if let Some(stream) = stream {
-                    *ends = stream.ends()?;
+                // Only the lag that is shown needs them: a broker that does not answer now ends no run.
+                if let Some(Ok(found)) = stream.as_mut().map(|stream| stream.ends()) {
+                    *ends = found;
                 }
             }
             self.ends_at = Instant::now();
@@ -251,7 +246,7 @@ impl<'a> Stream<'a> {
         let tally = &self.output.tally;
         let states = self.partitions.iter().flatten().zip(self.ends.iter().flatten());
         let lag = states.map(|(state, end)| (state.end.unwrap_or(*end) - state.next).max(0) as u64).sum();
-        Ok(Progress {
+        Progress {
             mode: Mode::Stream,
             read: tally.read,
             total: self.bounded.then_some(tally.read + lag),
@@ -261,7 +256,7 @@ impl<'a> Stream<'a> {
             windows: tally.windows,
             late: tally.late,
             bad: tally.bad + tally.failed,
-        })
+        }
     }
 }
 
