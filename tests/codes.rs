@@ -64,6 +64,7 @@ const CASES: &[(&str, i32, Case)] = &[
     ("E_TARGET", 2, Case::Run(|project| project.run(&["append", "log", "0.jsonl", "--partitions", "3"]))),
     ("E_UNSUPPORTED", 2, Case::Run(|project| project.changed(&[("path: lake", "path: \"s3://bucket/lake\"")]).batch(&[]))),
     ("E_CUT", 2, Case::Run(|project| project.batch(&["--end", "clicks:0=7"]))),
+    ("E_ORIGIN", 2, Case::Run(a_log_that_lost_its_beginning)),
     ("E_NOT_COMPARABLE", 2, Case::Run(|project| project.changed(&[("lake}", "lake, layout: files}")]).run(&["verify", "coins.yaml"]))),
     ("E_LATE", 1, Case::Run(a_late_record)),
     ("E_BAD_RECORD", 3, Case::Run(a_bad_record)),
@@ -79,6 +80,7 @@ const CASES: &[(&str, i32, Case)] = &[
     ("E_IO", 4, Case::Run(|project| project.batch(&["--state-dir", "coins.yaml/state"]))),
     ("E_DISK", 4, Case::Run(a_full_disk)),
     ("E_PARTITIONS_CHANGED", 5, Case::Library(a_record_of_a_new_partition)),
+    ("E_STOPPED", 130, Case::Library(a_batch_run_that_is_stopped)),
     ("E_STATE_BUSY", 5, Case::Run(a_locked_state_folder)),
     ("E_STATE_VERSION", 5, Case::Run(a_journal_of_the_future)),
 ];
@@ -258,6 +260,31 @@ fn a_sum_too_large(project: &Project) -> Output {
     let line = format!(r#"{{"page":"/a","n":{},"at":"2026-01-01T00:09:00Z"}}"#, i64::MAX);
     project.add("large.jsonl", &[&line, &line]);
     project.fill_lake();
+    project.batch(&[])
+}
+
+/// A run that is stopped or finds nothing leaves the sinks as they were.
+fn a_batch_run_that_is_stopped(project: &Project) -> engine::Error {
+    assert!(project.batch(&[]).status.success());
+    let before = fs::read(project.path().join("out.jsonl")).unwrap();
+    let text = PIPELINE.replace("path: l", &format!("path: {}/l", project.path().display()));
+    let text = text.replace("path: out", &format!("path: {}/out", project.path().display()));
+    let loaded =
+        pipeline::load("coins.yaml", &text, &Variables::default()).map_err(|errors| format!("{errors:?}")).unwrap();
+    let mut options = runtime::RunOptions::new(runtime::Mode::Batch);
+    options.state_dir = project.path().join(".samestream");
+    options.settings.stop.store(true, Ordering::Relaxed);
+    let error = runtime::run(&std::sync::Arc::new(loaded.plan), &options, &()).unwrap_err();
+    assert_eq!(project.batch(&["--end", "clicks:0=0"]).status.code(), Some(2), "an empty run is an error");
+    assert_eq!(project.batch(&["--from", "2030-01-01"]).status.code(), Some(2), "an empty range is an error");
+    assert_eq!(fs::read(project.path().join("out.jsonl")).unwrap(), before);
+    error
+}
+
+/// The results in the sink were made from offset 0 on; then the log's first file is gone.
+fn a_log_that_lost_its_beginning(project: &Project) -> Output {
+    assert!(project.batch(&[]).status.success());
+    fs::remove_file(project.file(0)).unwrap();
     project.batch(&[])
 }
 

@@ -21,7 +21,9 @@ pub(crate) fn read(path: &Path, global: &Global) -> Result<Loaded, Failure> {
     let shown = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|error| Error::io(format!("cannot read `{shown}`"), error))?;
     global.detail(format_args!("reads `{shown}`"));
-    pipeline::load(&shown, &text, &variables(global)?).map_err(Failure)
+    let loaded = pipeline::load(&shown, &text, &variables(global)?).map_err(Failure)?;
+    report::hide(&loaded.secrets);
+    Ok(loaded)
 }
 
 /// Returns the values of variables: `--set`, the environment, `--env-file`, the profile.

@@ -2,8 +2,10 @@
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use engine::{Code, Error};
+use pipeline::Secrets;
 use pipeline::diagnostic::{self, Severity};
 
 use crate::global::Global;
@@ -68,7 +70,17 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
 
 /// Prints to stderr; nobody is left to tell if it is closed.
 pub(crate) fn say(text: &str) {
+    let text = SECRETS.get().map_or_else(|| text.to_owned(), |secrets| secrets.redact(text));
     let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// The secrets of the pipeline at hand; nothing that is said shows them, whoever put the words together.
+static SECRETS: OnceLock<Secrets> = OnceLock::new();
+
+/// Keeps the values of a pipeline's secrets out of everything that is said from now on.
+pub(crate) fn hide(secrets: &Secrets) {
+    // A process works on one pipeline; `validate`, which reads several, opens nothing that could quote a secret.
+    let _ = SECRETS.set(secrets.clone());
 }
 
 /// Makes a panic say that it is our bug, and where its details are.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Args;
-use engine::Result;
+use engine::{Code, Error, Result};
 use engine::log::Partition;
 use engine::plan::KafkaBinding;
 use runtime::clickstream::{self, Clickstream, Options};
@@ -100,13 +100,16 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes a clickstream and returns how many records were written: all, unless it was stopped.
+/// Writes a clickstream and returns how many records were written.
 pub(crate) fn fill(target: &mut Target, options: Options, stop: &AtomicBool, shown: &Shown) -> Result<u64> {
     let total = options.events;
     let mut written = 0;
     for records in Clickstream::new(options) {
         if stop.load(Ordering::Relaxed) {
-            break;
+            // What is there stays, but nobody may take it for the whole.
+            target.finish()?;
+            let message = format!("stopped after {} of {} records", thousands(written), thousands(total));
+            return Err(Error::new(Code::Stopped, message).help("remove what was written and start again"));
         }
         target.write(&records, clock::now_ms())?;
         written += records.offsets.len() as u64;

@@ -63,6 +63,7 @@ codes! {
     Target, "E_TARGET", Usage, "The target holds records already, or would delete what is written to it";
     Unsupported, "E_UNSUPPORTED", Usage, "A kind of storage or option that this version does not support";
     Cut, "E_CUT", Usage, "Start or end offsets do not fit the log";
+    Origin, "E_ORIGIN", Usage, "The log begins later than the one that the sinks' results were made of, so a run would replace what it cannot give again";
     NotComparable, "E_NOT_COMPARABLE", Usage, "The two sides do not have the same definition, start or partitions, so their digests say nothing";
     // Answers.
     Late, "E_LATE", No, "More records were late than the pipeline or the command line allows";

@@ -145,6 +145,10 @@ pub fn open_all(plans: &[SinkPlan], context: &Context) -> Result<Vec<Box<dyn Sin
     let mut owners: BTreeMap<PathBuf, &str> = BTreeMap::new();
     for plan in plans {
         let Some(path) = plan.target.settings.get("path") else { continue };
+        if let Some((scheme, _)) = path.split_once("://") {
+            let message = format!("sink `{}`: `{path}`: writing to `{scheme}://` is not supported", plan.name);
+            return Err(Error::new(Code::Unsupported, message).help("sinks write to local folders for now"));
+        }
         if let Some(other) = owners.insert(lexical(Path::new(path)), &plan.name) {
             let message = format!("sinks `{other}` and `{}` both write to {path}", plan.name);
             return Err(Error::new(Code::Field, message).help("give each sink a path of its own"));
