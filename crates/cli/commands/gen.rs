@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Args;
-use engine::{Code, Error, Result};
 use engine::log::Partition;
 use engine::plan::KafkaBinding;
+use engine::{Code, Error, Result};
 use runtime::clickstream::{self, Clickstream, Options};
 use runtime::target::Target;
 

@@ -84,7 +84,7 @@ codes! {
     PartitionsChanged, "E_PARTITIONS_CHANGED", State, "The topic's partitions are not the ones the run started with";
     Stopped, "E_STOPPED", Stopped, "A signal ended a batch run before it was done; its sinks hold what they held before";
     // State.
-    StateBusy, "E_STATE_BUSY", State, "Another process holds the state folder";
+    StateBusy, "E_STATE_BUSY", State, "Another run holds the state folder or a sink";
     StateVersion, "E_STATE_VERSION", State, "A file was written by a version this program does not read";
 }
 

@@ -94,7 +94,8 @@ pub fn run(
     range: (Option<i64>, Option<i64>),
     schedule: &Schedule,
 ) -> Result<Found> {
-    let mut settings = Settings { range, poll_records: schedule.size.unwrap_or(4096), ..Settings::default() };
+    let mut settings =
+        Settings { range, allow_empty: true, poll_records: schedule.size.unwrap_or(4096), ..Settings::default() };
     let sources = &case.pipeline.sources;
     let start = named(sources, &cut.start);
     let end = named(sources, &cut.end);
