@@ -95,7 +95,12 @@ impl Appender {
 
     fn append_csv(&mut self, name: &str, reader: &mut dyn BufRead, now: &dyn Fn() -> i64) -> Result<()> {
         let mut rows = CsvRows { reader, line: 0 };
-        let read = |error| Error::io(format!("cannot read {name}"), error);
+        let read = |error: std::io::Error| match error.kind() {
+            // The text is wrong, not the world: another try would read the same.
+            std::io::ErrorKind::InvalidData => Error::new(Code::BadRecord, format!("{name} is not CSV: {error}"))
+                .help("a field that begins with a quote ends with one; a quote inside is written twice"),
+            _ => Error::io(format!("cannot read {name}"), error),
+        };
         let Some(header) = rows.next().map_err(read)? else { return Ok(()) };
         let names: Vec<String> = header.into_iter().map(|field| field.text).collect();
         while let Some(row) = rows.next().map_err(read)? {
@@ -112,6 +117,14 @@ impl Appender {
     }
 
     fn push(&mut self, place: &str, value: &[u8], fields: &Map<String, Value>, now: &dyn Fn() -> i64) -> Result<()> {
+        if self.records == 0
+            && let Some(name) = self.options.partition_by.as_ref().filter(|name| !fields.contains_key(*name))
+            && !fields.is_empty()
+        {
+            let known: Vec<&str> = fields.keys().map(String::as_str).collect();
+            let message = format!("{place}: there is no field `{name}` to choose partitions by");
+            return Err(Error::new(Code::Usage, message).help(format!("its fields are: {}", known.join(", "))));
+        }
         let key = self.options.partition_by.as_ref().and_then(|name| fields.get(name)).and_then(key_text);
         let turn = self.records % u64::from(self.partition_count);
         let chosen = key.as_ref().map_or(turn, |key| xxh3_64(key.as_bytes()) % u64::from(self.partition_count));
@@ -277,6 +290,18 @@ mod tests {
             assert_eq!(*homes.entry(key.clone().unwrap()).or_insert(*partition), *partition);
         }
         assert_eq!((out.len(), homes.len()), (40, 5));
+    }
+
+    #[test]
+    fn a_field_that_is_not_there_chooses_no_partition() {
+        let error = appended(|options| options.partition_by = Some("usr".into()), "{\"user\":1}\n").unwrap_err();
+        assert_eq!((error.code, error.help.as_deref()), (Code::Usage, Some("its fields are: user")));
+    }
+
+    #[test]
+    fn csv_with_an_open_quote_is_bad_data() {
+        let error = appended(|options| options.input = Input::Csv, "a,b\n1,\"2\n").unwrap_err();
+        assert_eq!(error.code, Code::BadRecord, "{error}");
     }
 
     #[test]

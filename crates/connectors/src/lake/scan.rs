@@ -414,7 +414,7 @@ fn range_end(entry: &Entry, end: Option<Offset>, following: Option<Offset>, may_
     match following {
         Some(next) if ours < next => {
             Err(Error::new(Code::LakeGap, format!("`{path}` ends at offset {ours} and the next file begins at {next}"))
-                .help("A file between them is missing; archive the log again"))
+                .help("A file between them is missing; put it back, or archive the log into an empty folder"))
         }
         Some(next) if ours > next => Err(Error::new(
             Code::LakeDiverges,

@@ -270,6 +270,8 @@ fn a_missing_file_of_ours_is_a_gap_and_a_foreign_one_between_them_an_overlap() {
     let kept = std::fs::read(&files[1]).unwrap();
     std::fs::remove_file(&files[1]).unwrap();
     assert_eq!(LakeScan::open(&source).unwrap_err().code, Code::LakeGap);
+    let again = LakeWriter::open(folder.path().to_str().unwrap(), &source, LakeOptions::default(), &[(2, 0)]);
+    assert_eq!(again.unwrap_err().code, Code::LakeGap, "a writer does not go on behind a hole");
     // The same file under the name of the one that is missing, and a renamed one.
     std::fs::write(&files[1], std::fs::read(&files[0]).unwrap()).unwrap();
     assert_eq!(LakeScan::open(&source).unwrap_err().code, Code::LakeDiverges);

@@ -98,6 +98,21 @@ impl std::fmt::Debug for LakeWriter {
     }
 }
 
+/// Refuses to go on with a lake that has lost a file: what comes after a hole could never be read.
+fn check_contiguous(files: &[(Offset, PathBuf)]) -> Result<()> {
+    for pair in files.windows(2) {
+        let file = LakeFile::open(pair[0].1.clone())?;
+        let end = file.footer.as_ref().map(|footer| footer.next_offset);
+        if let Some(end) = end.filter(|end| *end != pair[1].0) {
+            let message =
+                format!("`{}` ends at offset {end} and the next file begins at {}", file.path.display(), pair[1].0);
+            return Err(Error::new(Code::LakeGap, message)
+                .help("a file between them is missing; put it back, or archive into an empty folder"));
+        }
+    }
+    Ok(())
+}
+
 impl LakeWriter {
     /// Opens or makes a lake at `path`. `starts` are the log's partitions and first offsets; a partition that has files
     /// goes on where they end. Every partition gets a folder and, if it has no file, one without rows.
@@ -139,7 +154,9 @@ impl LakeWriter {
         store::remove_unfinished(&folder)?;
         let mut part =
             Part { partition, folder, first: start, next: start, published: None, maximum: None, open: None };
-        let Some((first, path)) = listing::log_files(&part.folder)?.pop() else { return Ok(part) };
+        let mut files = listing::log_files(&part.folder)?;
+        check_contiguous(&files)?;
+        let Some((first, path)) = files.pop() else { return Ok(part) };
         let file = LakeFile::open(path)?;
         let refuse = |what: &str| {
             Err(Error::new(Code::Schema, format!("`{}` {what}", file.path.display()))
