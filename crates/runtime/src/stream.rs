@@ -7,6 +7,7 @@
 use std::time::{Duration, Instant};
 
 use connectors::format::{Codec, codec};
+use connectors::records::clip;
 use engine::edge::{LogStream, Polled};
 use engine::log::{Offset, Partition, RawRecords};
 use engine::watermark::NEVER;
@@ -182,7 +183,7 @@ impl<'a> Stream<'a> {
         let place = self.place(source, records.partition);
         let state = &mut self.partitions[source][place];
         let Some(last) = records.offsets.last().copied() else { return Ok(()) };
-        let records = clipped(records, state.next, state.end);
+        let records = clip(&records, state.next, state.end.unwrap_or(Offset::MAX));
         let next = last + 1;
         if !records.offsets.is_empty() {
             let chunk = self.codecs[source].decode(&records);
@@ -285,22 +286,4 @@ fn begin(
         return Err(Error::new(Code::Cut, format!("{place} starts at offset {begin}, after its end")));
     }
     Ok(PartitionState { partition, start: begin, end: stop, next: begin, maximum: NEVER })
-}
-
-/// Returns the records with `next <= offset < end`.
-fn clipped(records: RawRecords, next: Offset, end: Option<Offset>) -> RawRecords {
-    let from = records.offsets.partition_point(|offset| *offset < next);
-    let to = end.map_or(records.offsets.len(), |end| records.offsets.partition_point(|offset| *offset < end));
-    if from == 0 && to == records.offsets.len() {
-        return records;
-    }
-    let to = to.max(from);
-    RawRecords {
-        partition: records.partition,
-        offsets: records.offsets[from..to].to_vec(),
-        timestamps: records.timestamps[from..to].to_vec(),
-        keys: records.keys.slice(from, to - from),
-        values: records.values.slice(from, to - from),
-        headers: if records.headers.is_empty() { Vec::new() } else { records.headers[from..to].to_vec() },
-    }
 }
