@@ -2,8 +2,9 @@
 //!
 //! A row's digest is XXH3-128 (seed 0) over: the step's name, the count of its columns, each column's name and type;
 //! then for each column one byte, 0 for null or 1, and the value: bool one byte; int32, int64, timestamp (microseconds)
-//! and date (days) as int64; float64 its bits (one NaN, no −0.0); decimal its unscaled int128; text and binary their
-//! length and bytes. All numbers are little-endian; names and types are written as length (u64) and UTF-8 bytes, counts as u64.
+//! and date (days) as int64; float64 its bits (one NaN, no −0.0); decimal its unscaled int128; text, binary and json
+//! (its canonical text) their length and bytes; a list its length and its elements, a struct its fields in order, each as a
+//! column's value with the byte before it. All numbers are little-endian; names and types are written as length (u64) and UTF-8 bytes, counts as u64.
 //! `final` is not in it. The digest of a set is the sum of its rows' digests modulo 2^128, with the count of rows.
 
 use std::fmt;
@@ -116,7 +117,16 @@ fn put_value(buffer: &mut Vec<u8>, column: &ArrayRef, row: usize) {
         ArrowType::Decimal128(..) => {
             return buffer.extend_from_slice(&column.as_primitive::<Decimal128Type>().value(row).to_le_bytes());
         }
-        other => unreachable!("results have scalar types, not {other}"),
+        ArrowType::LargeUtf8 => return put_text(buffer, column.as_string::<i64>().value(row).as_bytes()),
+        ArrowType::List(_) => {
+            let elements = column.as_list::<i32>().value(row);
+            buffer.extend_from_slice(&(elements.len() as u64).to_le_bytes());
+            return (0..elements.len()).for_each(|row| put_value(buffer, &elements, row));
+        }
+        ArrowType::Struct(_) => {
+            return column.as_struct().columns().iter().for_each(|field| put_value(buffer, field, row));
+        }
+        other => unreachable!("no result has the type {other}"),
     };
     buffer.extend_from_slice(&integer.to_le_bytes());
 }

@@ -1,20 +1,20 @@
 //! Groups: from key columns to dense numbers, and back to key columns in canonical order.
 //!
 //! A key is held as bytes whose order is the canonical order of keys: column by column, null least, text bytewise, NaN
-//! greatest. They come from Arrow's row format over canonical values. Two steps keep the hash work small: [`intern`]
+//! greatest, lists lexicographic, structs field by field. They come from Arrow's row format over canonical values. Two steps keep the hash work small: [`intern`]
 //! numbers the distinct keys of a batch, then each table that the batch touches looks up each distinct key once.
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, UInt32Array, new_null_array};
 use arrow::compute::{cast, take};
-use arrow::datatypes::{DataType as ArrowType, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow::datatypes::{DataType as ArrowType, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow::row::{RowConverter, SortField};
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::aggregate::GroupId;
-use crate::value::{DataType, canonical_f64};
+use crate::value::{DataType, nested};
 
 /// Turns key columns into bytes and back.
 pub struct KeyCodec {
@@ -31,7 +31,7 @@ impl KeyCodec {
     /// Makes a codec for columns of these Arrow types.
     pub fn of_arrow(types: Vec<ArrowType>) -> Self {
         let fields = types.iter().cloned().map(SortField::new).collect();
-        let converter = RowConverter::new(fields).expect("scalar types have a row format");
+        let converter = RowConverter::new(fields).expect("every type of ours has a row format");
         Self { types, converter }
     }
 
@@ -44,6 +44,12 @@ impl KeyCodec {
         }
         let rows = self.converter.convert_columns(columns).expect("columns have the codec's types");
         rows.try_into_binary().expect("keys of a batch are below 2 GiB")
+    }
+
+    /// Returns the bytes of a key that is all null.
+    pub(crate) fn null(&self) -> Vec<u8> {
+        let columns: Vec<ArrayRef> = self.types.iter().map(|data_type| new_null_array(data_type, 1)).collect();
+        self.encode(&columns, 1).value(0).to_vec()
     }
 
     /// Returns the key columns of encoded keys.
@@ -107,12 +113,9 @@ pub fn plain(column: &ArrayRef) -> ArrayRef {
     }
 }
 
-/// Returns a float column with one NaN and no −0.0; everything else unchanged.
+/// Returns a column whose floats, in lists and structs too, have one NaN and no −0.0; everything else unchanged.
 pub fn canonical(column: &ArrayRef) -> ArrayRef {
-    match column.data_type() {
-        ArrowType::Float64 => Arc::new(column.as_primitive::<Float64Type>().unary::<_, Float64Type>(canonical_f64)),
-        _ => column.clone(),
-    }
+    nested::canonical(column)
 }
 
 const NONE: u32 = u32::MAX;

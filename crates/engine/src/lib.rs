@@ -12,6 +12,7 @@ pub mod error;
 pub mod exact;
 pub mod expr;
 pub mod group;
+pub mod json;
 #[cfg(test)]
 mod law_tests;
 pub mod log;

@@ -1,5 +1,7 @@
 //! Types of values, and how each is held in an Arrow array.
 
+pub(crate) mod nested;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -8,7 +10,11 @@ use arrow::datatypes::{
     DataType as ArrowType, Field as ArrowField, Schema as ArrowSchema, SchemaRef, TimeUnit, TimestampMicrosecondType,
 };
 
-/// The type of a column or an expression. List, struct and json come with the language's later parts.
+pub use nested::{MAX_TYPE_DEPTH, StructField};
+
+/// The type of a column or an expression.
+///
+/// Nested types hold their parts by reference, so that a type stays a small value; two types are equal when they read alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DataType {
     /// True or false.
@@ -29,6 +35,12 @@ pub enum DataType {
     Date,
     /// Bytes.
     Binary,
+    /// Values of one type in an order, null among them. Lists order lexicographically, null least. Made by [`DataType::list`].
+    List(&'static DataType),
+    /// Named values side by side. Structs order field by field, null least. Made by [`DataType::structure`].
+    Struct(&'static [StructField]),
+    /// JSON of any shape but null, held as its canonical text ([`crate::json`]) and ordered by it, bytewise.
+    Json,
     /// The type of a bare `null`; fits everywhere.
     Null,
 }
@@ -46,6 +58,13 @@ impl DataType {
             DataType::Timestamp => ArrowType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
             DataType::Date => ArrowType::Date32,
             DataType::Binary => ArrowType::Binary,
+            DataType::List(element) => ArrowType::List(Arc::new(ArrowField::new("item", element.arrow(), true))),
+            DataType::Struct(fields) => {
+                let field = |field: &StructField| ArrowField::new(&field.name, field.data_type.arrow(), true);
+                ArrowType::Struct(fields.iter().map(field).collect())
+            }
+            // The wide type, so that an array says by itself whether it holds JSON or text.
+            DataType::Json => ArrowType::LargeUtf8,
             DataType::Null => ArrowType::Null,
         }
     }
@@ -60,9 +79,23 @@ impl DataType {
         matches!(self, DataType::Int32 | DataType::Int64)
     }
 
-    /// Reads a type as written in a pipeline file, such as `int64` or `decimal(18,2)` (without `!`).
+    /// Reads a type as written in a pipeline file, such as `int64`, `decimal(18,2)` or `list<string>` (without `!`).
+    ///
+    /// ```text
+    /// type  = "bool" | "int32" | "int64" | "float64" | "string" | "timestamp" | "date" | "binary" | "json"
+    ///       | "decimal(" digits "," digits ")" | "list<" type ">" | "struct<" field { "," field } ">"
+    /// field = name ":" type
+    /// name  = [A-Za-z_][A-Za-z0-9_]{0,62}      no name twice in a struct
+    /// ```
+    ///
+    /// Blanks may stand between any two words but before `(` and `<`. Types nest at most [`MAX_TYPE_DEPTH`] deep.
     pub fn parse(text: &str) -> Option<Self> {
-        Some(match text.trim() {
+        nested::parse(text, MAX_TYPE_DEPTH)
+    }
+
+    /// Reads a type that holds no other.
+    fn parse_scalar(text: &str) -> Option<Self> {
+        Some(match text {
             "bool" => DataType::Bool,
             "int32" => DataType::Int32,
             "int64" => DataType::Int64,
@@ -71,6 +104,7 @@ impl DataType {
             "timestamp" => DataType::Timestamp,
             "date" => DataType::Date,
             "binary" => DataType::Binary,
+            "json" => DataType::Json,
             other => {
                 let inner = other.strip_prefix("decimal(")?.strip_suffix(')')?;
                 let (precision, scale) = inner.split_once(',')?;
@@ -96,6 +130,16 @@ impl fmt::Display for DataType {
             DataType::Timestamp => f.write_str("timestamp"),
             DataType::Date => f.write_str("date"),
             DataType::Binary => f.write_str("binary"),
+            DataType::List(element) => write!(f, "list<{element}>"),
+            DataType::Struct(fields) => {
+                f.write_str("struct<")?;
+                for (i, field) in fields.iter().enumerate() {
+                    let comma = if i > 0 { ", " } else { "" };
+                    write!(f, "{comma}{}: {}", field.name, field.data_type)?;
+                }
+                f.write_str(">")
+            }
+            DataType::Json => f.write_str("json"),
             DataType::Null => f.write_str("null"),
         }
     }
@@ -170,6 +214,9 @@ pub fn display(array: &dyn Array, row: usize) -> String {
     // Arrow prints times in named zones only with a zone database.
     if let Some(times) = array.as_primitive_opt::<TimestampMicrosecondType>() {
         return crate::rfc3339(times.value(row));
+    }
+    if matches!(array.data_type(), ArrowType::List(_) | ArrowType::Struct(_)) {
+        return crate::json::text_of(array, row);
     }
     arrow::util::display::array_value_to_string(array, row).unwrap_or_else(|error| error.to_string())
 }

@@ -15,7 +15,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use engine::error::{Code, Error, Result};
 use engine::log::RawRecords;
 use engine::plan::{SourcePlan, TimeFormat, ValueFrom};
-use engine::value::DataType;
+use engine::value::{DataType, Field};
 
 use super::reason::{Fault, Reason};
 use super::scalar::{self, Number};
@@ -53,6 +53,10 @@ impl Column {
     /// Returns the columns of a source, in its order.
     pub(crate) fn all(source: &SourcePlan) -> Result<Vec<Column>> {
         let column = |plan: &engine::plan::ColumnPlan| {
+            if plan.field.data_type.is_nested() || plan.field.data_type == DataType::Json {
+                let Field { name, data_type, .. } = &plan.field;
+                return Err(Error::new(Code::NotBuilt, format!("column `{name}` of type `{data_type}`")));
+            }
             if let TimeFormat::Pattern(pattern) = &plan.format
                 && !scalar::is_pattern(pattern)
             {
@@ -116,6 +120,7 @@ impl Column {
             DataType::Bool | DataType::String | DataType::Date | DataType::Binary | DataType::Null => {
                 Err(Reason::WrongType)
             }
+            DataType::List(_) | DataType::Struct(_) | DataType::Json => unreachable!("refused by `Column::all`"),
         }
     }
 
@@ -163,6 +168,7 @@ impl Column {
                 Ok(Cell::Bytes { start, end: scratch.len(), is_scratch: true })
             }
             DataType::Bool | DataType::Int32 | DataType::Int64 | DataType::Null => Err(Reason::WrongType),
+            DataType::List(_) | DataType::Struct(_) | DataType::Json => unreachable!("refused by `Column::all`"),
         }
     }
 
@@ -293,6 +299,9 @@ impl<'a> Gather<'a> {
                     DataType::Binary => Builder::Binary(BinaryBuilder::with_capacity(rows, text_bytes)),
                     DataType::String | DataType::Null => {
                         Builder::String(StringBuilder::with_capacity(rows, text_bytes))
+                    }
+                    DataType::List(_) | DataType::Struct(_) | DataType::Json => {
+                        unreachable!("refused by `Column::all`")
                     }
                 };
                 (i, builder)

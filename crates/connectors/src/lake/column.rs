@@ -35,6 +35,7 @@ pub(super) fn fits(stored: &ArrowType, declared: DataType) -> bool {
         DataType::Timestamp => matches!(stored, Timestamp(..)),
         DataType::Date => matches!(stored, Date32),
         DataType::Binary => matches!(stored, Binary | LargeBinary | BinaryView | FixedSizeBinary(_)),
+        DataType::List(_) | DataType::Struct(_) | DataType::Json => *stored == declared.arrow(),
         DataType::Null => true,
     }
 }

@@ -7,7 +7,7 @@ use hashbrown::HashSet;
 
 use super::count::Counts;
 use super::scalar::{BytesKind, FixedKind, Kind, dispatch_kind, downcast, each_state, each_valid, grow};
-use super::{Accumulator, Aggregate, GroupId, Overflow, Rows, only_argument};
+use super::{Accumulator, Aggregate, GroupId, Overflow, Rows, nested, only_argument};
 use crate::value::DataType;
 
 /// `count_distinct(x)`.
@@ -30,11 +30,11 @@ impl Aggregate for CountDistinct {
         match arguments[0] {
             // All its values are null, so the number of those that are not is the answer.
             DataType::Null => Box::new(Counts(Vec::new())),
-            data_type => {
-                dispatch_kind!(data_type,
+            _ => nested::accumulator(arguments, None, |arguments| {
+                dispatch_kind!(arguments[0],
                     K => accumulator::<K>(insert_fixed::<K>),
                     B => accumulator::<B>(insert_bytes::<B>))
-            }
+            }),
         }
     }
 }

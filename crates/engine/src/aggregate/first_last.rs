@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray};
 
 use super::scalar::{Kind, dispatch_kind, downcast, each_state, each_valid, grow, refuse_null};
-use super::{Accumulator, Aggregate, GroupId, Overflow, Rows, only_argument};
+use super::{Accumulator, Aggregate, GroupId, Overflow, Rows, nested, only_argument};
 use crate::value::DataType;
 
 /// `first(x)` or `last(x)`.
@@ -36,8 +36,10 @@ impl Aggregate for FirstLast {
     }
 
     fn accumulator(&self, arguments: &[DataType]) -> Box<dyn Accumulator> {
-        let (data_type, last) = (arguments[0], self.last);
-        dispatch_kind!(data_type, K => accumulator::<K>(data_type, last), B => accumulator::<B>(data_type, last))
+        nested::accumulator(arguments, Some(0), |arguments| {
+            let (data_type, last) = (arguments[0], self.last);
+            dispatch_kind!(data_type, K => accumulator::<K>(data_type, last), B => accumulator::<B>(data_type, last))
+        })
     }
 
     fn needs_order(&self) -> bool {

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int32Array, Int64Array,
-    NullArray, StringArray, TimestampMicrosecondArray, UInt32Array,
+    LargeStringArray, ListArray, NullArray, StringArray, StructArray, TimestampMicrosecondArray, UInt32Array,
 };
+use arrow::buffer::{BooleanBuffer, OffsetBuffer};
 use arrow::compute::take;
+use arrow::datatypes::DataType as ArrowType;
 
 use super::{AGGREGATES, Accumulator, Aggregate, GroupId, Overflow, Rows};
 use crate::value::DataType;
@@ -25,7 +27,14 @@ const TYPES: &[DataType] = &[
     DataType::Timestamp,
     DataType::Date,
     DataType::Binary,
+    DataType::Json,
 ];
+
+/// Types within types; the rest of the tests' types is [`TYPES`].
+fn nested_types() -> Vec<DataType> {
+    let text = ["list<float64>", "struct<a: int64, b: list<string>>", "list<struct<x: float64>>", "list<list<json>>"];
+    text.iter().map(|text| DataType::parse(text).unwrap()).collect()
+}
 
 /// Random numbers by splitmix64: small, and the same on every machine.
 pub(super) struct Random(pub(super) u64);
@@ -114,6 +123,23 @@ fn column(data_type: DataType, length: usize, tame: bool, random: &mut Random) -
                 random.next().to_le_bytes()[..size].to_vec()
             });
             Arc::new(values.into_iter().collect::<BinaryArray>())
+        }
+        DataType::Json => {
+            let texts = ["1", "1.0", "\"a\"", "[1,null]", "{\"a\":1}", "{}", "true"];
+            Arc::new(LargeStringArray::from(some(length, random, |random| random.pick(&texts))))
+        }
+        DataType::List(element) => {
+            let lengths: Vec<usize> = (0..length).map(|_| random.below(4)).collect();
+            let elements = column(*element, lengths.iter().sum(), tame, random);
+            let ArrowType::List(field) = data_type.arrow() else { unreachable!() };
+            let nulls = BooleanBuffer::collect_bool(length, |_| random.below(5) > 0);
+            Arc::new(ListArray::new(field, OffsetBuffer::from_lengths(lengths), elements, Some(nulls.into())))
+        }
+        DataType::Struct(fields) => {
+            let columns = fields.iter().map(|field| column(field.data_type, length, tame, random)).collect();
+            let ArrowType::Struct(fields) = data_type.arrow() else { unreachable!() };
+            let nulls = BooleanBuffer::collect_bool(length, |_| random.below(5) > 0);
+            Arc::new(StructArray::new(fields, columns, Some(nulls.into())))
         }
     }
 }
@@ -259,7 +285,8 @@ fn seen(accumulator: &dyn Accumulator, groups: &[GroupId]) -> Seen {
 /// Calls `check` with random cases of every aggregate and every list of argument types that it takes.
 fn for_every_entry(count: u64, check: impl Fn(&Case, &mut Random)) {
     let mut checked = 0;
-    let lists = std::iter::once(vec![]).chain(TYPES.iter().map(|data_type| vec![*data_type]));
+    let lists =
+        std::iter::once(vec![]).chain(TYPES.iter().copied().chain(nested_types()).map(|data_type| vec![data_type]));
     let lists: Vec<Vec<DataType>> = lists.collect();
     for aggregate in AGGREGATES {
         let accepted: Vec<_> = lists.iter().filter(|types| aggregate.output_type(types).is_ok()).collect();

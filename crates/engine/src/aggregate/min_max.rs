@@ -1,9 +1,9 @@
-//! `min` and `max`, of every scalar type, by the value order: text bytewise, NaN last.
+//! `min` and `max`, of every type, by the value order: text bytewise, NaN last, lists lexicographic, structs by field.
 
 use arrow::array::{Array, ArrayRef};
 
 use super::scalar::{BytesKind, FixedKind, Marks, dispatch_kind, downcast, each_state, each_valid, grow, refuse_null};
-use super::{Accumulator, Aggregate, GroupId, Overflow, Rows, only_argument};
+use super::{Accumulator, Aggregate, GroupId, Overflow, Rows, nested, only_argument};
 use crate::value::DataType;
 
 /// `min(x)` or `max(x)`.
@@ -34,10 +34,12 @@ impl Aggregate for MinMax {
     }
 
     fn accumulator(&self, arguments: &[DataType]) -> Box<dyn Accumulator> {
-        let data_type = arguments[0];
-        dispatch_kind!(data_type,
-            K => fixed::<K>(data_type, self.greatest),
-            B => Box::new(Texts::<B> { greatest: self.greatest, data_type, values: Vec::new(), heap_bytes: 0 }))
+        nested::accumulator(arguments, Some(0), |arguments| {
+            let data_type = arguments[0];
+            dispatch_kind!(data_type,
+                K => fixed::<K>(data_type, self.greatest),
+                B => Box::new(Texts::<B> { greatest: self.greatest, data_type, values: Vec::new(), heap_bytes: 0 }))
+        })
     }
 }
 

@@ -17,6 +17,7 @@ mod known;
 #[cfg(test)]
 mod law;
 mod min_max;
+mod nested;
 mod scalar;
 mod sum;
 mod totals;

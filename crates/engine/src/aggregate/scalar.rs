@@ -149,6 +149,9 @@ macro_rules! dispatch_kind {
                 type $bytes = $crate::aggregate::scalar::BinaryKind;
                 $bytes_body
             }
+            $crate::value::DataType::List(_) | $crate::value::DataType::Struct(_) | $crate::value::DataType::Json => {
+                unreachable!("`nested::accumulator` gives these as bytes")
+            }
             $crate::value::DataType::Null => unreachable!("an aggregate that keeps values refuses a bare null"),
         }
     };
@@ -157,9 +160,9 @@ pub(super) use dispatch_kind;
 
 /// Refuses a bare `null`, whose type no result could have.
 pub(super) fn refuse_null(argument: DataType) -> Result<DataType, String> {
-    match argument {
-        DataType::Null => Err("a bare null has no type; write cast(null as TYPE)".to_string()),
-        other => Ok(other),
+    match argument.has_null() {
+        true => Err("a bare null has no type; write cast(null as TYPE)".to_string()),
+        false => Ok(argument),
     }
 }
 

@@ -32,6 +32,7 @@ pub(crate) fn check(from: DataType, to: DataType) -> Result<(), String> {
     use DataType as T;
     let possible = match (from, to) {
         (T::Null, _) => true,
+        (nested, other) | (other, nested) if nested.is_nested() || nested == T::Json => nested == other,
         (T::String, T::Null) | (_, T::Null) => false,
         (_, T::String) | (T::String, _) => true,
         (T::Bool, other) | (other, T::Bool) => other.is_integer() || other == T::Bool,

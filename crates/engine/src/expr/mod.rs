@@ -26,6 +26,13 @@ mod literal;
 mod operand;
 mod time;
 
+/// The texts of values, for [`crate::json`].
+pub(crate) mod text {
+    pub(crate) use super::cast::float_text;
+    pub(crate) use super::decimal::text as decimal_text;
+    pub(crate) use super::time::{date_text, timestamp_text};
+}
+
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 
 use crate::value::DataType;

@@ -5,7 +5,8 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, AsArray, BinaryArray, BooleanArray, PrimitiveArray, StringArray,
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, BinaryArray, BooleanArray, LargeStringArray, PrimitiveArray,
+    StringArray,
 };
 use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::compute::kernels::arity;
@@ -69,6 +70,11 @@ impl<'a> Call<'a> {
     /// Returns the operand as bytes.
     pub(crate) fn bytes(&self, index: usize) -> Operand<&'a BinaryArray> {
         self.operand(index, |array| array.as_binary::<i32>())
+    }
+
+    /// Returns the operand as JSON.
+    pub(crate) fn jsons(&self, index: usize) -> Operand<&'a LargeStringArray> {
+        self.operand(index, |array| array.as_string::<i64>())
     }
 
     fn operand<A>(&self, index: usize, view: impl FnOnce(&'a ArrayRef) -> A) -> Operand<A> {

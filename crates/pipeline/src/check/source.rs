@@ -114,9 +114,6 @@ fn column_type(scalar: &Scalar, problems: &mut Problems) -> Option<(DataType, bo
         Some(word) => (word.trim_end(), false),
         None => (text, true),
     };
-    if let Some(data_type) = DataType::parse(word) {
-        return Some((data_type, nullable));
-    }
     let name = word.split(['<', '(']).next().unwrap_or_default().trim();
     if let Some(name) = TYPES_NOT_BUILT.iter().find(|known| **known == name) {
         problems
@@ -128,6 +125,9 @@ fn column_type(scalar: &Scalar, problems: &mut Problems) -> Option<(DataType, bo
             )
             .help = Some("name the parts you need: `city: {type: string, from: value.address.city}`".into());
         return None;
+    }
+    if let Some(data_type) = DataType::parse(word) {
+        return Some((data_type, nullable));
     }
     let help = match name {
         "decimal" => "a decimal is `decimal(p,s)`: up to 38 digits `p`, `s` of them after the point".into(),

@@ -568,7 +568,9 @@ fn random_rows(source: &SourcePlan, rows: usize, random: &mut Random) -> RecordB
                 Arc::new(values().into_iter().map(|v| v.map(|v| v.to_le_bytes())).collect::<BinaryArray>())
             }
             DataType::Bool => Arc::new(values().into_iter().map(|v| v.map(|v| v % 2 == 0)).collect::<BooleanArray>()),
-            DataType::Null => unreachable!("no column of a source has it"),
+            DataType::List(_) | DataType::Struct(_) | DataType::Json | DataType::Null => {
+                unreachable!("no column of a source has it")
+            }
         };
         fields.push(arrow::datatypes::Field::new(&plan.field.name, array.data_type().clone(), true));
         arrays.push(array);

@@ -1,7 +1,8 @@
 //! Comparison: `= <> < <= > >=`, with and without null as a value, `between`, `in`, `is null`.
 //!
 //! NaN equals NaN and is greater than all numbers, −0.0 equals 0.0, false is less than true, text and bytes compare
-//! bytewise. An integer beside a float is compared as the float; decimals and integers are compared exactly.
+//! bytewise, lists lexicographically, structs field by field and JSON by its canonical text; inside lists and structs null
+//! is a value, equal to itself and less than others. An integer beside a float is compared as the float; decimals and integers are compared exactly.
 
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use super::{Argument, Function, Kernel, Signature, expect_count};
 use crate::expr::coerce::{common_type, effective_types};
 use crate::expr::decimal;
 use crate::expr::operand::{Call, Value};
+use crate::group::KeyCodec;
 use crate::value::{DataType, canonical_f64};
 
 macro_rules! comparison {
@@ -279,6 +281,11 @@ pub(super) fn compare<C: Comparison>(call: &Call<'_>, left: usize, right: usize)
             let (x, y) = (call.bytes(left), call.bytes(right));
             collect(call.rows, |row| C::test(x.array().value(x.at(row)), y.array().value(y.at(row))))
         }
+        A::LargeUtf8 => {
+            let (x, y) = (call.jsons(left), call.jsons(right));
+            collect(call.rows, |row| C::test(x.array().value(x.at(row)), y.array().value(y.at(row))))
+        }
+        A::List(_) | A::Struct(_) => nested::<C>(call, left, right),
         other => unreachable!("{other} cannot be compared"),
     };
     BooleanArray::new(values, nulls)
@@ -307,6 +314,17 @@ fn numbers<C: Comparison, T: ArrowPrimitiveType, K: Ord>(
             collect(call.rows, |_| C::test(&x, &y))
         }
     }
+}
+
+/// Compares lists or structs by the bytes of the value order.
+fn nested<C: Comparison>(call: &Call<'_>, left: usize, right: usize) -> BooleanBuffer {
+    let [x, y] = [left, right].map(|index| {
+        let array = call.arguments[index].array();
+        let codec = KeyCodec::of_arrow(vec![array.data_type().clone()]);
+        (codec.encode(std::slice::from_ref(array), array.len()), matches!(call.arguments[index], Value::One(_)))
+    });
+    let at = |one: bool, row: usize| if one { 0 } else { row };
+    collect(call.rows, |row| C::test(x.0.value(at(x.1, row)), y.0.value(at(y.1, row))))
 }
 
 fn collect(rows: usize, f: impl FnMut(usize) -> bool) -> BooleanBuffer {
