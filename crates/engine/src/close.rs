@@ -55,13 +55,14 @@ impl Engine {
         let mut complete = vec![NEVER; steps.len()];
         let mut outputs: Vec<Vec<Batch>> = vec![Vec::new(); steps.len()];
         for (index, step) in steps.iter().enumerate() {
-            let inputs = match step.input {
-                Input::Step(input) if step.over_windows => {
-                    complete[index] = complete[input];
-                    outputs[input].clone()
+            let mut inputs = Vec::new();
+            if step.over_windows {
+                let before = || step.inputs.iter().map(|input| input.step().expect("window rows come from steps"));
+                complete[index] = before().map(|step| complete[step]).min().unwrap_or(NEVER);
+                for (input, before) in step.inputs.iter().zip(before()) {
+                    inputs.extend(outputs[before].iter().map(|batch| self.read(step, *input, batch)));
                 }
-                _ => Vec::new(),
-            };
+            }
             match &step.work {
                 Work::Rows if step.over_windows => {
                     for input in inputs {
@@ -79,7 +80,8 @@ impl Engine {
                         self.fold_window(index, window, &rows, state, &mut closed.asides);
                     }
                     if let (Some(frontiers), false) = (frontiers, step.over_windows) {
-                        complete[index] = completeness(frontiers[step.source], window.allowed_lateness);
+                        let frontier = step.sources.iter().map(|source| frontiers[*source]).min();
+                        complete[index] = completeness(frontier.unwrap_or(NEVER), window.allowed_lateness);
                     }
                     let bound = complete[index];
                     // `C >= end` is `G >= end + A`: completeness has taken the allowed lateness off.
@@ -282,9 +284,10 @@ impl ClosedRows {
         let origin = Origin {
             event_times: self.ends.iter().map(|end| end - 1).collect(),
             watermarks: Vec::new(),
+            source: step.sources[0],
             identity: Identity::Windows { starts: self.starts, ends: self.ends, keys },
         };
-        let batch = Batch { columns, origin: Arc::new(origin), selection: None };
+        let batch = Batch { columns, origin: Arc::new(origin), selection: None, path: Vec::new() };
         Ok(if chosen.len() == rows { batch } else { batch.take(&chosen) })
     }
 }

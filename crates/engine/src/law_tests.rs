@@ -74,9 +74,10 @@ fn plan(windowing: Windowing, top: Option<Top>) -> Arc<Plan> {
     };
     let step = StepPlan {
         name: "w".into(),
-        input: Input::Source(0),
-        source: 0,
+        inputs: vec![Input::Source(0)],
+        sources: vec![0],
         over_windows: false,
+        tag: None,
         rows: RowWork::default(),
         row_schema: source.row_schema(),
         schema: Schema::new(fields),

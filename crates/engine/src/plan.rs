@@ -15,7 +15,7 @@ pub struct Plan {
     pub name: String,
     /// Its sources, by name.
     pub sources: Vec<SourcePlan>,
-    /// Its steps; every step comes after the one it reads.
+    /// Its steps; every step comes after those it reads.
     pub steps: Vec<StepPlan>,
     /// Its sinks, by name.
     pub sinks: Vec<SinkPlan>,
@@ -48,6 +48,16 @@ pub struct SourcePlan {
     pub bindings: Bindings,
     /// Names of the columns (schema columns and `_timestamp`) that steps, sinks, event time or future guard read.
     pub needed: Vec<String>,
+}
+
+impl Plan {
+    /// Returns the name of the source or step that an input speaks of.
+    pub fn name_of(&self, input: Input) -> &str {
+        match input {
+            Input::Source(source) | Input::SourceBad(source) => &self.sources[source].name,
+            Input::Step(step) | Input::StepLate(step) | Input::StepBad(step) => &self.steps[step].name,
+        }
+    }
 }
 
 impl SourcePlan {
@@ -192,7 +202,7 @@ pub enum Layout {
 }
 
 /// What a step or a sink reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Input {
     /// The source of that index.
     Source(usize),
@@ -206,17 +216,29 @@ pub enum Input {
     StepBad(usize),
 }
 
+impl Input {
+    /// Returns the step whose rows it is.
+    pub fn step(self) -> Option<usize> {
+        match self {
+            Input::Step(step) => Some(step),
+            Input::Source(_) | Input::SourceBad(_) | Input::StepLate(_) | Input::StepBad(_) => None,
+        }
+    }
+}
+
 /// A step: row work, then at most one kind of stateful work.
 #[derive(Clone, Debug)]
 pub struct StepPlan {
     /// Its name.
     pub name: String,
-    /// What it reads: a source or an earlier step.
-    pub input: Input,
-    /// The source that its rows come from in the end.
-    pub source: usize,
+    /// What it reads, sources or earlier steps: one, or by name the several inputs of a union.
+    pub inputs: Vec<Input>,
+    /// The sources that its rows come from in the end, ascending.
+    pub sources: Vec<usize>,
     /// True when what it reads are window rows (final ones only), false when they are records.
     pub over_windows: bool,
+    /// The column that takes the name of the input that a row came from.
+    pub tag: Option<String>,
     /// Row work, done first.
     pub rows: RowWork,
     /// Stateful work.

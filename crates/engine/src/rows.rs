@@ -18,6 +18,8 @@ pub(crate) struct Origin {
     pub(crate) event_times: Vec<i64>,
     /// `W` before each record; empty over window rows, where nothing is late.
     pub(crate) watermarks: Vec<i64>,
+    /// The source of records; of window rows one of their sources.
+    pub(crate) source: usize,
     /// What names each row.
     pub(crate) identity: Identity,
 }
@@ -80,6 +82,8 @@ pub(crate) struct Batch {
     pub(crate) origin: Arc<Origin>,
     /// Index into the origin of each row; None: row `i` is origin `i`.
     pub(crate) selection: Option<Arc<Vec<u32>>>,
+    /// The inputs of unions that the rows came through, the first one first, each by its place among all names.
+    pub(crate) path: Vec<u16>,
 }
 
 impl Batch {
@@ -113,6 +117,7 @@ impl Batch {
             columns: take_rows(&self.columns, rows),
             origin: self.origin.clone(),
             selection: Some(Arc::new(selection)),
+            path: self.path.clone(),
         }
     }
 
@@ -123,7 +128,7 @@ impl Batch {
             return self.clone();
         }
         let columns = filter_record_batch(&self.columns, keep).expect("the mask is as long as the batch");
-        Batch { columns, origin: self.origin.clone(), selection: Some(Arc::new(selection)) }
+        Batch { columns, origin: self.origin.clone(), selection: Some(Arc::new(selection)), path: self.path.clone() }
     }
 }
 
@@ -147,6 +152,15 @@ pub(crate) fn named(columns: Vec<(String, ArrayRef)>, rows: usize) -> RecordBatc
         columns.iter().map(|(name, array)| ArrowField::new(name, array.data_type().clone(), true)).collect();
     let arrays = columns.into_iter().map(|(_, array)| array).collect();
     batch_of(Arc::new(ArrowSchema::new(fields)), arrays, rows)
+}
+
+/// Returns the columns and another one.
+pub(crate) fn with_column(columns: &RecordBatch, name: &str, values: ArrayRef) -> RecordBatch {
+    let schema = columns.schema();
+    let names = schema.fields().iter().map(|field| field.name().clone());
+    let mut all: Vec<(String, ArrayRef)> = names.zip(columns.columns().iter().cloned()).collect();
+    all.push((name.to_owned(), values));
+    named(all, columns.num_rows())
 }
 
 /// Rows of a batch that failed, each with its first reason.

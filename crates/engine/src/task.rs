@@ -8,8 +8,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, Int32Array, Int64Array, RecordBatch,
-    TimestampMicrosecondArray,
+    Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, DictionaryArray, Int32Array, Int64Array, RecordBatch,
+    StringArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType as ArrowType, Int64Type, TimestampMicrosecondType};
 use chrono::{DateTime, SecondsFormat};
@@ -18,7 +18,9 @@ use hashbrown::DefaultHashBuilder;
 use crate::group::{KeyCodec, canonical, intern, plain};
 use crate::log::{Chunk, KeyAndValue};
 use crate::plan::{Input, Plan, SourcePlan, StepPlan, WindowPlan, Work};
-use crate::rows::{Batch, Failures, Identity, Origin, evaluate, evaluate_plain, named, row_work, take_rows};
+use crate::rows::{
+    Batch, Failures, Identity, Origin, evaluate, evaluate_plain, named, row_work, take_rows, with_column,
+};
 use crate::state::{Arguments, SessionState, WindowState};
 use crate::watermark::{NEVER, is_late_for_point, is_late_for_window, watermarks};
 use crate::window::{Window, Windowing, last_start};
@@ -32,6 +34,8 @@ pub struct Engine {
     /// Which implied columns the steps of each source may read.
     implied: Vec<[bool; 3]>,
     sunk: Vec<Input>,
+    /// The place of each source and step among all names in bytewise order.
+    ranks: hashbrown::HashMap<Input, u16>,
 }
 
 /// State of all window steps, by step.
@@ -107,7 +111,11 @@ impl Engine {
             .collect();
         let implied = (0..plan.sources.len()).map(|source| implied_columns(&plan, source)).collect();
         let sunk = plan.sinks.iter().map(|sink| sink.input).collect();
-        Self { plan, hasher: DefaultHashBuilder::default(), codecs, implied, sunk }
+        let sources = (0..plan.sources.len()).map(Input::Source);
+        let mut names: Vec<Input> = sources.chain((0..plan.steps.len()).map(Input::Step)).collect();
+        names.sort_by_key(|input| plan.name_of(*input).as_bytes());
+        let ranks = names.into_iter().zip(0..).collect();
+        Self { plan, hasher: DefaultHashBuilder::default(), codecs, implied, sunk, ranks }
     }
 
     /// Returns the plan.
@@ -140,30 +148,53 @@ impl Engine {
         let mut folded = Folded { maximum, ..Folded::default() };
         let Some(records) = self.records(source, chunk, &mut folded) else { return folded };
         self.emit_rows(Input::Source(source), &records, &mut folded);
-        let mut batches: Vec<Option<Batch>> = vec![None; self.plan.steps.len()];
+        // Per step, what it made of the chunk: a union makes one batch of each input's.
+        let mut batches: Vec<Vec<Batch>> = vec![Vec::new(); self.plan.steps.len()];
         for (index, step) in self.plan.steps.iter().enumerate() {
-            if step.source != source || step.over_windows {
+            if step.over_windows || !step.sources.contains(&source) {
                 continue;
             }
-            let input = match step.input {
-                Input::Step(input) => batches[input].clone(),
-                _ => Some(records.clone()),
-            };
-            let Some(input) = input.filter(|input| input.len() > 0) else { continue };
-            let (rows, failed) = row_work(&step.rows, &input);
-            self.keep_failed(index, &input, failed, &mut folded.asides);
-            match &step.work {
-                Work::Rows => {
-                    self.emit_rows(Input::Step(index), &rows, &mut folded);
-                    batches[index] = Some(rows);
+            let mut inputs = Vec::new();
+            for input in &step.inputs {
+                match input {
+                    Input::Step(before) => {
+                        inputs.extend(batches[*before].iter().map(|batch| self.read(step, *input, batch)));
+                    }
+                    Input::Source(of) if *of == source => inputs.push(self.read(step, *input, &records)),
+                    _ => {}
                 }
-                Work::Window(window) => {
-                    let state = state.0[index].as_mut().expect("a window step has state");
-                    self.fold_window(index, window, &rows, state, &mut folded.asides);
+            }
+            for input in inputs.into_iter().filter(|input| input.len() > 0) {
+                let (rows, failed) = row_work(&step.rows, &input);
+                self.keep_failed(index, &input, failed, &mut folded.asides);
+                match &step.work {
+                    Work::Rows => {
+                        self.emit_rows(Input::Step(index), &rows, &mut folded);
+                        batches[index].push(rows);
+                    }
+                    Work::Window(window) => {
+                        let state = state.0[index].as_mut().expect("a window step has state");
+                        self.fold_window(index, window, &rows, state, &mut folded.asides);
+                    }
                 }
             }
         }
         folded
+    }
+
+    /// Returns rows of an input as a step sees them before its row work: with the input's name where it is asked for.
+    pub(crate) fn read(&self, step: &StepPlan, input: Input, batch: &Batch) -> Batch {
+        let mut batch = batch.clone();
+        if step.inputs.len() > 1 {
+            batch.path.push(self.ranks[&input]);
+        }
+        if let Some(tag) = &step.tag {
+            let rows = batch.len();
+            let name: ArrayRef = Arc::new(StringArray::from(vec![self.plan.name_of(input)]));
+            let names = DictionaryArray::new(Int32Array::from_value(0, rows), name);
+            batch.columns = with_column(&batch.columns, tag, Arc::new(names));
+        }
+        batch
     }
 
     /// Returns the largest event time among the valid records of a chunk, [`NEVER`] when there is none.
@@ -193,8 +224,8 @@ impl Engine {
             let (marks, maximum) = watermarks(&event_times, folded.maximum, plan.out_of_orderness);
             folded.maximum = maximum;
             let identity = Identity::Records { partition: chunk.partition, offsets: offsets.to_vec() };
-            let origin = Arc::new(Origin { event_times, watermarks: marks, identity });
-            return Some(Batch { columns, origin, selection: None });
+            let origin = Arc::new(Origin { event_times, watermarks: marks, source, identity });
+            return Some(Batch { columns, origin, selection: None, path: Vec::new() });
         }
         self.keep_bad(source, chunk, &columns, &times, &bad, folded);
         let mut next_bad = bad.iter().map(|(row, ..)| *row).peekable();
@@ -207,8 +238,8 @@ impl Engine {
         folded.maximum = maximum;
         let offsets = good.iter().map(|row| offsets[*row as usize]).collect();
         let identity = Identity::Records { partition: chunk.partition, offsets };
-        let origin = Arc::new(Origin { event_times, watermarks: marks, identity });
-        Some(Batch { columns: take_rows(&columns, &good), origin, selection: None })
+        let origin = Arc::new(Origin { event_times, watermarks: marks, source, identity });
+        Some(Batch { columns: take_rows(&columns, &good), origin, selection: None, path: Vec::new() })
     }
 
     /// Adds the implied columns that are read, and makes floats canonical.
@@ -272,7 +303,7 @@ impl Engine {
         let rows: Vec<u32> = failed.iter().map(|(row, _)| *row).collect();
         asides.push(Aside {
             input: Input::StepBad(step),
-            source: self.plan.steps[step].source,
+            source: input.origin.source,
             identity: input.identity(&rows),
             event_times: rows.iter().map(|row| Some(input.event_time(*row))).collect(),
             reasons: failed.into_iter().map(|(_, reason)| reason).collect(),
@@ -333,7 +364,7 @@ impl Engine {
             .iter()
             .map(|call| call.arguments.iter().map(|expr| evaluate_plain(expr, &rows.columns, &mut failures)).collect())
             .collect();
-        let order = window.calls.iter().any(|call| call.aggregate.needs_order()).then(|| record_order(rows));
+        let order = window.calls.iter().any(|call| call.aggregate.needs_order()).then(|| self.record_order(rows));
         let arguments = Arguments { calls, order };
         let mut placed = Placed::default();
         let codec = self.codecs[step].as_ref().expect("a window step has a key codec");
@@ -378,6 +409,38 @@ impl Engine {
         self.keep_late(step, rows, &placed, asides);
     }
 
+    /// Returns each row's place in the record order as bytes: event time, source by name, partition, offset, path; over
+    /// window rows: window end, window start, path, key.
+    fn record_order(&self, rows: &Batch) -> BinaryArray {
+        let mut builder = BinaryBuilder::with_capacity(rows.len(), rows.len() * 24);
+        let ordered = |value: i64| ((value as u64) ^ (1 << 63)).to_be_bytes();
+        // Of two paths the one that ends first is less, so it ends in what is less than any place.
+        let path: Vec<u8> = rows.path.iter().map(|rank| rank + 1).chain([0]).flat_map(u16::to_be_bytes).collect();
+        let source = self.ranks[&Input::Source(rows.origin.source)].to_be_bytes();
+        let mut bytes = Vec::with_capacity(32);
+        for row in 0..rows.len() as u32 {
+            bytes.clear();
+            let origin = rows.origin_of(row) as usize;
+            match &rows.origin.identity {
+                Identity::Records { partition, offsets } => {
+                    bytes.extend_from_slice(&ordered(rows.origin.event_times[origin]));
+                    bytes.extend_from_slice(&source);
+                    bytes.extend_from_slice(&((*partition as u32) ^ (1 << 31)).to_be_bytes());
+                    bytes.extend_from_slice(&ordered(offsets[origin]));
+                    bytes.extend_from_slice(&path);
+                }
+                Identity::Windows { starts, ends, keys } => {
+                    bytes.extend_from_slice(&ordered(ends[origin]));
+                    bytes.extend_from_slice(&ordered(starts[origin]));
+                    bytes.extend_from_slice(&path);
+                    bytes.extend_from_slice(keys.value(origin));
+                }
+            }
+            builder.append_value(&bytes);
+        }
+        builder.finish()
+    }
+
     fn keep_late(&self, step: usize, rows: &Batch, placed: &Placed, asides: &mut Vec<Aside>) {
         if placed.late.is_empty() {
             return;
@@ -385,7 +448,7 @@ impl Engine {
         let chosen: Vec<u32> = placed.late.iter().map(|(row, _)| *row).collect();
         asides.push(Aside {
             input: Input::StepLate(step),
-            source: self.plan.steps[step].source,
+            source: rows.origin.source,
             identity: rows.identity(&chosen),
             event_times: chosen.iter().map(|row| Some(rows.event_time(*row))).collect(),
             reasons: placed.late.iter().map(|(row, by)| late_reason(*by, rows, *row)).collect(),
@@ -518,32 +581,6 @@ fn late_reason(by: i64, rows: &Batch, row: u32) -> String {
     format!("late by {}: event time {}, watermark {}", duration(by), rfc3339(time), rfc3339(mark))
 }
 
-/// Returns each row's place in the record order as bytes: event time, partition, offset; over window rows: window end,
-/// window start, key.
-fn record_order(rows: &Batch) -> BinaryArray {
-    let mut builder = BinaryBuilder::with_capacity(rows.len(), rows.len() * 20);
-    let ordered = |value: i64| ((value as u64) ^ (1 << 63)).to_be_bytes();
-    let mut bytes = Vec::with_capacity(32);
-    for row in 0..rows.len() as u32 {
-        bytes.clear();
-        let origin = rows.origin_of(row) as usize;
-        match &rows.origin.identity {
-            Identity::Records { partition, offsets } => {
-                bytes.extend_from_slice(&ordered(rows.origin.event_times[origin]));
-                bytes.extend_from_slice(&((*partition as u32) ^ (1 << 31)).to_be_bytes());
-                bytes.extend_from_slice(&ordered(offsets[origin]));
-            }
-            Identity::Windows { starts, ends, keys } => {
-                bytes.extend_from_slice(&ordered(ends[origin]));
-                bytes.extend_from_slice(&ordered(starts[origin]));
-                bytes.extend_from_slice(keys.value(origin));
-            }
-        }
-        builder.append_value(&bytes);
-    }
-    builder.finish()
-}
-
 /// Returns the event time of each row of a chunk in microseconds; null where a bad row has none.
 fn event_times(plan: &SourcePlan, chunk: &Chunk) -> Int64Array {
     if plan.event_time == "_timestamp" {
@@ -596,7 +633,7 @@ fn implied_columns(plan: &Plan, source: usize) -> [bool; 3] {
         "_timestamp" => used[2] = true,
         _ => {}
     };
-    for step in plan.steps.iter().filter(|step| step.source == source && !step.over_windows) {
+    for step in plan.steps.iter().filter(|step| step.sources.contains(&source) && !step.over_windows) {
         let rows = &step.rows;
         rows.filter.iter().for_each(|expr| expr.visit_columns(&mut see));
         rows.derive.iter().for_each(|(_, expr)| expr.visit_columns(&mut see));

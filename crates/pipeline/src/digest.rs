@@ -74,7 +74,8 @@ fn column(column: &ColumnPlan) -> Value {
 fn step(step: &StepPlan, plan: &Plan) -> Value {
     json!({
         "name": step.name,
-        "from": input(step.input, plan),
+        "from": inputs(step, plan),
+        "tag": step.tag,
         "rows": row_work(&step.rows),
         "window": match &step.work {
             Work::Rows => Value::Null,
@@ -128,6 +129,14 @@ pub(crate) fn input(input: Input, plan: &Plan) -> String {
         Input::SourceBad(source) => format!("{}.bad", plan.sources[source].name),
         Input::StepLate(step) => format!("{}.late", plan.steps[step].name),
         Input::StepBad(step) => format!("{}.bad", plan.steps[step].name),
+    }
+}
+
+/// Returns what a step reads: a name, or the names of a union.
+pub(crate) fn inputs(step: &StepPlan, plan: &Plan) -> Value {
+    match step.inputs.as_slice() {
+        [one] => input(*one, plan).into(),
+        several => several.iter().map(|one| input(*one, plan)).collect(),
     }
 }
 

@@ -18,8 +18,13 @@ pub fn text(loaded: &Loaded) -> String {
         source_text(source, &mut out);
     }
     for step in &plan.steps {
-        let _ = writeln!(out, "\nstep {}\n  from        {}", step.name, digest::input(step.input, plan));
-        line(&mut out, "source", plan.sources[step.source].name.as_str());
+        let inputs: Vec<String> = step.inputs.iter().map(|input| digest::input(*input, plan)).collect();
+        let _ = writeln!(out, "\nstep {}\n  from        {}", step.name, inputs.join(", "));
+        let sources: Vec<&str> = step.sources.iter().map(|source| plan.sources[*source].name.as_str()).collect();
+        line(&mut out, "source", &sources.join(", "));
+        if let Some(tag) = &step.tag {
+            line(&mut out, "tag", tag);
+        }
         rows_text(&step.rows, &mut out);
         if let Work::Window(window) = &step.work {
             window_text(step, window, &mut out);
@@ -199,9 +204,10 @@ pub fn to_json(loaded: &Loaded) -> Value {
             bindings(source).into_iter().map(|(mode, what)| json!({"mode": mode, "log": what})).collect();
         json!({"name": source.name, "bindings": bindings, "columns": schema(&source.schema()), "reads": source.needed})
     });
-    let steps = plan.steps.iter().map(
-        |step| json!({"name": step.name, "from": digest::input(step.input, plan), "columns": schema(&step.schema)}),
-    );
+    let steps = plan
+        .steps
+        .iter()
+        .map(|step| json!({"name": step.name, "from": digest::inputs(step, plan), "columns": schema(&step.schema)}));
     let sinks = plan.sinks.iter().map(|sink| {
         json!({
             "name": sink.name,
@@ -261,7 +267,9 @@ pub fn dot(loaded: &Loaded) -> String {
         Input::Step(step) | Input::StepLate(step) | Input::StepBad(step) => format!("step {}", plan.steps[step].name),
     };
     for step in &plan.steps {
-        let _ = writeln!(out, "  {} -> {};", quoted(&id(step.input)), quoted(&format!("step {}", step.name)));
+        for input in &step.inputs {
+            let _ = writeln!(out, "  {} -> {};", quoted(&id(*input)), quoted(&format!("step {}", step.name)));
+        }
     }
     for sink in &plan.sinks {
         let side = match sink.input {

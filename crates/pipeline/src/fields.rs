@@ -44,8 +44,10 @@ pub(crate) enum Shape {
     Partitions,
     /// A map of texts.
     TextMap,
-    /// What a step or a sink reads.
+    /// What a sink reads.
     Input,
+    /// What a step reads: a name, or the names of a union.
+    Inputs,
     /// A column's type, with `!` or without.
     ColumnType,
     /// Columns: each a type, or a map with a type and more.
@@ -210,13 +212,17 @@ pub(crate) const STEP: Block = Block {
     what: "a step",
     fields: &[
         DESCRIPTION,
-        required("from", Shape::Input, "The source or step that it reads"),
+        required(
+            "from",
+            Shape::Inputs,
+            "The source or step that it reads; a list is a union of inputs with the same columns",
+        ),
+        optional("tag", Shape::Name, "A column to add that holds the name of the input that the row came from"),
         not_built("explode", "make one record of each element before the log is written"),
         optional("where", Shape::Expression, "Keeps the rows for which it is true"),
         optional("derive", Shape::ColumnList, "Adds columns or replaces some"),
         optional("drop", Shape::Names, "Takes columns away"),
         optional("select", Shape::ColumnList, "Keeps exactly these columns"),
-        not_built("tag", "unions (`from: [a, b]`) are not built yet"),
         not_built("dedup", "`count_distinct` of an id counts each id once in a window"),
         not_built("join", "join results afterwards with `samestream query`"),
         not_built("lookup", "join results afterwards with `samestream query`"),

@@ -70,6 +70,7 @@ fn shape(shape: &Shape) -> Value {
         Shape::Count => json!({"anyOf": [{"type": "integer", "minimum": 1}, pattern("[0-9]+")]}),
         Shape::Duration => pattern(duration::PATTERN),
         Shape::Expression | Shape::Input => json!({"type": ["string", "number", "boolean"]}),
+        Shape::Inputs => json!({"anyOf": [name, {"type": "array", "minItems": 1, "items": name}]}),
         Shape::Choice(words) => json!({"anyOf": [{"enum": words}, variable()]}),
         Shape::Names => json!({"type": "array", "items": name}),
         Shape::Texts => json!({"type": "array", "items": {"type": ["string", "number", "boolean"]}}),

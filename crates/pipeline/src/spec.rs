@@ -77,7 +77,9 @@ pub(crate) struct StepSpec {
     pub(crate) name: Scalar,
     /// Whether it could be read as a whole; otherwise what reads it is not checked.
     pub(crate) is_whole: bool,
-    pub(crate) from: Option<Scalar>,
+    /// Its input, or those of a union.
+    pub(crate) from: Vec<Scalar>,
+    pub(crate) tag: Option<Scalar>,
     pub(crate) filter: Option<Scalar>,
     pub(crate) derive: Vec<ColumnItem>,
     pub(crate) drop: Vec<Scalar>,

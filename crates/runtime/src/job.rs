@@ -151,7 +151,7 @@ pub(crate) enum Sources {
 impl Sources {
     pub(crate) fn open(plan: &Plan, mode: Mode) -> Result<Self> {
         let is_read = |index: usize| {
-            plan.steps.iter().any(|step| step.source == index)
+            plan.steps.iter().any(|step| step.sources.contains(&index))
                 || plan
                     .sinks
                     .iter()

@@ -17,7 +17,6 @@ use engine::plan::{Input, OnLate, Plan, SinkPlan, SinkTarget, Work};
 use engine::{Aside, Code, DataType, Emission, Error, Field, Identity, Result, Schema};
 
 use crate::driver::Outlet;
-use crate::tally::name_of;
 
 /// Sinks and kept-aside sets of a run.
 pub struct SinkOutlet {
@@ -164,7 +163,7 @@ fn kept_aside(plan: &Plan, folder: &Path) -> Vec<SinkPlan> {
     let mut inputs = Vec::new();
     for (index, step) in plan.steps.iter().enumerate() {
         let late = matches!(step.work, Work::Window(_)) && !step.over_windows;
-        if late && plan.sources[step.source].on_late != OnLate::Drop {
+        if late && step.sources.iter().any(|source| plan.sources[*source].on_late != OnLate::Drop) {
             inputs.push(Input::StepLate(index));
         }
         inputs.push(Input::StepBad(index));
@@ -192,7 +191,7 @@ fn kept_aside(plan: &Plan, folder: &Path) -> Vec<SinkPlan> {
 pub fn aside_schema(plan: &Plan, input: Input) -> Schema {
     match input {
         Input::SourceBad(source) => plan.sources[source].bad_schema(),
-        Input::StepBad(step) => plan.steps[step].bad_schema(&available(plan, plan.steps[step].input)),
+        Input::StepBad(step) => plan.steps[step].bad_schema(&before_row_work(plan, step)),
         Input::StepLate(step) => plan.steps[step].late_schema(&after_row_work(plan, step)),
         Input::Source(_) | Input::Step(_) => unreachable!("results are not kept aside"),
     }
@@ -217,9 +216,22 @@ fn available(plan: &Plan, input: Input) -> Schema {
     }
 }
 
-fn after_row_work(plan: &Plan, step: usize) -> Schema {
+/// Returns the columns that rows of a step's inputs really carry, and the tag.
+fn before_row_work(plan: &Plan, step: usize) -> Schema {
     let step = &plan.steps[step];
-    let before = available(plan, step.input);
+    let mut before = Schema::default();
+    for field in step.inputs.iter().flat_map(|input| available(plan, *input).fields) {
+        if before.field(&field.name).is_none() {
+            before.fields.push(field);
+        }
+    }
+    before.fields.extend(step.tag.iter().map(|tag| Field::new(tag, DataType::String)));
+    before
+}
+
+fn after_row_work(plan: &Plan, step: usize) -> Schema {
+    let before = before_row_work(plan, step);
+    let step = &plan.steps[step];
     let kept = |field: &&Field| {
         let rows = &step.rows;
         rows.select.is_some()
@@ -259,11 +271,11 @@ fn aside_table(aside: &Aside) -> RecordBatch {
 /// Returns the name a run gives to a kept-aside set, such as `clicks.bad`.
 pub fn aside_name(plan: &Plan, input: Input) -> String {
     let suffix = if matches!(input, Input::StepLate(_)) { "late" } else { "bad" };
-    format!("{}.{suffix}", name_of(plan, input))
+    format!("{}.{suffix}", plan.name_of(input))
 }
 
 /// Returns where a run keeps a set aside, below its folder: `late/per_page`, `bad/clicks`.
 pub fn aside_folder(plan: &Plan, input: Input, folder: &Path) -> PathBuf {
     let kind = if matches!(input, Input::StepLate(_)) { "late" } else { "bad" };
-    folder.join(kind).join(name_of(plan, input))
+    folder.join(kind).join(plan.name_of(input))
 }

@@ -66,7 +66,7 @@ impl Tally {
             emission.rows = filter_record_batch(&emission.rows, &mask).expect("the mask is as long as the batch");
             emission.times.retain(inside);
         }
-        let name = name_of(plan, emission.input);
+        let name = plan.name_of(emission.input);
         if let Some((finals, all)) = self.rows.get_mut(name) {
             let digester = self.digesters.get_mut(name).expect("a digested step has a digester");
             let is_final = emission.is_final;
@@ -84,7 +84,7 @@ impl Tally {
     pub fn aside(&mut self, plan: &Plan, aside: &Aside) {
         let rows = aside.identity.len() as u64;
         let source = plan.sources[aside.source].name.as_bytes();
-        let name = name_of(plan, aside.input).as_bytes();
+        let name = plan.name_of(aside.input).as_bytes();
         let late = matches!(aside.input, Input::StepLate(_));
         let digest = if late { &mut self.digest_late } else { &mut self.digest_bad };
         match &aside.identity {
@@ -122,14 +122,6 @@ impl Tally {
     }
 }
 
-/// Returns the name of a step or source that an input speaks of.
-pub fn name_of(plan: &Plan, input: Input) -> &str {
-    match input {
-        Input::Source(source) | Input::SourceBad(source) => &plan.sources[source].name,
-        Input::Step(step) | Input::StepLate(step) | Input::StepBad(step) => &plan.steps[step].name,
-    }
-}
-
 /// Returns name and columns of a sink's input if its rows are results (late and bad rows have digests of their own).
 fn digested(plan: &Plan, input: Input) -> Option<(String, Schema)> {
     let schema = match input {
@@ -140,7 +132,7 @@ fn digested(plan: &Plan, input: Input) -> Option<(String, Schema)> {
         }
         _ => return None,
     };
-    Some((name_of(plan, input).to_string(), schema))
+    Some((plan.name_of(input).to_string(), schema))
 }
 
 /// Returns the columns of record-level rows when they are written: `_partition`, `_offset`, then the others.

@@ -16,7 +16,6 @@ use crate::driver::{Observer, Outlet};
 use crate::job::{Nowhere, RunOptions, Sources, claims_equality, run_into};
 use crate::outlet::SinkOutlet;
 use crate::summary::{Mode, Summary};
-use crate::tally::name_of;
 
 /// What a comparison found.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -75,7 +74,7 @@ pub fn write_sides(
             inputs.push(sink.input);
         }
     }
-    let path = |mode: Mode, input: Input| folder.join(mode.to_string()).join(name_of(plan, input));
+    let path = |mode: Mode, input: Input| folder.join(mode.to_string()).join(plan.name_of(input));
     for mode in [Mode::Stream, Mode::Batch] {
         let sinks: Vec<SinkPlan> = inputs.iter().map(|input| plain_sink(plan, *input, &path(mode, *input))).collect();
         let options = common.options(options, mode);
@@ -85,7 +84,7 @@ pub fn write_sides(
     Ok(inputs
         .into_iter()
         .map(|input| Sides {
-            step: name_of(plan, input).to_string(),
+            step: plan.name_of(input).to_string(),
             keys: plain_sink(plan, input, folder).identity,
             stream: path(Mode::Stream, input),
             batch: path(Mode::Batch, input),
@@ -163,7 +162,7 @@ fn plain_sink(plan: &Plan, input: Input, path: &Path) -> SinkPlan {
         _ => unreachable!("late and bad rows are compared by their digests"),
     };
     SinkPlan {
-        name: name_of(plan, input).to_string(),
+        name: plan.name_of(input).to_string(),
         input,
         filter: None,
         select: None,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::plan::{Input, Plan};
+use engine::plan::{Input, Plan, StepPlan};
 use engine::{Aside, Emission, Engine, Error, Identity, Result};
 use runtime::stream::Until;
 use runtime::{Outcome, Outlet, Settings};
@@ -62,6 +62,8 @@ pub struct Found {
 /// What came out of a step.
 #[derive(Clone, Debug, Default)]
 pub struct FoundStep {
+    /// The step's name.
+    pub name: String,
     /// The columns of its rows; None when no rows came.
     pub columns: Option<Vec<Column>>,
     /// Final rows in the order in which they came.
@@ -99,7 +101,8 @@ pub fn run(
     let sources = &case.pipeline.sources;
     let start = named(sources, &cut.start);
     let end = named(sources, &cut.end);
-    let mut gathered = Gathered { steps: vec![FoundStep::default(); engine.plan().steps.len()], bad: Vec::new() };
+    let of_step = |step: &StepPlan| FoundStep { name: step.name.clone(), ..FoundStep::default() };
+    let mut gathered = Gathered { steps: engine.plan().steps.iter().map(of_step).collect(), bad: Vec::new() };
     let outcome = match schedule.mode {
         Mode::Stream { close_every_ms, max_drift } => {
             settings.close_every = Duration::from_millis(close_every_ms);

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use crate::case::Case;
 use crate::case::log::Content;
+use crate::case::{Case, Step};
 use crate::oracle::{Answer, Stopped};
 use crate::value::Value;
 
@@ -42,6 +42,26 @@ pub const SHARES: &[Share] = &[
         occurs: |case, _| {
             let steps = &case.pipeline.steps;
             steps.iter().any(|step| step.window.is_some() && case.pipeline.is_over_windows(step))
+        },
+    },
+    Share {
+        name: "a union",
+        required: 8,
+        occurs: |case, _| case.pipeline.steps.iter().any(|step| step.from.len() > 1),
+    },
+    Share {
+        name: "a union of window rows",
+        required: 2,
+        occurs: |case, _| {
+            case.pipeline.steps.iter().any(|step| step.from.len() > 1 && case.pipeline.is_over_windows(step))
+        },
+    },
+    Share {
+        name: "a window over records of several sources",
+        required: 1,
+        occurs: |case, _| {
+            let several = |step: &Step| step.from.iter().filter(|from| case.pipeline.is_source(from)).count() > 1;
+            case.pipeline.steps.iter().any(|step| step.window.is_some() && several(step))
         },
     },
     Share { name: "final window rows", required: 40, occurs: |case, answer| has_windows(case, answer, true, false) },
@@ -108,7 +128,7 @@ fn has_equal_times(case: &Case) -> bool {
 
 /// A window step over records whose key is a plain column, with at least ten records of which half have one key.
 fn has_hot_key(case: &Case, _: &Answer) -> bool {
-    case.pipeline.steps.iter().filter(|step| case.pipeline.is_source(&step.from)).any(|step| {
+    case.pipeline.steps.iter().filter(|step| case.pipeline.is_source(&step.from[0])).any(|step| {
         let Some(window) = &step.window else { return false };
         let Some((name, _)) = window.keys.first() else { return false };
         let Some(index) = case.pipeline.columns.iter().position(|column| column.name == *name) else { return false };

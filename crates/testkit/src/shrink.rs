@@ -66,12 +66,12 @@ fn steps(case: &Case, index: usize) -> Option<Case> {
         let at = case.pipeline.steps.len().checked_sub(index + 1)?;
         let step = case.pipeline.steps.remove(at);
         for other in &mut case.pipeline.steps {
-            if other.from == step.name {
-                other.from = step.from.clone();
+            if let Some(place) = other.from.iter().position(|from| *from == step.name) {
+                other.from.splice(place..=place, step.from.clone());
             }
         }
         for source in (0..case.pipeline.sources.len()).rev() {
-            if case.pipeline.steps.iter().all(|step| step.from != case.pipeline.sources[source].name) {
+            if case.pipeline.steps.iter().all(|step| !step.from.contains(&case.pipeline.sources[source].name)) {
                 case.pipeline.sources.remove(source);
                 case.log.partitions.retain(|partition| partition.source != source);
                 let later = case.log.partitions.iter_mut().filter(|partition| partition.source > source);
@@ -84,19 +84,22 @@ fn steps(case: &Case, index: usize) -> Option<Case> {
 
 fn row_work(case: &Case, index: usize) -> Option<Case> {
     changed(case, |case| {
-        let step = case.pipeline.steps.get_mut(index / 6)?;
-        match index % 6 {
+        let step = case.pipeline.steps.get_mut(index / 8)?;
+        match index % 8 {
             0 => step.filter = None,
             1 => step.drop.clear(),
             2 => step.select = None,
             3 => step.derive.clear(),
             4 => drop(step.derive.pop()),
+            5 => step.tag = None,
+            6 if step.from.len() > 1 => drop(step.from.pop()),
+            6 => {}
             _ => drop(step.select.as_mut().and_then(Vec::pop)),
         }
         Some(())
     })
     .filter(|smaller| size(smaller) < size(case))
-    .or_else(|| (index / 6 < case.pipeline.steps.len()).then(|| broken(case)))
+    .or_else(|| (index / 8 < case.pipeline.steps.len()).then(|| broken(case)))
 }
 
 fn window_work(case: &Case, index: usize) -> Option<Case> {

@@ -92,11 +92,16 @@ impl Demand {
         }
         let mut read = before(&step.rows, &carried);
         read.extend(std::mem::take(&mut self.failed[index]));
-        match step.input {
-            Input::Source(source) => self.sources[source].extend(read),
-            Input::Step(input) => self.steps[input].extend(read),
-            Input::SourceBad(_) | Input::StepLate(_) | Input::StepBad(_) => {
-                unreachable!("steps read sources and steps")
+        step.tag.iter().for_each(|tag| {
+            read.remove(tag);
+        });
+        for input in &step.inputs {
+            match input {
+                Input::Source(source) => self.sources[*source].extend(read.iter().cloned()),
+                Input::Step(input) => self.steps[*input].extend(read.iter().cloned()),
+                Input::SourceBad(_) | Input::StepLate(_) | Input::StepBad(_) => {
+                    unreachable!("steps read sources and steps")
+                }
             }
         }
         carried

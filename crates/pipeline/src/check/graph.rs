@@ -20,10 +20,10 @@ pub(super) enum Target {
 pub(super) struct Graph {
     /// Indices into the file's sources, by name.
     pub(super) sources: Vec<usize>,
-    /// Indices into the file's steps; each after the step it reads, otherwise by name.
+    /// Indices into the file's steps; each after the steps it reads, otherwise by name.
     pub(super) steps: Vec<usize>,
-    /// What each step (in the order of `steps`) reads; None where that is wrong.
-    pub(super) inputs: Vec<Option<Target>>,
+    /// What each step (in the order of `steps`) reads, as it is written; None where that is wrong.
+    pub(super) inputs: Vec<Option<Vec<Target>>>,
     names: BTreeMap<String, Target>,
 }
 
@@ -49,7 +49,9 @@ impl Graph {
                     .help = Some(format!("sources and steps share their names; the source is in line {line}"));
             }
         }
-        let reads = |i: usize| spec.steps[i].from.as_ref().and_then(|from| by_name.get(from.text.as_str())).copied();
+        let reads = |i: usize| -> Vec<usize> {
+            spec.steps[i].from.iter().filter_map(|from| by_name.get(from.text.as_str())).copied().collect()
+        };
         let (steps, in_order) = order(spec, reads, problems);
         let mut names: BTreeMap<String, Target> =
             steps.iter().enumerate().map(|(i, step)| (spec.steps[*step].name.text.clone(), Target::Step(i))).collect();
@@ -62,8 +64,12 @@ impl Graph {
             .iter()
             .enumerate()
             .map(|(at, step)| {
-                let from = spec.steps[*step].from.as_ref().filter(|_| at < in_order)?;
-                graph.find(from, "a step reads", problems)
+                let from = &spec.steps[*step].from;
+                if at >= in_order || from.is_empty() {
+                    return None;
+                }
+                let found: Vec<_> = from.iter().map(|name| graph.find(name, "a step reads", problems)).collect();
+                found.into_iter().collect()
             })
             .collect();
         graph
@@ -90,14 +96,14 @@ impl Graph {
     }
 }
 
-/// Returns the steps in an order in which each comes after the one it reads: always the first by name among those that
+/// Returns the steps in an order in which each comes after those it reads: always the first by name among those that
 /// are ready. Circles are reported; the steps in them, and behind them, come last. Also returns how many are in order.
-fn order(spec: &PipelineSpec, reads: impl Fn(usize) -> Option<usize>, problems: &mut Problems) -> (Vec<usize>, usize) {
+fn order(spec: &PipelineSpec, reads: impl Fn(usize) -> Vec<usize>, problems: &mut Problems) -> (Vec<usize>, usize) {
     let mut waiting: BTreeMap<&str, usize> =
         spec.steps.iter().enumerate().map(|(i, step)| (step.name.text.as_str(), i)).collect();
     let mut order: Vec<usize> = Vec::new();
     let mut is_done = vec![false; spec.steps.len()];
-    while let Some(ready) = waiting.values().copied().find(|i| reads(*i).is_none_or(|input| is_done[input])) {
+    while let Some(ready) = waiting.values().copied().find(|i| reads(*i).iter().all(|input| is_done[*input])) {
         waiting.remove(spec.steps[ready].name.text.as_str());
         is_done[ready] = true;
         order.push(ready);
@@ -109,7 +115,8 @@ fn order(spec: &PipelineSpec, reads: impl Fn(usize) -> Option<usize>, problems: 
     for start in waiting.into_values() {
         let mut path = vec![start];
         let mut at = start;
-        while let Some(next) = reads(at).filter(|next| !reported[*next]) {
+        // A step that waits has an input that waits.
+        while let Some(next) = reads(at).into_iter().find(|next| !is_done[*next] && !reported[*next]) {
             if let Some(first) = path.iter().position(|step| *step == next) {
                 report_circle(spec, &path[first..], problems);
                 break;
@@ -126,7 +133,8 @@ fn report_circle(spec: &PipelineSpec, circle: &[usize], problems: &mut Problems)
     let first = &spec.steps[circle[0]];
     let mut names: Vec<String> = circle.iter().map(|step| format!("`{}`", spec.steps[*step].name.text)).collect();
     names.push(names[0].clone());
-    let span = first.from.as_ref().map_or(first.name.span, |from| from.span);
+    let next = &spec.steps[*circle.get(1).unwrap_or(&circle[0])].name.text;
+    let span = first.from.iter().find(|from| from.text == *next).map_or(first.name.span, |from| from.span);
     problems
         .error(
             Code::Cycle,

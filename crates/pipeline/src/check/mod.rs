@@ -27,6 +27,8 @@ pub(crate) struct Checker<'a> {
     /// What each source gives to its readers; None where it is wrong.
     source_relations: Vec<Option<Relation>>,
     steps: Vec<StepPlan>,
+    /// What each of `steps` sees before its row work.
+    step_inputs: Vec<Relation>,
     /// For each step of the graph's order: its index in `steps` and what it gives to its readers; None where it is wrong.
     step_relations: Vec<Option<(usize, Relation)>>,
     sinks: Vec<SinkPlan>,
@@ -42,6 +44,7 @@ pub(crate) fn check(spec: &PipelineSpec, problems: &mut Problems) -> Plan {
         sources: Vec::new(),
         source_relations: Vec::new(),
         steps: Vec::new(),
+        step_inputs: Vec::new(),
         step_relations: Vec::new(),
         sinks: Vec::new(),
     };

@@ -8,8 +8,8 @@ use engine::{DataType, Field, Schema};
 pub(super) struct Relation {
     /// The columns that can be named.
     pub(super) columns: Vec<Column>,
-    /// Index of the source that the rows come from in the end.
-    pub(super) source: usize,
+    /// The sources that the rows come from in the end, ascending.
+    pub(super) sources: Vec<usize>,
     /// What the rows are.
     pub(super) rows: Rows,
     /// The columns that name a row, each under its present name; None where it is gone.
@@ -46,7 +46,7 @@ impl Relation {
         let lacks_timestamp =
             source.bindings.lake.as_ref().is_some_and(|lake| lake.layout == engine::plan::Layout::Connect);
         let identity = ["_partition", "_offset"].map(|name| Some(name.to_owned())).to_vec();
-        Self { columns, source: index, rows: Rows::Records, identity, lacks_timestamp }
+        Self { columns, sources: vec![index], rows: Rows::Records, identity, lacks_timestamp }
     }
 
     /// Returns true for rows of windows, sessions included.

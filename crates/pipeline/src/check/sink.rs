@@ -105,15 +105,8 @@ impl Checker<'_> {
 
     fn step_bad(&mut self, target: Target) -> Option<(Input, Relation)> {
         let (Input::Step(step), _) = self.resolve(target)? else { return None };
-        let plan = &self.steps[step];
-        let input = match plan.input {
-            Input::Source(source) => self.source_relations[source].clone()?,
-            Input::Step(input) => self.step_relations.iter().flatten().find(|(index, _)| *index == input)?.1.clone(),
-            Input::SourceBad(_) | Input::StepLate(_) | Input::StepBad(_) => {
-                unreachable!("steps read sources and steps")
-            }
-        };
-        let schema = plan.bad_schema(&input.own());
+        let input = self.step_inputs[step].clone();
+        let schema = self.steps[step].bad_schema(&input.own());
         Some((Input::StepBad(step), input.with(schema)))
     }
 
@@ -122,7 +115,7 @@ impl Checker<'_> {
         let plan = &self.steps[step];
         let help = match (&plan.work, plan.over_windows) {
             (Work::Window(_), false) => {
-                let relation = self.source_relations[plan.source].clone()?;
+                let relation = self.source_relations[plan.sources[0]].clone()?;
                 let own = Relation::own_of(&plan.row_schema, &relation);
                 return Some((Input::StepLate(step), relation.with(plan.late_schema(&own))));
             }
@@ -156,7 +149,9 @@ impl Checker<'_> {
                 ),
                 "needs the row's identity",
             )
-            .help = Some(format!("keep {names} unchanged among the columns, or write `parquet`, `jsonl` or `csv`"));
+            .help = Some(format!(
+            "keep {names} (after a union also its `tag`) unchanged among the columns, or write `parquet`, `jsonl` or `csv`"
+        ));
         None
     }
 
@@ -208,13 +203,10 @@ impl Checker<'_> {
         }
         for step in &self.spec.steps {
             let name = step.name.text.as_str();
-            let is_read = |from: &Option<Scalar>| {
-                from.as_ref().is_some_and(|from| {
-                    from.text == name || from.text.rsplit_once('.').is_some_and(|(of, _)| of == name)
-                })
-            };
-            if !self.spec.steps.iter().any(|other| is_read(&other.from))
-                && !self.spec.sinks.iter().any(|sink| is_read(&sink.from))
+            let is_read =
+                |from: &Scalar| from.text == name || from.text.rsplit_once('.').is_some_and(|(of, _)| of == name);
+            if !self.spec.steps.iter().any(|other| other.from.iter().any(is_read))
+                && !self.spec.sinks.iter().any(|sink| sink.from.as_ref().is_some_and(is_read))
             {
                 self.problems
                     .warning(Code::Name, step.name.span, format!("nothing reads the step `{name}`"), "not read")

@@ -1,6 +1,6 @@
-//! Steps: row work, then at most one window.
+//! Steps: what they read, row work, then at most one window.
 
-use engine::expr::Expr;
+use engine::expr::{Expr, Literal};
 use engine::plan::{Input, RowWork, StepPlan, Top, WindowPlan, Work};
 use engine::window::Windowing;
 use engine::{Code, DataType, Field, Schema};
@@ -15,14 +15,16 @@ use crate::spec::{ColumnItem, StepSpec, TopSpec, WindowSpec};
 use crate::yaml::Scalar;
 
 impl Checker<'_> {
-    /// Checks every step, each after the one it reads.
+    /// Checks every step, each after those it reads.
     pub(super) fn check_steps(&mut self) {
         for (i, step) in self.graph.steps.clone().into_iter().enumerate() {
             let before = self.problems.errors.len();
-            let checked = self.check_step(&self.spec.steps[step], self.graph.inputs[i]);
+            let inputs = self.graph.inputs[i].clone();
+            let checked = inputs.and_then(|inputs| self.check_step(&self.spec.steps[step], &inputs));
             let is_right = self.problems.errors.len() == before && self.spec.steps[step].is_whole;
-            let checked = checked.filter(|_| is_right).map(|(plan, relation)| {
+            let checked = checked.filter(|_| is_right).map(|(plan, input, relation)| {
                 self.steps.push(plan);
+                self.step_inputs.push(input);
                 (self.steps.len() - 1, relation)
             });
             self.step_relations.push(checked);
@@ -40,8 +42,17 @@ impl Checker<'_> {
         }
     }
 
-    fn check_step(&mut self, spec: &StepSpec, target: Option<Target>) -> Option<(StepPlan, Relation)> {
-        let (input, mut relation) = self.resolve(target?)?;
+    /// Returns the plan of a step, what it sees before its row work, and what its readers see.
+    fn check_step(&mut self, spec: &StepSpec, targets: &[Target]) -> Option<(StepPlan, Relation, Relation)> {
+        let mut inputs: Vec<(Input, Relation)> =
+            targets.iter().map(|target| self.resolve(*target)).collect::<Option<_>>()?;
+        let mut relation = check_union(&spec.from, &inputs, self.problems)?;
+        // The order of a union means nothing, so the plan has one of its own.
+        inputs.sort_by_key(|(input, _)| self.name_of(*input));
+        if let Some(tag) = &spec.tag {
+            add_tag(tag, &mut relation, self.problems)?;
+        }
+        let input = relation.clone();
         let over_windows = relation.is_windows();
         let rows = check_row_work(spec, &mut relation, self.problems)?;
         let row_schema = relation.schema();
@@ -52,13 +63,105 @@ impl Checker<'_> {
                 (Work::Window(Box::new(plan)), relation)
             }
         };
-        let schema = relation.schema();
-        let name = spec.name.text.clone();
-        Some((
-            StepPlan { name, input, source: relation.source, over_windows, rows, work, row_schema, schema },
-            relation,
-        ))
+        let plan = StepPlan {
+            name: spec.name.text.clone(),
+            inputs: inputs.into_iter().map(|(input, _)| input).collect(),
+            sources: relation.sources.clone(),
+            over_windows,
+            tag: spec.tag.as_ref().map(|tag| tag.text.clone()),
+            rows,
+            work,
+            row_schema,
+            schema: relation.schema(),
+        };
+        Some((plan, input, relation))
     }
+
+    fn name_of(&self, input: Input) -> String {
+        match input {
+            Input::Source(source) | Input::SourceBad(source) => self.sources[source].name.clone(),
+            Input::Step(step) | Input::StepLate(step) | Input::StepBad(step) => self.steps[step].name.clone(),
+        }
+    }
+}
+
+/// Returns what a reader of all these inputs sees. They must have the same columns, and all be records or all window rows.
+fn check_union(names: &[Scalar], inputs: &[(Input, Relation)], problems: &mut Problems) -> Option<Relation> {
+    let mut union = inputs.first()?.1.clone();
+    for (name, (_, other)) in names.iter().zip(inputs).skip(1) {
+        let mut differ = |message: String, help: String| {
+            problems.error(Code::Type, name.span, message, "does not fit the first input").help = Some(help);
+        };
+        if union.is_windows() != other.is_windows() {
+            let what = |relation: &Relation| if relation.is_windows() { "window rows" } else { "records" };
+            differ(
+                format!("`{}` gives {}, `{}` gives {}", names[0].text, what(&union), name.text, what(other)),
+                "a union is of records or of window rows: put the records into windows first".into(),
+            );
+            return None;
+        }
+        // The log's own columns are there as far as every input has them.
+        union.columns.retain(|column| !column.implied || other.column(&column.field.name).is_some());
+        for column in &other.columns {
+            let field = &column.field;
+            let message = match union.columns.iter_mut().find(|mine| mine.field.name == field.name) {
+                Some(mine) if mine.field.data_type == field.data_type => {
+                    mine.field.nullable |= field.nullable;
+                    continue;
+                }
+                Some(mine) => format!(
+                    "the column `{}` is {} in `{}` and {} in `{}`",
+                    field.name, mine.field.data_type, names[0].text, field.data_type, name.text
+                ),
+                None if column.implied => continue,
+                None => format!("`{}` has no column `{}`, `{}` has", names[0].text, field.name, name.text),
+            };
+            differ(message, "a union reads inputs with the same columns: give each a step with `select` first".into());
+            return None;
+        }
+        if let Some(column) = union.columns.iter().find(|column| other.column(&column.field.name).is_none()) {
+            differ(
+                format!("`{}` has no column `{}`, `{}` has", name.text, column.field.name, names[0].text),
+                "a union reads inputs with the same columns: give each a step with `select` first".into(),
+            );
+            return None;
+        }
+        union.sources.extend(&other.sources);
+        union.lacks_timestamp |= other.lacks_timestamp;
+        if other.rows == Rows::Sessions {
+            union.rows = Rows::Sessions;
+        }
+        if union.identity != other.identity {
+            union.identity.push(None);
+        }
+    }
+    if inputs.len() > 1 {
+        // Two inputs may have a row of the same name each.
+        union.identity.push(None);
+    }
+    union.sources.sort_unstable();
+    union.sources.dedup();
+    Some(union)
+}
+
+/// Adds the column with the input's name.
+fn add_tag(tag: &Scalar, relation: &mut Relation, problems: &mut Problems) -> Option<()> {
+    if relation.column(&tag.text).is_some() {
+        problems
+            .error(Code::Name, tag.span, format!("the input has a column `{}` already", tag.text), "this name is taken")
+            .help = Some("give the tag another name".into());
+        return None;
+    }
+    let name = Expr::literal(Literal::Null);
+    if !check_output_name(tag, Some(&name), &[], relation.is_windows(), problems) {
+        return None;
+    }
+    relation.put(&tag.text, DataType::String, false);
+    // It tells the rows of the inputs apart.
+    if let Some(part @ None) = relation.identity.last_mut() {
+        *part = Some(tag.text.clone());
+    }
+    Some(())
 }
 
 fn check_row_work(spec: &StepSpec, relation: &mut Relation, problems: &mut Problems) -> Option<RowWork> {
@@ -320,7 +423,7 @@ fn window_relation(windowing: Windowing, over: &Relation, closed: Schema, output
         Windowing::Fixed { .. } | Windowing::Same => Rows::Windows,
     };
     let columns = fields.into_iter().map(|field| Column { field, implied: false }).collect();
-    Relation { columns, source: over.source, rows, identity, lacks_timestamp: false }
+    Relation { columns, sources: over.sources.clone(), rows, identity, lacks_timestamp: false }
 }
 
 fn check_top(spec: &TopSpec, windowing: Windowing, over: &Relation, problems: &mut Problems) -> Option<Top> {

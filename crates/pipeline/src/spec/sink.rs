@@ -3,7 +3,7 @@
 use engine::{Code, Error};
 
 use super::source::read_text_map;
-use super::step::{read_column_list, read_input};
+use super::step::read_column_list;
 use super::{SinkKindSpec, SinkSpec};
 use crate::fields::{self, Block, Shape};
 use crate::problems::Problems;
@@ -19,7 +19,7 @@ impl SinkSpec {
         fields.text("description", problems);
         Some(Self {
             name: entry.key.clone(),
-            from: read_input(&fields, problems),
+            from: fields.some_text("from", problems),
             filter: fields.some_text("where", problems),
             select: read_column_list(&fields, "select", problems),
             kind: SinkKindSpec::read(&fields, entry, refused, problems),

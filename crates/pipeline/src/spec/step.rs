@@ -18,7 +18,8 @@ impl StepSpec {
         let mut spec = Self {
             name: entry.key.clone(),
             is_whole: true,
-            from: read_input(&fields, problems),
+            from: read_inputs(&fields, problems),
+            tag: fields.some_text("tag", problems).filter(|tag| check_name(tag, "a column name", problems)),
             filter: fields.some_text("where", problems),
             derive: read_column_list(&fields, "derive", problems).map(|list| list.value).unwrap_or_default(),
             drop: fields.names("drop", problems).unwrap_or_default(),
@@ -55,20 +56,32 @@ fn check_window_fields(fields: &Fields<'_>, problems: &mut Problems) {
     }
 }
 
-pub(super) fn read_input(fields: &Fields<'_>, problems: &mut Problems) -> Option<Scalar> {
-    let entry = fields.entry("from")?;
-    if let Kind::Sequence(_) = &entry.value.kind {
-        problems
-            .error(
-                Code::NotBuilt,
-                entry.value.span,
-                "a union (a list in `from`) is not built yet",
-                "name one source or step",
-            )
-            .help = Some("make one step for each input, and combine their results afterwards".into());
-        return None;
+/// Reads `from`: a name, or a list of names.
+fn read_inputs(fields: &Fields<'_>, problems: &mut Problems) -> Vec<Scalar> {
+    let Some(entry) = fields.entry("from") else { return Vec::new() };
+    let Kind::Sequence(items) = &entry.value.kind else {
+        return fields.some_text("from", problems).into_iter().collect();
+    };
+    if items.is_empty() {
+        problems.error(Code::Field, entry.value.span, "`from` names no input", "nothing to read");
     }
-    fields.some_text("from", problems)
+    let mut inputs: Vec<Scalar> = Vec::new();
+    for item in items {
+        let Some(input) = text(item, entry.key.span, "an item of `from`", problems) else { continue };
+        if inputs.iter().any(|other| other.text == input.text) {
+            problems
+                .error(
+                    Code::Name,
+                    input.span,
+                    format!("the input `{}` is there twice", input.shown()),
+                    "the second time",
+                )
+                .help = Some("a union reads each of its inputs once".into());
+            continue;
+        }
+        inputs.push(input);
+    }
+    inputs
 }
 
 pub(super) fn read_column_list(

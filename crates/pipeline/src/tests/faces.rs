@@ -205,7 +205,8 @@ fn the_schema_allows_good_files_and_refuses_misshapen_ones() {
         .replace("{hopping: {size: 10m, every: 1m}}", "same")
         .replace("by: [{views: desc}]", "by: {views: desc}, per: [page], ties: keep")
         .replace("jsonl: {path: out/visits}", "stdout: ")
-        .replace("group_by: [user_id]", "group_by: {user: user_id}");
+        .replace("group_by: [user_id]", "group_by: {user: user_id}")
+        .replace("from: clicks\n", "from: [clicks]\n    tag: source\n");
     good(&rich);
     for text in [super::SMALL, CLICKS, &rich] {
         assert!(is_allowed(text), "{text}");
@@ -228,7 +229,7 @@ fn the_schema_allows_good_files_and_refuses_misshapen_ones() {
         ("group_by: [page]", "group_by: page"),
         ("[{views: desc}]", "[{views: down}]"),
         ("n: 10", "n: 0"),
-        ("from: clicks\n", "from: [clicks]\n"),
+        ("from: clicks\n", "from: []\n"),
         ("parquet: {path: out/per_page}", "where: views > 0"),
         ("parquet: {path: out/per_page}", "parquet: {path: a}, csv: {path: b}"),
         ("parquet: {path: out/per_page}", "parquet: {}"),

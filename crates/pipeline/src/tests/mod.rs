@@ -85,7 +85,7 @@ fn a_source_a_window_and_a_sink_become_a_plan() {
     let Plan { sources, steps, sinks, definition, .. } = good(SMALL).plan;
     assert_eq!(sources[0].needed, ["page", "amount", "at"]);
     assert_eq!(sources[0].out_of_orderness, 30_000_000);
-    assert_eq!(steps[0].input, Input::Source(0));
+    assert_eq!(steps[0].inputs, [Input::Source(0)]);
     assert_eq!(names(&steps[0].schema), ["window_start", "window_end", "page", "views", "revenue"]);
     let Work::Window(window) = &steps[0].work else { panic!("a window") };
     assert_eq!(window.keys[0].0, "page");

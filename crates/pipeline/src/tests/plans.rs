@@ -114,8 +114,8 @@ fn the_example_of_the_format_becomes_its_plan() {
     assert_eq!(window(plan, "per_page").windowing, Windowing::Fixed { size: 60_000_000, every: 60_000_000, offset: 0 });
     assert_eq!(window(plan, "visits").windowing, Windowing::Session { gap: 1_800_000_000 });
     let top_pages = step(plan, "top_pages");
-    assert_eq!(top_pages.input, Input::Step(1));
-    assert!(top_pages.over_windows && top_pages.source == 0);
+    assert_eq!(top_pages.inputs, [Input::Step(1)]);
+    assert!(top_pages.over_windows && top_pages.sources == [0]);
     assert_eq!(
         window(plan, "top_pages").windowing,
         Windowing::Fixed { size: 600_000_000, every: 60_000_000, offset: 0 }
@@ -153,7 +153,7 @@ fn steps_stand_in_an_order_that_is_not_the_file_s() {
         let text: String = order.iter().map(|i| steps[*i]).collect();
         let plan = with(&text, "  out: {from: a, stdout: }");
         assert_eq!(plan.steps.iter().map(|step| step.name.as_str()).collect::<Vec<_>>(), expected);
-        assert_eq!(plan.steps[1].input, Input::Step(0));
+        assert_eq!(plan.steps[1].inputs, [Input::Step(0)]);
     }
 }
 
@@ -276,10 +276,26 @@ fn several_sources_have_their_own_partitions_and_steps() {
     assert_eq!(plan.sources.iter().map(|source| source.name.as_str()).collect::<Vec<_>>(), ["buys", "clicks"]);
     assert_eq!(plan.sources[0].partitions, Some(vec![0, 2]));
     assert_eq!((plan.sources[0].on_bad, plan.sources[0].out_of_orderness), (OnBad::Fail, 0));
-    assert_eq!(step(&plan, "sums").source, 0);
-    assert_eq!(step(&plan, "top_pages").source, 1);
+    assert_eq!(step(&plan, "sums").sources, [0]);
+    assert_eq!(step(&plan, "top_pages").sources, [1]);
     assert_eq!(window(&plan, "sums").allowed_lateness, 300_000_000);
     assert_eq!(plan.sources[0].needed, ["total", "t"]);
+}
+
+#[test]
+fn a_union_reads_inputs_with_the_same_columns() {
+    let plan = with(
+        "  all: {from: [good, bad], tag: kind, window: {tumbling: {size: 1m}}, group_by: [kind], aggregate: {n: count(*)}}\n  bad: {from: clicks, where: amount < 0}\n  good: {from: clicks, where: amount >= 0, select: [at, user_id, amount, page]}",
+        "  out: {from: all, stdout: }",
+    );
+    let all = step(&plan, "all");
+    let inputs: Vec<&str> = all.inputs.iter().map(|input| plan.name_of(*input)).collect();
+    assert_eq!((inputs, all.tag.as_deref()), (vec!["bad", "good"], Some("kind")));
+    let other = with(
+        "  all: {from: [bad, good], tag: kind, window: {tumbling: {size: 1m}}, group_by: [kind], aggregate: {n: count(*)}}\n  bad: {from: clicks, where: amount < 0}\n  good: {from: clicks, where: amount >= 0, select: [at, user_id, amount, page]}",
+        "  out: {from: all, stdout: }",
+    );
+    assert_eq!(plan.definition, other.definition);
 }
 
 #[test]

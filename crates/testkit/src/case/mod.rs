@@ -93,8 +93,11 @@ pub struct SourceColumn {
 pub struct Step {
     /// Its name.
     pub name: String,
-    /// What it reads: a source or an earlier step.
-    pub from: String,
+    /// What it reads, sources or earlier steps: one, or the several of a union.
+    pub from: Vec<String>,
+    /// `tag`: a column with the name of the input.
+    #[serde(default)]
+    pub tag: Option<String>,
     /// `where`.
     pub filter: Option<Expr>,
     /// `derive`.
@@ -164,11 +167,38 @@ impl Pipeline {
             return Some(self.source_columns());
         }
         let step = self.step(name)?;
-        let columns = step.row_columns(&self.step_columns(&step.from)?)?;
+        let columns = step.row_columns(&self.input_columns(&step.from, step.tag.as_deref())?)?;
         match &step.window {
             None => Some(columns),
             Some(window) => window.columns(&columns),
         }
+    }
+
+    /// Returns the columns that a step sees before its row work, or None when its inputs do not fit together.
+    pub fn input_columns(&self, from: &[String], tag: Option<&str>) -> Option<Vec<Column>> {
+        let mut columns = self.step_columns(from.first()?)?;
+        let sorted = |mut columns: Vec<Column>| {
+            columns.sort_by(|a, b| a.0.cmp(&b.0));
+            columns
+        };
+        for (i, other) in from.iter().enumerate().skip(1) {
+            let fits = sorted(self.step_columns(other)?) == sorted(columns.clone())
+                && self.is_windowed(other) == self.is_windowed(&from[0])
+                && !from[..i].contains(other);
+            fits.then_some(())?;
+        }
+        if let Some(tag) = tag {
+            columns.iter().all(|(name, _)| name != tag).then_some(())?;
+            // The log's own columns stay last.
+            let at = columns.iter().position(|(name, _)| name.starts_with('_')).unwrap_or(columns.len());
+            columns.insert(at, (tag.to_string(), Type::Text));
+        }
+        Some(columns)
+    }
+
+    /// Returns true when the rows of a source or step are window rows.
+    pub fn is_windowed(&self, name: &str) -> bool {
+        self.step(name).is_some_and(|step| step.window.is_some() || self.is_over_windows(step))
     }
 
     /// Returns true when a source has that name.
@@ -183,26 +213,20 @@ impl Pipeline {
 
     /// Returns true when the step's input (or the input's input …) is windowed: its rows are window rows.
     pub fn is_over_windows(&self, step: &Step) -> bool {
-        self.windows_before(step).is_some()
+        self.is_windowed(&step.from[0])
     }
 
-    /// Returns the window work whose rows the step reads.
-    pub fn windows_before(&self, step: &Step) -> Option<&Window> {
-        let before = self.step(&step.from)?;
-        before.window.as_ref().or_else(|| self.windows_before(before))
-    }
-
-    /// Returns the kind of window that the step's rows have: through row steps, and through `same`.
-    pub fn kind_of(&self, step: &Step) -> Option<Kind> {
+    /// Returns whether some of the step's rows are rows of sessions: through row steps, unions, and `same`.
+    pub fn has_sessions(&self, step: &Step) -> bool {
         match &step.window {
-            Some(window) if window.kind != Kind::Same => Some(window.kind),
-            _ => self.kind_of(self.step(&step.from)?),
+            Some(window) if window.kind != Kind::Same => matches!(window.kind, Kind::Session { .. }),
+            _ => step.from.iter().filter_map(|from| self.step(from)).any(|before| self.has_sessions(before)),
         }
     }
 
     /// Returns true when every name and type fits, so that a smaller pipeline can be told from a broken one.
     pub fn is_valid(&self) -> bool {
-        let is_read = |source: &Source| self.steps.iter().any(|step| step.from == source.name);
+        let is_read = |source: &Source| self.steps.iter().any(|step| step.from.contains(&source.name));
         !self.steps.is_empty()
             && self.sources.iter().all(is_read)
             && self.steps.iter().all(|step| self.step_columns(&step.name).is_some())

@@ -60,6 +60,7 @@ pub(super) fn pipeline(random: &mut Random) -> (Pipeline, Shape) {
             _ => pipeline.steps[random.below(index)].name.clone(),
         };
         let is_last_chance = index + 1 == count && pipeline.steps.iter().all(|step| step.window.is_none());
+        let from = inputs(random, &mut pipeline, from);
         let step = step(random, &pipeline, index, from, is_last_chance, &mut shape);
         pipeline.steps.push(step);
     }
@@ -67,24 +68,52 @@ pub(super) fn pipeline(random: &mut Random) -> (Pipeline, Shape) {
     (pipeline, shape)
 }
 
+/// Returns what a step reads: one input, or a union of it with a source or step of the same columns. Such a step is made
+/// if there is none: a twin of the input that lets other rows through.
+fn inputs(random: &mut Random, pipeline: &mut Pipeline, from: String) -> Vec<String> {
+    if !random.chance(15) {
+        return vec![from];
+    }
+    let names = pipeline.sources.iter().map(|source| &source.name).chain(pipeline.steps.iter().map(|step| &step.name));
+    let fitting: Vec<String> = names
+        .filter(|name| pipeline.input_columns(&[from.clone(), name.to_string()], None).is_some())
+        .cloned()
+        .collect();
+    let other = match pipeline.step(&from).cloned() {
+        _ if !fitting.is_empty() && random.chance(60) => random.pick(&fitting).clone(),
+        Some(step) => {
+            let columns = pipeline.input_columns(&step.from, step.tag.as_deref()).expect("earlier steps fit");
+            let name = format!("t{}", pipeline.steps.len());
+            pipeline.steps.push(Step { name: name.clone(), filter: Some(boolean(random, &columns, 2)), ..step });
+            name
+        }
+        None => return vec![from],
+    };
+    let mut from = vec![from, other];
+    random.shuffle(&mut from);
+    from
+}
+
 fn step(
     random: &mut Random,
     pipeline: &Pipeline,
     index: usize,
-    from: String,
+    from: Vec<String>,
     must_window: bool,
     shape: &mut Shape,
 ) -> Step {
-    let mut columns = pipeline.step_columns(&from).expect("earlier steps fit");
+    let tag = random.chance(if from.len() > 1 { 40 } else { 3 }).then(|| format!("tag{index}"));
+    let mut columns = pipeline.input_columns(&from, tag.as_deref()).expect("earlier steps fit");
     // FIXME: a row step whose `_timestamp` a later step reads has that column in its digest, though its sink does not
     // write it; without the later step it has not. Until the digest of a step depends on that step alone, no random
     // step reads `_timestamp` through another.
-    if !pipeline.is_source(&from) {
+    if !from.iter().all(|from| pipeline.is_source(from)) {
         columns.retain(|(name, _)| name != "_timestamp");
     }
     let mut step = Step {
         name: format!("s{index}"),
         from,
+        tag,
         filter: random.chance(30).then(|| boolean(random, &columns, 2)),
         derive: Vec::new(),
         drop: Vec::new(),
@@ -146,8 +175,8 @@ fn select(random: &mut Random, columns: &[Column], index: usize) -> Vec<(String,
 
 fn window(random: &mut Random, pipeline: &Pipeline, step: &Step, rows: &[Column], shape: &mut Shape) -> Window {
     let over_windows = pipeline.is_over_windows(step);
-    let below = pipeline.step(&step.from).and_then(|before| pipeline.kind_of(before));
-    let may_be_same = over_windows && !matches!(below, Some(Kind::Session { .. }));
+    let mut below = step.from.iter().filter_map(|from| pipeline.step(from));
+    let may_be_same = over_windows && !below.any(|before| pipeline.has_sessions(before));
     let kind = kind(random, may_be_same, shape);
     let keys = keys(random, rows);
     let mut window = Window {

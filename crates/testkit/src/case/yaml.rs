@@ -37,7 +37,14 @@ impl Pipeline {
 }
 
 fn write_step(text: &mut String, step: &Step) {
-    let _ = writeln!(text, "  {}:\n    from: {}", step.name, step.from);
+    match step.from.as_slice() {
+        [one] => writeln!(text, "  {}:\n    from: {one}", step.name),
+        several => writeln!(text, "  {}:\n    from: [{}]", step.name, several.join(", ")),
+    }
+    .expect("a string takes it");
+    if let Some(tag) = &step.tag {
+        let _ = writeln!(text, "    tag: {tag}");
+    }
     if let Some(filter) = &step.filter {
         let _ = writeln!(text, "    where: {}", quoted(filter));
     }

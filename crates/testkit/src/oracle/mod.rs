@@ -18,7 +18,7 @@ use self::eval::{Failed, evaluate};
 use crate::case::expr::{Column, Expr};
 use crate::case::log::Log;
 use crate::case::{Kind, Pipeline, Step, Window, call_name, without_calls};
-use crate::value::Value;
+use crate::value::{Type, Value};
 
 /// A partition: the index of its source, its number.
 pub type Place = (usize, i32);
@@ -48,7 +48,7 @@ pub struct Answer {
     /// One for each step, in the pipeline's order.
     pub steps: Vec<StepAnswer>,
     /// Records that cannot be decoded, break the schema or the future guard.
-    pub bad: BTreeSet<Position>,
+    pub bad: Vec<Position>,
     /// How many records were read.
     pub rows_read: u64,
     /// How many rows failed, not counting those of the end-of-input copy.
@@ -70,10 +70,12 @@ pub struct StepAnswer {
     pub is_records: bool,
     /// Its rows in canonical order.
     pub rows: Vec<Row>,
-    /// Records that were late for all their windows.
-    pub late: BTreeSet<Position>,
-    /// Records whose expressions failed here.
-    pub failed: BTreeSet<Position>,
+    /// Whether its rows come in canonical order. Records of several partitions interleave, and so do the inputs of unions.
+    pub is_ordered: bool,
+    /// Records that were late for all their windows, each as often as it came.
+    pub late: Vec<Position>,
+    /// Records whose expressions failed here, each as often as it came.
+    pub failed: Vec<Position>,
     /// How many final window rows failed here.
     pub failed_window_rows: u64,
     /// Records late for one of their windows and accepted for another.
@@ -95,6 +97,8 @@ pub struct Row {
     pub is_final: bool,
     /// `W` of its partition before it (records only); None is −∞.
     before: Option<i64>,
+    /// The inputs of unions that it came through, the first one first.
+    path: Vec<String>,
 }
 
 impl Row {
@@ -134,13 +138,14 @@ struct Flow {
     rows: Vec<Row>,
     complete: Option<i64>,
     over_windows: bool,
+    is_ordered: bool,
 }
 
 /// Returns what a run over that part of the log must find.
 pub fn answer(pipeline: &Pipeline, log: &Log, cut: &Cut) -> Result<Answer, Stopped> {
     let mut answer = Answer {
         steps: Vec::new(),
-        bad: BTreeSet::new(),
+        bad: Vec::new(),
         rows_read: 0,
         rows_failed: 0,
         rows_late: 0,
@@ -151,7 +156,7 @@ pub fn answer(pipeline: &Pipeline, log: &Log, cut: &Cut) -> Result<Answer, Stopp
         flows.push((source.name.clone(), read(pipeline, index, log, cut, &mut answer)));
     }
     for step in &pipeline.steps {
-        let input = flows.iter().find(|(name, _)| *name == step.from).expect("a step comes after its input").1.clone();
+        let input = union(step, &flows);
         let (found, output) = run_step(step, input)?;
         answer.rows_failed += found.failed.len() as u64 + found.failed_window_rows;
         answer.rows_late += found.late.len() as u64;
@@ -178,7 +183,7 @@ fn read(pipeline: &Pipeline, source: usize, log: &Log, cut: &Cut, answer: &mut A
             }
             answer.rows_read += 1;
             let Some(time) = record.event_time(pipeline, source) else {
-                answer.bad.insert((source, partition.partition, record.offset));
+                answer.bad.push((source, partition.partition, record.offset));
                 continue;
             };
             let crate::case::log::Content::Row(cells) = &record.content else { unreachable!("it has an event time") };
@@ -194,6 +199,7 @@ fn read(pipeline: &Pipeline, source: usize, log: &Log, cut: &Cut, answer: &mut A
                 identity: Identity::Record(source, partition.partition, record.offset),
                 is_final: true,
                 before: maximum.map(|maximum| maximum - plan.bound),
+                path: Vec::new(),
             });
             maximum = maximum.max(Some(time));
         }
@@ -202,7 +208,36 @@ fn read(pipeline: &Pipeline, source: usize, log: &Log, cut: &Cut, answer: &mut A
     // None, −∞, is less than every Some.
     let complete = watermarks.values().min().copied().flatten();
     answer.watermarks.extend(watermarks);
-    Flow { columns: pipeline.source_columns(), rows, complete, over_windows: false }
+    Flow { columns: pipeline.source_columns(), rows, complete, over_windows: false, is_ordered: false }
+}
+
+/// Returns the rows of all inputs of a step; they are complete as far as the least of the inputs.
+fn union(step: &Step, flows: &[(String, Flow)]) -> Flow {
+    let find = |from: &String| &flows.iter().find(|(name, _)| name == from).expect("a step comes after its input").1;
+    let mut all = find(&step.from[0]).clone();
+    all.rows.clear();
+    all.complete = step.from.iter().map(|from| find(from).complete).min().flatten();
+    all.is_ordered &= step.from.len() == 1;
+    let at = all.columns.iter().position(|(name, _)| name.starts_with('_')).unwrap_or(all.columns.len());
+    for from in &step.from {
+        let input = find(from);
+        for row in &input.rows {
+            let mut row = row.clone();
+            // Of two inputs the columns may stand in another order.
+            row.cells = all.columns.iter().map(|(name, _)| value_in(&input.columns, &row.cells, name)).collect();
+            if step.tag.is_some() {
+                row.cells.insert(at, Value::Text(from.clone()));
+            }
+            if step.from.len() > 1 {
+                row.path.push(from.clone());
+            }
+            all.rows.push(row);
+        }
+    }
+    if let Some(tag) = &step.tag {
+        all.columns.insert(at, (tag.clone(), Type::Text));
+    }
+    all
 }
 
 fn run_step(step: &Step, input: Flow) -> Result<(StepAnswer, Flow), Stopped> {
@@ -211,8 +246,9 @@ fn run_step(step: &Step, input: Flow) -> Result<(StepAnswer, Flow), Stopped> {
         columns: Vec::new(),
         is_records: step.window.is_none() && !input.over_windows,
         rows: Vec::new(),
-        late: BTreeSet::new(),
-        failed: BTreeSet::new(),
+        is_ordered: false,
+        late: Vec::new(),
+        failed: Vec::new(),
         failed_window_rows: 0,
         partly_late: BTreeSet::new(),
         sessions_across_partitions: 0,
@@ -233,6 +269,7 @@ fn run_step(step: &Step, input: Flow) -> Result<(StepAnswer, Flow), Stopped> {
     };
     output.rows.sort_by(|a, b| a.identity.cmp(&b.identity));
     found.columns = output.columns.clone();
+    found.is_ordered = output.is_ordered;
     found.rows = output.rows.clone();
     Ok((found, output))
 }
@@ -240,7 +277,7 @@ fn run_step(step: &Step, input: Flow) -> Result<(StepAnswer, Flow), Stopped> {
 fn fail(row: &Row, found: &mut StepAnswer) {
     match row.identity {
         Identity::Record(source, partition, offset) => {
-            found.failed.insert((source, partition, offset));
+            found.failed.push((source, partition, offset));
         }
         Identity::Window { .. } => found.failed_window_rows += u64::from(row.is_final),
     }
@@ -283,6 +320,17 @@ struct Member {
     arguments: Vec<Value>,
     time: i64,
     identity: Identity,
+    path: Vec<String>,
+}
+
+impl Member {
+    /// Event time, source, partition, offset, path; of window rows: window end, window start, path, key.
+    fn order(&self) -> (i64, Option<i64>, Option<&Identity>, &[String], Option<&Identity>) {
+        match &self.identity {
+            record @ Identity::Record(..) => (self.time, None, Some(record), &self.path, None),
+            row @ Identity::Window { start, .. } => (self.time, Some(*start), None, &self.path, Some(row)),
+        }
+    }
 }
 
 fn window_work(window: &Window, input: Flow, found: &mut StepAnswer) -> Result<Flow, Stopped> {
@@ -298,7 +346,7 @@ fn window_work(window: &Window, input: Flow, found: &mut StepAnswer) -> Result<F
             fail(row, found);
             continue;
         };
-        let member = Member { arguments, time: row.time, identity: row.identity.clone() };
+        let member = Member { arguments, time: row.time, identity: row.identity.clone(), path: row.path.clone() };
         let position = if let Identity::Record(source, partition, offset) = row.identity {
             Some((source, partition, offset))
         } else {
@@ -339,7 +387,7 @@ fn window_work(window: &Window, input: Flow, found: &mut StepAnswer) -> Result<F
 
     let mut rows = Vec::new();
     for ((end, start, key), mut members) in fixed {
-        members.sort_by(|a, b| (a.time, &a.identity).cmp(&(b.time, &b.identity)));
+        members.sort_by(|a, b| a.order().cmp(&b.order()));
         let mut cells = vec![Value::Time(start), Value::Time(end)];
         cells.extend(key.iter().cloned());
         let results = results(&calls, &input.columns, &members).map_err(|Overflow| Stopped)?;
@@ -353,7 +401,14 @@ fn window_work(window: &Window, input: Flow, found: &mut StepAnswer) -> Result<F
         }
         // Records: G >= end + A. Window rows: C >= end.
         let is_final = input.complete.is_some_and(|complete| complete >= end + window.allowed);
-        rows.push(Row { cells, time: end - 1, identity: Identity::Window { end, start, key }, is_final, before: None });
+        rows.push(Row {
+            cells,
+            time: end - 1,
+            identity: Identity::Window { end, start, key },
+            is_final,
+            before: None,
+            path: Vec::new(),
+        });
     }
     if let Some(having) = &window.having {
         rows.retain(|row| {
@@ -364,7 +419,7 @@ fn window_work(window: &Window, input: Flow, found: &mut StepAnswer) -> Result<F
     let rows = top(window, &columns, rows);
     // C = G − A after a window on records; C of the input after a window on window rows.
     let complete = input.complete.map(|complete| complete - window.allowed);
-    Ok(Flow { columns, rows, complete, over_windows: true })
+    Ok(Flow { columns, rows, complete, over_windows: true, is_ordered: true })
 }
 
 fn key_and_arguments(
@@ -419,7 +474,7 @@ fn windows_of(kind: Kind, row: &Row) -> Vec<(i64, i64)> {
 
 /// Rows of one key less than `gap` apart are together.
 fn sessions(mut members: Vec<Member>, gap: i64) -> Vec<Vec<Member>> {
-    members.sort_by(|a, b| (a.time, &a.identity).cmp(&(b.time, &b.identity)));
+    members.sort_by(|a, b| a.order().cmp(&b.order()));
     let mut sessions: Vec<Vec<Member>> = Vec::new();
     for member in members {
         match sessions.last_mut() {
