@@ -336,9 +336,6 @@ pub(crate) const WINDOWS_NOT_BUILT: &[(&str, &str)] = &[
     ("calendar", "days in UTC are `tumbling: {size: 1d}`"),
 ];
 
-/// Types of the format that are not in the engine yet.
-pub(crate) const TYPES_NOT_BUILT: &[&str] = &["list", "struct", "json"];
-
 /// Formats of values that are not built yet.
 pub(crate) const FORMATS_NOT_BUILT: &[&str] = &["csv", "regex", "raw", "avro", "protobuf"];
 
@@ -349,7 +346,8 @@ pub(crate) const SAME: &str = "same";
 pub(crate) const TIME_FORMATS: &[&str] = &["rfc3339", "epoch_s", "epoch_ms", "epoch_us"];
 
 /// Types without parameters.
-pub(crate) const TYPES: &[&str] = &["bool", "int32", "int64", "float64", "string", "timestamp", "date", "binary"];
+pub(crate) const TYPES: &[&str] =
+    &["bool", "int32", "int64", "float64", "string", "timestamp", "date", "binary", "json"];
 
 /// Column names that a source cannot have, because the log, the lake or a sink uses them.
 pub(crate) const RESERVED: &[&str] = &["_partition", "_offset", "_timestamp", "_key", "_bad", "_raw", "final"];

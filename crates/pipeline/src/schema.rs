@@ -125,7 +125,8 @@ fn expressions() -> Value {
 }
 
 fn column_type() -> Value {
-    pattern(&format!("({}|decimal\\([0-9]+, *[0-9]+\\)) *!?", fields::TYPES.join("|")))
+    // A pattern cannot follow types into each other: `validate` does.
+    pattern(&format!("({}|decimal\\([0-9]+, *[0-9]+\\)|list<.+>|struct<.+>) *!?", fields::TYPES.join("|")))
 }
 
 fn window() -> Value {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, BinaryBuilder, BooleanBuilder, Date32Array, Decimal128Array, Float64Array, Int32Array, Int64Array,
-    NullBufferBuilder, RecordBatch, StringBuilder, TimestampMicrosecondArray,
+    LargeStringBuilder, NullBufferBuilder, RecordBatch, StringBuilder, TimestampMicrosecondArray,
 };
 use arrow::datatypes::Field as ArrowField;
 use base64::Engine as _;
@@ -15,8 +15,9 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use engine::error::{Code, Error, Result};
 use engine::log::RawRecords;
 use engine::plan::{SourcePlan, TimeFormat, ValueFrom};
-use engine::value::{DataType, Field};
+use engine::value::DataType;
 
+use super::nested::{Lists, Shape, Structs};
 use super::reason::{Fault, Reason};
 use super::scalar::{self, Number};
 
@@ -30,6 +31,8 @@ pub(crate) struct Column {
     time: TimeFormat,
     null_as: Vec<String>,
     is_needed: bool,
+    /// What its values look like, when it is no scalar.
+    pub(crate) shape: Option<Shape>,
 }
 
 /// One value of a record on its way to its column.
@@ -53,10 +56,6 @@ impl Column {
     /// Returns the columns of a source, in its order.
     pub(crate) fn all(source: &SourcePlan) -> Result<Vec<Column>> {
         let column = |plan: &engine::plan::ColumnPlan| {
-            if plan.field.data_type.is_nested() || plan.field.data_type == DataType::Json {
-                let Field { name, data_type, .. } = &plan.field;
-                return Err(Error::new(Code::NotBuilt, format!("column `{name}` of type `{data_type}`")));
-            }
             if let TimeFormat::Pattern(pattern) = &plan.format
                 && !scalar::is_pattern(pattern)
             {
@@ -75,9 +74,36 @@ impl Column {
                 time: plan.format.clone(),
                 null_as: plan.null_as.clone(),
                 is_needed: source.needed.contains(&plan.field.name),
+                shape: Shape::of(plan.field.data_type),
             })
         };
         source.columns.iter().map(column).collect()
+    }
+
+    /// Returns a column of a scalar type without a name, for the values inside a nested one.
+    pub(crate) fn bare(data_type: DataType) -> Column {
+        Column {
+            name: String::new(),
+            data_type,
+            is_required: false,
+            from: ValueFrom::Value,
+            time: TimeFormat::Default,
+            null_as: Vec::new(),
+            is_needed: true,
+            shape: None,
+        }
+    }
+
+    /// Returns the value of a valid JSON text for a list, struct or json column.
+    pub(crate) fn json(&self, text: &str, scratch: &mut Vec<u8>) -> Result<Cell, Fault> {
+        let shape = self.shape.as_ref().expect("only columns that have a shape take whole JSON texts");
+        if self.has_null_texts() {
+            let plain = engine::json::characters(text);
+            if self.is_null_text(plain.as_deref().unwrap_or(text)) {
+                return Ok(Cell::Null);
+            }
+        }
+        shape.cell(text, scratch).map_err(|(reason, seen)| self.fault(reason, &seen))
     }
 
     /// Returns true when a text means null here.
@@ -120,7 +146,7 @@ impl Column {
             DataType::Bool | DataType::String | DataType::Date | DataType::Binary | DataType::Null => {
                 Err(Reason::WrongType)
             }
-            DataType::List(_) | DataType::Struct(_) | DataType::Json => unreachable!("refused by `Column::all`"),
+            DataType::List(_) | DataType::Struct(_) | DataType::Json => Err(Reason::WrongType),
         }
     }
 
@@ -168,7 +194,7 @@ impl Column {
                 Ok(Cell::Bytes { start, end: scratch.len(), is_scratch: true })
             }
             DataType::Bool | DataType::Int32 | DataType::Int64 | DataType::Null => Err(Reason::WrongType),
-            DataType::List(_) | DataType::Struct(_) | DataType::Json => unreachable!("refused by `Column::all`"),
+            DataType::List(_) | DataType::Struct(_) | DataType::Json => Err(Reason::WrongType),
         }
     }
 
@@ -203,6 +229,10 @@ impl Column {
         let fault = |reason| self.fault(reason, text);
         if self.has_null_texts() && self.is_null_text(text) {
             return Ok(Cell::Null);
+        }
+        if self.shape.is_some() {
+            let canonical = engine::json::canonical(text).map_err(|_| fault(Reason::InvalidJson))?;
+            return canonical.map_or(Ok(Cell::Null), |text| self.json(&text, scratch));
         }
         match (self.data_type, text) {
             (DataType::Bool, "true") => return Ok(Cell::Bool(true)),
@@ -272,7 +302,7 @@ pub(crate) struct Gather<'a> {
     rows: usize,
 }
 
-enum Builder {
+pub(crate) enum Builder {
     Bool(BooleanBuilder),
     Integer(Vec<i64>, NullBufferBuilder),
     Narrow(Vec<i32>, NullBufferBuilder),
@@ -280,33 +310,16 @@ enum Builder {
     Decimal(Vec<i128>, NullBufferBuilder),
     String(StringBuilder),
     Binary(BinaryBuilder),
+    Json(LargeStringBuilder),
+    List(Lists),
+    Struct(Structs),
 }
 
 impl<'a> Gather<'a> {
     pub(crate) fn new(columns: &'a [Column], rows: usize, value_bytes: usize) -> Self {
         let needed: Vec<usize> = (0..columns.len()).filter(|i| columns[*i].is_needed).collect();
-        let nulls = || NullBufferBuilder::new(rows);
-        let text_bytes = value_bytes / 8;
-        let builders = needed
-            .into_iter()
-            .map(|i| {
-                let builder = match columns[i].data_type {
-                    DataType::Bool => Builder::Bool(BooleanBuilder::with_capacity(rows)),
-                    DataType::Int32 | DataType::Date => Builder::Narrow(Vec::with_capacity(rows), nulls()),
-                    DataType::Int64 | DataType::Timestamp => Builder::Integer(Vec::with_capacity(rows), nulls()),
-                    DataType::Float64 => Builder::Float(Vec::with_capacity(rows), nulls()),
-                    DataType::Decimal(..) => Builder::Decimal(Vec::with_capacity(rows), nulls()),
-                    DataType::Binary => Builder::Binary(BinaryBuilder::with_capacity(rows, text_bytes)),
-                    DataType::String | DataType::Null => {
-                        Builder::String(StringBuilder::with_capacity(rows, text_bytes))
-                    }
-                    DataType::List(_) | DataType::Struct(_) | DataType::Json => {
-                        unreachable!("refused by `Column::all`")
-                    }
-                };
-                (i, builder)
-            })
-            .collect();
+        let builders =
+            needed.into_iter().map(|i| (i, Builder::new(columns[i].data_type, rows, value_bytes / 8))).collect();
         Self { columns, builders, rows: 0 }
     }
 
@@ -337,8 +350,25 @@ impl<'a> Gather<'a> {
 }
 
 impl Builder {
+    /// Makes a builder for about so many values.
+    pub(crate) fn new(data_type: DataType, rows: usize, text_bytes: usize) -> Self {
+        let nulls = || NullBufferBuilder::new(rows);
+        match data_type {
+            DataType::Bool => Builder::Bool(BooleanBuilder::with_capacity(rows)),
+            DataType::Int32 | DataType::Date => Builder::Narrow(Vec::with_capacity(rows), nulls()),
+            DataType::Int64 | DataType::Timestamp => Builder::Integer(Vec::with_capacity(rows), nulls()),
+            DataType::Float64 => Builder::Float(Vec::with_capacity(rows), nulls()),
+            DataType::Decimal(..) => Builder::Decimal(Vec::with_capacity(rows), nulls()),
+            DataType::Binary => Builder::Binary(BinaryBuilder::with_capacity(rows, text_bytes)),
+            DataType::String | DataType::Null => Builder::String(StringBuilder::with_capacity(rows, text_bytes)),
+            DataType::Json => Builder::Json(LargeStringBuilder::with_capacity(rows, text_bytes)),
+            DataType::List(element) => Builder::List(Lists::new(*element, rows)),
+            DataType::Struct(_) => Builder::Struct(Structs::new(data_type, rows)),
+        }
+    }
+
     #[inline]
-    fn push(&mut self, cell: Cell, value: &str, scratch: &[u8]) {
+    pub(crate) fn push(&mut self, cell: Cell, value: &str, scratch: &[u8]) {
         let is_null = matches!(cell, Cell::Null);
         match self {
             Builder::Bool(builder) => builder.append_option(match cell {
@@ -374,10 +404,29 @@ impl Builder {
                 }
                 _ => builder.append_null(),
             },
+            _ => self.push_whole(cell, scratch),
         }
     }
 
-    fn finish(self, data_type: DataType) -> ArrayRef {
+    /// Takes a value of a type that is no scalar.
+    #[inline(never)]
+    fn push_whole(&mut self, cell: Cell, scratch: &[u8]) {
+        let mut bytes = match cell {
+            Cell::Bytes { start, end, .. } => Some(&scratch[start..end]),
+            _ => None,
+        };
+        match (self, &mut bytes) {
+            (Builder::Json(builder), bytes) => builder.append_option(
+                bytes.map(|bytes| std::str::from_utf8(bytes).expect("text in the scratch space was checked")),
+            ),
+            (builder, Some(bytes)) => builder.push_bytes(bytes),
+            (Builder::List(lists), None) => lists.push_null(),
+            (Builder::Struct(structs), None) => structs.push_null(),
+            (_, None) => unreachable!("scalars are pushed by `push`"),
+        }
+    }
+
+    pub(crate) fn finish(self, data_type: DataType) -> ArrayRef {
         match self {
             Builder::Bool(mut builder) => Arc::new(builder.finish()),
             Builder::Integer(values, mut nulls) if data_type == DataType::Timestamp => {
@@ -392,6 +441,9 @@ impl Builder {
             Builder::Decimal(values, mut nulls) => {
                 Arc::new(Decimal128Array::new(values.into(), nulls.finish()).with_data_type(data_type.arrow()))
             }
+            Builder::Json(mut builder) => Arc::new(builder.finish()),
+            Builder::List(lists) => lists.finish(data_type),
+            Builder::Struct(structs) => structs.finish(data_type),
             Builder::String(mut builder) => Arc::new(builder.finish()),
             Builder::Binary(mut builder) => Arc::new(builder.finish()),
         }

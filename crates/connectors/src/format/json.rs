@@ -15,6 +15,9 @@
 //! | `timestamp` | as its `format` says; without one RFC 3339 text or an integer of epoch milliseconds; finer than microseconds is floored |
 //! | `date` | `"YYYY-MM-DD"` |
 //! | `binary` | a string in base64 |
+//! | `list<T>` | an array of what `T` takes, `null` among it; or a string that holds one |
+//! | `struct<…>` | an object; a field that is absent or `null` is null, other keys are passed over; or a string that holds one |
+//! | `json` | anything; kept as its canonical text (`engine::json`) |
 //!
 //! `null` and an absent field are null everywhere. `from: value` gives a `string` or `binary` column the value's bytes as
 //! they are, and any other column a value that is a bare scalar.
@@ -82,8 +85,10 @@ struct Slot {
     key: String,
     /// The key as it usually stands in the text, with the closing quote.
     quoted: Vec<u8>,
-    /// Columns whose value stands here.
+    /// Scalar columns whose value stands here.
     columns: Vec<usize>,
+    /// Columns that take whatever stands here whole: lists, structs, json.
+    nested: Vec<usize>,
     /// The object that further columns stand in.
     object: Option<usize>,
 }
@@ -105,7 +110,7 @@ impl JsonCodec {
                 ValueFrom::Value if matches!(codec.columns[i].data_type, DataType::String | DataType::Binary) => {
                     codec.whole.push(i)
                 }
-                ValueFrom::Value => codec.root.columns.push(i),
+                ValueFrom::Value => codec.root.take_column(i, &codec.columns[i]),
                 ValueFrom::Key | ValueFrom::Header(_) => {}
             }
         }
@@ -139,7 +144,7 @@ impl JsonCodec {
                 self.objects.push(Object::default());
             }
         }
-        self.objects[object].slot(last).columns.push(column);
+        self.objects[object].slot(last).take_column(column, &self.columns[column]);
         Ok(())
     }
 
@@ -155,6 +160,17 @@ impl JsonCodec {
             }
             [0xef, 0xbb, 0xbf, ..] => Some(Fault::new(Reason::ByteOrderMark, "")),
             _ => None,
+        }
+    }
+}
+
+impl Slot {
+    fn take_column(&mut self, number: usize, column: &Column) {
+        match column.data_type {
+            // First, because its text is all that stands here, and what other columns read is in it.
+            DataType::Json => self.nested.insert(0, number),
+            _ if column.shape.is_some() => self.nested.push(number),
+            _ => self.columns.push(number),
         }
     }
 }
@@ -286,10 +302,35 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads any value. Without a slot it is only checked.
+    #[inline(always)]
+    fn value(&mut self, cursor: &mut Cursor, slot: Option<&'a Slot>, depth: usize) -> Result<(), Fault> {
+        match slot {
+            Some(slot) if !slot.nested.is_empty() => self.whole_value(cursor, slot, depth),
+            _ => self.single_value(cursor, slot, depth),
+        }
+    }
+
+    /// Reads a value that columns take whole.
+    #[inline(never)]
+    fn whole_value(&mut self, cursor: &mut Cursor, slot: &'a Slot, depth: usize) -> Result<(), Fault> {
+        cursor.peek();
+        let start = cursor.i;
+        self.single_value(cursor, Some(slot), depth)?;
+        let text = &cursor.text[start..cursor.i];
+        for &i in &slot.nested {
+            match self.codec.columns[i].json(text, &mut self.scratch) {
+                Ok(cell) => self.cells[i] = cell,
+                Err(fault) => _ = self.fault.get_or_insert(fault),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads any value, for scalar columns.
     ///
     /// Inlined into the loops over fields, which are not inlined into it: so a field costs no call of a large function.
     #[inline(always)]
-    fn value(&mut self, cursor: &mut Cursor, slot: Option<&'a Slot>, depth: usize) -> Result<(), Fault> {
+    fn single_value(&mut self, cursor: &mut Cursor, slot: Option<&'a Slot>, depth: usize) -> Result<(), Fault> {
         match cursor.peek() {
             Some(b'"') => {
                 let mark = self.scratch.len();

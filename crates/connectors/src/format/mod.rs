@@ -6,6 +6,7 @@
 
 pub(crate) mod columns;
 pub mod json;
+mod nested;
 pub mod reason;
 pub(crate) mod scalar;
 pub(crate) mod text;

@@ -1,13 +1,16 @@
 //! The JSON text of Arrow values: what sinks write and what the decoder reads back.
 //!
 //! Timestamps are RFC 3339 in UTC with microseconds, floats the shortest text that reads back to the same bits, NaN and
-//! the infinities texts, decimals texts, integers numbers, binary base64, null `null`.
+//! the infinities texts, decimals texts, integers numbers, binary base64, null `null`. Lists are arrays, structs objects with
+//! their fields in the type's order, and JSON, which is what the wide text type holds, stands as it is.
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes as ty;
 use arrow::datatypes::{DataType as ArrowType, TimeUnit};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+
+pub use engine::json::write_string;
 
 use super::scalar;
 
@@ -32,7 +35,7 @@ pub fn write_value(array: &dyn Array, row: usize, out: &mut Vec<u8>) {
     }
     match array.data_type() {
         ArrowType::Utf8 => write_string(array.as_string::<i32>().value(row), out),
-        ArrowType::LargeUtf8 => write_string(array.as_string::<i64>().value(row), out),
+        ArrowType::LargeUtf8 | ArrowType::List(_) | ArrowType::Struct(_) => engine::json::write_value(array, row, out),
         ArrowType::Utf8View => write_string(array.as_string_view().value(row), out),
         ArrowType::Binary => write_base64(array.as_binary::<i32>().value(row), out),
         ArrowType::LargeBinary => write_base64(array.as_binary::<i64>().value(row), out),
@@ -92,6 +95,7 @@ pub fn write_plain(array: &dyn Array, row: usize, out: &mut Vec<u8>) {
         ArrowType::Timestamp(unit, _) => scalar::write_timestamp(micros(array, row, *unit), out),
         ArrowType::Utf8 => out.extend_from_slice(array.as_string::<i32>().value(row).as_bytes()),
         ArrowType::LargeUtf8 => out.extend_from_slice(array.as_string::<i64>().value(row).as_bytes()),
+        ArrowType::List(_) | ArrowType::Struct(_) => engine::json::write_value(array, row, out),
         ArrowType::Utf8View => out.extend_from_slice(array.as_string_view().value(row).as_bytes()),
         ArrowType::Binary => out.extend_from_slice(array.as_binary::<i32>().value(row)),
         ArrowType::LargeBinary => out.extend_from_slice(array.as_binary::<i64>().value(row)),
@@ -103,37 +107,6 @@ pub fn write_plain(array: &dyn Array, row: usize, out: &mut Vec<u8>) {
         }
         _ => out.extend_from_slice(b"null"),
     }
-}
-
-/// Writes a text as a JSON string: only what must be escaped is.
-pub fn write_string(text: &str, out: &mut Vec<u8>) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    out.push(b'"');
-    let mut written = 0;
-    for (i, byte) in text.bytes().enumerate() {
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
-            continue;
-        }
-        out.extend_from_slice(&text.as_bytes()[written..i]);
-        written = i + 1;
-        match byte {
-            b'"' => out.extend_from_slice(b"\\\""),
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            _ => out.extend_from_slice(&[
-                b'\\',
-                b'u',
-                b'0',
-                b'0',
-                HEX[usize::from(byte >> 4)],
-                HEX[usize::from(byte & 15)],
-            ]),
-        }
-    }
-    out.extend_from_slice(&text.as_bytes()[written..]);
-    out.push(b'"');
 }
 
 /// Returns the dictionary position that row `row` names.

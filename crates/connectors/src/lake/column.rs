@@ -8,6 +8,7 @@ use arrow::datatypes::{DataType as ArrowType, TimeUnit};
 use engine::plan::ColumnPlan;
 use engine::value::{DataType, canonical_f64};
 
+use super::nested;
 use crate::format::reason::{Fault, Reason};
 use crate::format::{scalar, text};
 
@@ -35,7 +36,7 @@ pub(super) fn fits(stored: &ArrowType, declared: DataType) -> bool {
         DataType::Timestamp => matches!(stored, Timestamp(..)),
         DataType::Date => matches!(stored, Date32),
         DataType::Binary => matches!(stored, Binary | LargeBinary | BinaryView | FixedSizeBinary(_)),
-        DataType::List(_) | DataType::Struct(_) | DataType::Json => *stored == declared.arrow(),
+        DataType::List(_) | DataType::Struct(_) | DataType::Json => nested::fits(stored, declared),
         DataType::Null => true,
     }
 }
@@ -78,6 +79,14 @@ pub(super) fn convert(
             if **keys == ArrowType::Int32 && **values == ArrowType::Utf8 =>
         {
             array
+        }
+        // What another wrote may hold floats, times and texts that no decoder gives.
+        (stored, DataType::List(_) | DataType::Struct(_) | DataType::Json)
+            if (is_foreign || *stored != declared.arrow()) && fits(stored, declared) =>
+        {
+            let (converted, found) = nested::convert(&array, column)?;
+            faults.extend(found);
+            converted
         }
         (stored, _) if *stored == declared.arrow() => array,
         (stored, _) if fits(stored, declared) => {
@@ -130,6 +139,14 @@ pub(super) fn micros(array: &dyn Array, unit: TimeUnit) -> TimestampMicrosecondA
         }
     };
     TimestampMicrosecondArray::new(values.into(), array.nulls().cloned()).with_timezone("UTC")
+}
+
+/// Returns a text dictionary as plain text; everything else unchanged.
+pub(super) fn plain(array: ArrayRef) -> Result<ArrayRef, String> {
+    match array.data_type() {
+        ArrowType::Dictionary(_, values) => arrow::compute::cast(&array, values).map_err(|error| error.to_string()),
+        _ => Ok(array),
+    }
 }
 
 /// Returns floats with one NaN and no −0.0; the array itself where it has neither.

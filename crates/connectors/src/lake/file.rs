@@ -85,6 +85,8 @@ impl LakeFile {
         let group = self.metadata.row_group(group);
         match leaf(group, name) {
             Some(chunk) => known(chunk, group.num_rows()),
+            // Statistics of a nested column are those of its parts.
+            None if self.stored(name).is_some() => Known::default(),
             None => Known { nulls: Some(group.num_rows() as u64), range: None },
         }
     }

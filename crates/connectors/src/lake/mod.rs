@@ -24,6 +24,7 @@ mod file;
 pub mod footer;
 mod listing;
 mod load;
+mod nested;
 mod scan;
 #[cfg(test)]
 mod tests;

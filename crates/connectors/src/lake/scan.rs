@@ -358,6 +358,7 @@ impl LakeScan {
                 };
                 !is_all_null && !known.range.is_some_and(is_inside)
             }
+            DataType::List(_) | DataType::Struct(_) | DataType::Json => !is_all_null,
             _ => false,
         }
     }

@@ -1,11 +1,11 @@
 //! CSV as RFC 4180 has it, with a header; lines end with a line feed. A null is an empty field, an empty text is `""`.
 //!
-//! Values are those of JSON without its quotes: timestamps RFC 3339, floats in their shortest form, bytes base64.
+//! Values are those of JSON without its quotes: timestamps RFC 3339, floats in their shortest form, bytes base64; lists, structs and JSON as JSON text.
 
 use std::io::{self, BufRead};
 
 use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType as ArrowType, SchemaRef};
 
 use super::text::{self, TextFiles, TextFormat};
 use super::{Setting, SinkKind};
@@ -91,6 +91,10 @@ fn write_field(column: &dyn Array, row: usize, out: &mut Vec<u8>) {
     }
     let start = out.len();
     json::write_value(column, row, out);
+    if matches!(column.data_type(), ArrowType::List(_) | ArrowType::Struct(_) | ArrowType::LargeUtf8) {
+        let text = String::from_utf8(out.split_off(start)).expect("JSON text is UTF-8");
+        return write_text(&text, out);
+    }
     // Of the other types only those without anything to escape are JSON texts: take the quotes away.
     if out[start] == b'"' {
         out.pop();

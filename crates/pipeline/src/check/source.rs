@@ -6,7 +6,7 @@ use engine::plan::{
 use engine::{Code, DataType, Field};
 
 use super::{Checker, Relation};
-use crate::fields::{RESERVED, TIME_FORMATS, TYPES, TYPES_NOT_BUILT};
+use crate::fields::{RESERVED, TIME_FORMATS, TYPES};
 use crate::problems::Problems;
 use crate::spec::{ColumnSpec, EventTimeSpec, SourceSpec};
 use crate::suggest::{did_you_mean, list, nearest};
@@ -27,7 +27,9 @@ impl Checker<'_> {
 
 fn check_source(spec: &SourceSpec, problems: &mut Problems) -> SourcePlan {
     let bindings = check_bindings(spec, problems);
-    let columns: Vec<ColumnPlan> = spec.columns.iter().filter_map(|column| check_column(column, problems)).collect();
+    let read = spec.columns.iter().filter_map(|column| Some((column, check_column(column, problems)?)));
+    let (column_specs, columns): (Vec<&ColumnSpec>, Vec<ColumnPlan>) = read.unzip();
+    check_places(&column_specs, &columns, problems);
     if let Some(event_time) = &spec.event_time {
         check_event_time(event_time, spec, &columns, &bindings, problems);
     }
@@ -47,6 +49,32 @@ fn check_source(spec: &SourceSpec, problems: &mut Problems) -> SourcePlan {
         needed: Vec::new(),
         columns,
         bindings,
+    }
+}
+
+/// Refuses a column that reads inside a list or struct: what `replay` writes for the one could not hold the other.
+fn check_places(specs: &[&ColumnSpec], columns: &[ColumnPlan], problems: &mut Problems) {
+    for (within, column) in specs.iter().zip(columns) {
+        let ValueFrom::Path(path) = &column.from else { continue };
+        let whole = columns.iter().find(|whole| {
+            whole.field.data_type.is_nested()
+                && match &whole.from {
+                    ValueFrom::Path(outer) => path.len() > outer.len() && path.starts_with(outer),
+                    ValueFrom::Value => true,
+                    ValueFrom::Key | ValueFrom::Header(_) => false,
+                }
+        });
+        if let Some(whole) = whole {
+            let (name, data_type) = (&whole.field.name, whole.field.data_type);
+            problems
+                .error(
+                    Code::Field,
+                    within.name.span,
+                    format!("`{}` reads inside `{name}`, which is {data_type}", column.field.name),
+                    "stands inside another column",
+                )
+                .help = Some(format!("make it a field of `{name}` and read it there, or make `{name}` json"));
+        }
     }
 }
 
@@ -114,26 +142,19 @@ fn column_type(scalar: &Scalar, problems: &mut Problems) -> Option<(DataType, bo
         Some(word) => (word.trim_end(), false),
         None => (text, true),
     };
-    let name = word.split(['<', '(']).next().unwrap_or_default().trim();
-    if let Some(name) = TYPES_NOT_BUILT.iter().find(|known| **known == name) {
-        problems
-            .error(
-                Code::NotBuilt,
-                scalar.span,
-                format!("columns of type `{name}` are not built yet"),
-                "refused, never read as another type",
-            )
-            .help = Some("name the parts you need: `city: {type: string, from: value.address.city}`".into());
-        return None;
-    }
     if let Some(data_type) = DataType::parse(word) {
         return Some((data_type, nullable));
     }
+    let name = word.split(['<', '(']).next().unwrap_or_default().trim();
     let help = match name {
         "decimal" => "a decimal is `decimal(p,s)`: up to 38 digits `p`, `s` of them after the point".into(),
+        "list" | "array" => "a list is `list<T>`, such as `list<string>`; `T` is a type without `!`".into(),
+        "struct" | "row" | "object" | "map" => {
+            "a struct is `\"struct<a: int64, b: list<string>>\"`, in quotes: names that differ, types without `!`; objects with any keys are `json`".into()
+        }
         _ => {
             let meant = synonym(name).or_else(|| nearest(name, TYPES.iter().copied()));
-            let all = format!("{}, `decimal(p,s)`; `!` after it means not null", list(TYPES.iter().copied()));
+            let all = format!("{}, `decimal(p,s)`, `list<T>`, `struct<a: T, …>`; `!` after it means not null", list(TYPES.iter().copied()));
             meant.map_or_else(
                 || format!("a type is one of {all}"),
                 |meant| format!("did you mean `{meant}`? a type is one of {all}"),

@@ -6,7 +6,7 @@ use engine::error::{Code, Error, Result};
 use engine::plan::{TimeFormat, ValueFrom};
 use engine::value::DataType;
 
-use super::{Column, Encoded, JsonCodec, Object, scalar, write_plain, write_string, write_value};
+use super::{Column, Encoded, JsonCodec, Object, Slot, scalar, write_plain, write_string, write_value};
 
 /// Writes row `row` to `record`.
 pub(super) fn encode(codec: &JsonCodec, rows: &RecordBatch, row: usize, record: &mut Encoded) -> Result<()> {
@@ -34,8 +34,8 @@ pub(super) fn encode(codec: &JsonCodec, rows: &RecordBatch, row: usize, record: 
         return Ok(());
     }
     match codec.root.object {
-        Some(object) => encoder.object(&codec.objects[object], &mut value)?,
-        None => encoder.first_of(&codec.root.columns, &mut value)?,
+        Some(object) if codec.root.nested.is_empty() => encoder.object(&codec.objects[object], &mut value)?,
+        _ => encoder.first_of(&codec.root, &mut value)?,
     }
     record.value = Some(value);
     Ok(())
@@ -66,10 +66,10 @@ impl Encoder<'_> {
             write_string(&slot.key, out);
             out.push(b':');
             match slot.object {
-                Some(inner) if slot.columns.iter().all(|column| self.is_null(*column)) => {
+                Some(inner) if slot.nested.is_empty() && slot.columns.iter().all(|column| self.is_null(*column)) => {
                     self.object(&self.codec.objects[inner], out)?
                 }
-                _ => self.first_of(&slot.columns, out)?,
+                _ => self.first_of(slot, out)?,
             }
         }
         out.push(b'}');
@@ -77,8 +77,8 @@ impl Encoder<'_> {
     }
 
     /// Writes the value of columns that read the same place.
-    fn first_of(&self, columns: &[usize], out: &mut Vec<u8>) -> Result<()> {
-        match columns.iter().find(|column| !self.is_null(**column)) {
+    fn first_of(&self, slot: &Slot, out: &mut Vec<u8>) -> Result<()> {
+        match slot.nested.iter().chain(&slot.columns).find(|column| !self.is_null(**column)) {
             Some(column) => self.value(*column, out),
             None => {
                 out.extend_from_slice(b"null");

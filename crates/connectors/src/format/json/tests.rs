@@ -480,7 +480,22 @@ fn no_bytes_make_it_panic() {
 
 #[test]
 fn encoding_and_decoding_again_gives_the_same_row() {
-    let kinds = ["int32", "int64", "float64", "decimal(20,4)", "string", "timestamp", "date", "binary", "bool"];
+    let kinds = [
+        "int32",
+        "int64",
+        "float64",
+        "decimal(20,4)",
+        "string",
+        "timestamp",
+        "date",
+        "binary",
+        "bool",
+        "json",
+        "list<float64>",
+        "list<list<timestamp>>",
+        "struct<a: decimal(20,4), b: list<string>, c: struct<d: binary, e: date>>",
+        "list<struct<a: json, b: bool>>",
+    ];
     let mut plans: Vec<ColumnPlan> = Vec::new();
     for (i, kind) in kinds.iter().enumerate() {
         for place in 0..5 {
@@ -526,56 +541,145 @@ fn encoding_and_decoding_again_gives_the_same_row() {
 }
 
 fn random_rows(source: &SourcePlan, rows: usize, random: &mut Random) -> RecordBatch {
-    use arrow::array::*;
-    use std::sync::Arc;
-    let range = super::scalar::TIMESTAMP_MIN..=super::scalar::TIMESTAMP_MAX;
     let mut fields = Vec::new();
-    let mut arrays: Vec<ArrayRef> = Vec::new();
+    let mut arrays = Vec::new();
     for plan in &source.columns {
-        let mut values = || -> Vec<Option<u64>> {
-            (0..rows)
-                .map(|_| {
-                    let value = random.next() >> random.below(64);
-                    (random.below(6) > 0).then_some(if random.below(2) == 0 { value } else { value.wrapping_neg() })
-                })
-                .collect()
-        };
-        let array: ArrayRef = match plan.field.data_type {
-            DataType::Int32 => Arc::new(values().into_iter().map(|v| v.map(|v| v as i32)).collect::<Int32Array>()),
-            DataType::Int64 => Arc::new(values().into_iter().map(|v| v.map(|v| v as i64)).collect::<Int64Array>()),
-            DataType::Float64 => {
-                let float = |v: u64| engine::value::canonical_f64(f64::from_bits(v.rotate_right(12)));
-                Arc::new(values().into_iter().map(|v| v.map(float)).collect::<Float64Array>())
-            }
-            DataType::Decimal(precision, scale) => {
-                let decimals = values().into_iter().map(|v| v.map(|v| i128::from(v as i64) * 7));
-                let array: Decimal128Array = decimals.collect();
-                Arc::new(array.with_precision_and_scale(precision, scale as i8).unwrap())
-            }
-            DataType::Timestamp => {
-                let span = (range.end() - range.start()) as u64;
-                let times = values().into_iter().map(|v| v.map(|v| range.start() + (v % span) as i64));
-                Arc::new(times.collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
-            }
-            DataType::Date => {
-                let days = |v: u64| super::scalar::DATE_MIN + (v % 3_652_424) as i32;
-                Arc::new(values().into_iter().map(|v| v.map(days)).collect::<Date32Array>())
-            }
-            DataType::String => {
-                Arc::new(values().into_iter().map(|v| v.map(|v| format!("\"\u{1}é{v}"))).collect::<StringArray>())
-            }
-            DataType::Binary => {
-                Arc::new(values().into_iter().map(|v| v.map(|v| v.to_le_bytes())).collect::<BinaryArray>())
-            }
-            DataType::Bool => Arc::new(values().into_iter().map(|v| v.map(|v| v % 2 == 0)).collect::<BooleanArray>()),
-            DataType::List(_) | DataType::Struct(_) | DataType::Json | DataType::Null => {
-                unreachable!("no column of a source has it")
-            }
-        };
+        let array = random_array(plan.field.data_type, rows, random);
         fields.push(arrow::datatypes::Field::new(&plan.field.name, array.data_type().clone(), true));
         arrays.push(array);
     }
     crate::records::batch(fields, arrays, rows)
+}
+
+fn random_array(data_type: DataType, rows: usize, random: &mut Random) -> arrow::array::ArrayRef {
+    use arrow::array::*;
+    use arrow::buffer::{NullBuffer, OffsetBuffer};
+    use arrow::datatypes::DataType as ArrowType;
+    use std::sync::Arc;
+    let range = super::scalar::TIMESTAMP_MIN..=super::scalar::TIMESTAMP_MAX;
+    if let (DataType::List(element), ArrowType::List(field)) = (data_type, data_type.arrow()) {
+        let lengths: Vec<usize> = (0..rows).map(|_| random.below(4) as usize).collect();
+        let valid: Vec<bool> = (0..rows).map(|_| random.below(5) > 0).collect();
+        let lengths: Vec<usize> =
+            lengths.iter().zip(&valid).map(|(length, valid)| length * usize::from(*valid)).collect();
+        let elements = random_array(*element, lengths.iter().sum(), random);
+        return Arc::new(ListArray::new(field, OffsetBuffer::from_lengths(lengths), elements, nulls_of(&valid)));
+    }
+    if let (DataType::Struct(types), ArrowType::Struct(fields)) = (data_type, data_type.arrow()) {
+        let valid = NullBuffer::from((0..rows).map(|_| random.below(5) > 0).collect::<Vec<bool>>());
+        // Nothing stands under a null.
+        let is_null = BooleanArray::new(!valid.inner(), None);
+        let columns = types
+            .iter()
+            .map(|field| arrow::compute::nullif(&random_array(field.data_type, rows, random), &is_null).unwrap());
+        let columns = columns.collect();
+        return Arc::new(StructArray::new(fields, columns, Some(valid).filter(|valid| valid.null_count() > 0)));
+    }
+    let mut values = || -> Vec<Option<u64>> {
+        (0..rows)
+            .map(|_| {
+                let value = random.next() >> random.below(64);
+                (random.below(6) > 0).then_some(if random.below(2) == 0 { value } else { value.wrapping_neg() })
+            })
+            .collect()
+    };
+    match data_type {
+        DataType::Int32 => Arc::new(values().into_iter().map(|v| v.map(|v| v as i32)).collect::<Int32Array>()),
+        DataType::Int64 => Arc::new(values().into_iter().map(|v| v.map(|v| v as i64)).collect::<Int64Array>()),
+        DataType::Float64 => {
+            let float = |v: u64| engine::value::canonical_f64(f64::from_bits(v.rotate_right(12)));
+            Arc::new(values().into_iter().map(|v| v.map(float)).collect::<Float64Array>())
+        }
+        DataType::Decimal(precision, scale) => {
+            let decimals = values().into_iter().map(|v| v.map(|v| i128::from(v as i64) * 7));
+            let array: Decimal128Array = decimals.collect();
+            Arc::new(array.with_precision_and_scale(precision, scale as i8).unwrap())
+        }
+        DataType::Timestamp => {
+            let span = (range.end() - range.start()) as u64;
+            let times = values().into_iter().map(|v| v.map(|v| range.start() + (v % span) as i64));
+            Arc::new(times.collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
+        }
+        DataType::Date => {
+            let days = |v: u64| super::scalar::DATE_MIN + (v % 3_652_424) as i32;
+            Arc::new(values().into_iter().map(|v| v.map(days)).collect::<Date32Array>())
+        }
+        DataType::String => {
+            Arc::new(values().into_iter().map(|v| v.map(|v| format!("\"\u{1}é{v}"))).collect::<StringArray>())
+        }
+        DataType::Binary => Arc::new(values().into_iter().map(|v| v.map(|v| v.to_le_bytes())).collect::<BinaryArray>()),
+        DataType::Bool => Arc::new(values().into_iter().map(|v| v.map(|v| v % 2 == 0)).collect::<BooleanArray>()),
+        DataType::Json => {
+            let text = |v: u64| match v % 4 {
+                0 => v.to_string(),
+                1 => format!("{{\"a\":[null,{v}.0],\"b\":\"\\\"é\\u0001\"}}"),
+                2 => "[]".into(),
+                _ => "\"null\"".into(),
+            };
+            Arc::new(values().into_iter().map(|v| v.map(text)).collect::<LargeStringArray>())
+        }
+        DataType::List(_) | DataType::Struct(_) | DataType::Null => unreachable!("made above, or by nothing"),
+    }
+}
+
+fn nulls_of(valid: &[bool]) -> Option<arrow::buffer::NullBuffer> {
+    Some(arrow::buffer::NullBuffer::from(valid)).filter(|nulls| nulls.null_count() > 0)
+}
+
+#[test]
+fn a_nested_value_is_read_part_by_part() {
+    let of = |kind: &str, value: &str| one(&source(vec![column(&format!("v: {kind}"))]), &format!("{{\"v\":{value}}}"));
+    for (kind, value, expected) in [
+        ("list<int64>", "[1, null ,2]", r#"{"v":[1,null,2]}"#),
+        ("list<int64>", " [ ] ", r#"{"v":[]}"#),
+        ("list<int64>", "null", r#"{"v":null}"#),
+        ("list<int64>", "\"[1,\\n2]\"", r#"{"v":[1,2]}"#),
+        ("list<string>", r#"["a\"b","\u00e9",""]"#, r#"{"v":["a\"b","é",""]}"#),
+        ("list<list<date>>", r#"[["2026-01-31"],[],null]"#, r#"{"v":[["2026-01-31"],[],null]}"#),
+        (
+            "list<timestamp>",
+            r#"[0,"2026-01-31T00:00:00Z"]"#,
+            r#"{"v":["1970-01-01T00:00:00.000000Z","2026-01-31T00:00:00.000000Z"]}"#,
+        ),
+        ("list<float64>", r#"[-0.0,"NaN",1]"#, r#"{"v":[0.0,"NaN",1.0]}"#),
+        ("struct<a: int32, b: decimal(4,1)>", r#"{"b":"1.5","x":[{"a":1}],"a":7}"#, r#"{"v":{"a":7,"b":"1.5"}}"#),
+        ("struct<a: int32, b: struct<c: bool>>", r#"{"b":{"c":true}}"#, r#"{"v":{"a":null,"b":{"c":true}}}"#),
+        ("json", r#"{"b":[1.0, "x"], "a":null}"#, r#"{"v":{"a":null,"b":[1.0,"x"]}}"#),
+        ("json", "\"[1]\"", r#"{"v":"[1]"}"#),
+        ("list<json>", "[1,{},null]", r#"{"v":[1,{},null]}"#),
+        ("list<int64>", "7", "wrong_type: column `v` (list<int64>) has `7`"),
+        ("list<int64>", "[1.0]", "not_an_integer: column `v` (list<int64>) has `1.0`"),
+        ("list<int64>", "[[1]]", "wrong_type: column `v` (list<int64>) has `[1]`"),
+        ("list<int32>", "[3000000000]", "out_of_range: column `v` (list<int32>) has `3000000000`"),
+        ("list<int64>", "\"[1\"", "invalid_json: column `v` (list<int64>) has `[1`"),
+        ("struct<a: bool>", "[true]", "wrong_type: column `v` (struct<a: bool>) has `[true]`"),
+        ("struct<a: bool>", r#"{"a":1}"#, "wrong_type: column `v` (struct<a: bool>) has `1`"),
+        ("struct<a: bool>", r#"{"b":{"x":1,"x":2}}"#, "duplicate_key: before byte 20"),
+    ] {
+        assert_eq!(of(kind, value), expected, "{kind} of {value}");
+    }
+}
+
+#[test]
+fn a_column_may_take_a_value_whole_and_others_read_in_it() {
+    let mut inner = column("n: int64");
+    inner.from = ValueFrom::Path(vec!["v".into(), "n".into()]);
+    let mut root = column("all: json!");
+    root.from = ValueFrom::Value;
+    let mut header = column("h: list<string>");
+    header.from = ValueFrom::Header("h".into());
+    let mut dash = column("w: json");
+    dash.null_as = vec!["-".into()];
+    let source = source(vec![root, column("v: json"), inner, header, dash]);
+    assert_eq!(
+        one(&source, r#"{"w":"-","v":{"n":1,"m":2}}"#),
+        r#"{"all":{"v":{"m":2,"n":1},"w":"-"},"v":{"m":2,"n":1},"n":1,"h":null,"w":null}"#
+    );
+    assert_eq!(one(&source, r#"{"v":[1]}"#), "not_an_object: `v` is an array");
+    let mut builder = RawBuilder::new(0);
+    builder.push(0, 0, None, Some(b"{}"), vec![("h".into(), Some(b" [\"x\" ] ".to_vec()))]);
+    let chunk = decode(&source, &builder.finish()).unwrap();
+    assert_eq!(shown(&chunk, 0), r#"{"all":{},"v":null,"n":null,"h":["x"],"w":null}"#);
 }
 
 #[test]
