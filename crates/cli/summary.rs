@@ -18,6 +18,10 @@ pub(crate) fn text(report: &Report, pipeline: Option<&str>) -> String {
         thousands(summary.rows_written),
         places.join(", ")
     ));
+    for (step, counts) in &summary.dedup {
+        let (before, after) = (thousands(counts.before), thousands(counts.after));
+        out.push_str(&format!("  dedup    {step}: {before} rows came, {after} were let through\n"));
+    }
     out.push_str(&digests(summary));
     if let Some(held) = &summary.held_by {
         let until = match &held.watermark {

@@ -12,11 +12,12 @@ use arrow::compute::concat;
 
 use crate::aggregate::{GroupId, Overflow};
 use crate::error::{Code, Error, Result};
+use crate::fold::State;
 use crate::group::{KeyCodec, plain};
 use crate::plan::{Input, StepPlan, Top, WindowPlan, Work};
 use crate::rows::{Batch, Failures, Identity, Origin, evaluate_filter, evaluate_plain, named, row_work};
 use crate::state::{Accumulators, WindowState};
-use crate::task::{Aside, Emission, Engine, State, rfc3339};
+use crate::task::{Aside, Emission, Engine, rfc3339};
 use crate::value::display;
 use crate::watermark::{NEVER, completeness, is_final};
 use crate::window::Window;
@@ -71,9 +72,9 @@ impl Engine {
                         outputs[index].push(rows);
                     }
                 }
-                Work::Rows => continue,
+                Work::Rows | Work::Dedup(_) => continue,
                 Work::Window(window) => {
-                    let state = state.0[index].as_mut().expect("a window step has state");
+                    let state = state.windows[index].as_mut().expect("a window step has state");
                     for input in inputs {
                         let (rows, failed) = row_work(&step.rows, &input);
                         self.keep_failed(index, &input, failed, &mut closed.asides);

@@ -228,7 +228,7 @@ fn run_counting(plan: &Arc<Plan>, log: &[Vec<Record>], chance: &mut Chance) -> (
         let piece = chunk(partition as i32, next[partition], &log[partition][next[partition]..next[partition] + take]);
         next[partition] += take;
         let folded = if chance.below(2) == 0 {
-            let slots = |state: &State| state.0[0].as_ref().unwrap().slots();
+            let slots = |state: &State| state.windows[0].as_ref().unwrap().slots();
             let before = slots(&state);
             let folded = engine.fold(0, &piece, maxima[partition], &mut state);
             compacted += usize::from(slots(&state) < before);

@@ -6,11 +6,13 @@
 
 pub mod aggregate;
 mod close;
+mod dedup;
 pub mod digest;
 pub mod edge;
 pub mod error;
 pub mod exact;
 pub mod expr;
+mod fold;
 pub mod group;
 pub mod json;
 #[cfg(test)]
@@ -26,6 +28,7 @@ pub mod window;
 
 pub use close::Closed;
 pub use error::{Code, Error, Exit, Place, Result};
+pub use fold::{Folding, Memory, State};
 pub use rows::Identity;
-pub use task::{Aside, Emission, Engine, Folded, State, duration, rfc3339};
+pub use task::{Aside, Deduped, Emission, Engine, Folded, duration, rfc3339};
 pub use value::{DataType, Field, Schema};

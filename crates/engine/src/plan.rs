@@ -301,8 +301,19 @@ impl RowWork {
 pub enum Work {
     /// None: a row step.
     Rows,
+    /// Takes repetitions away, by partition.
+    Dedup(DedupPlan),
     /// A window aggregate.
     Window(Box<WindowPlan>),
+}
+
+/// Takes repetitions away: see [`crate::Memory`].
+#[derive(Clone, Debug)]
+pub struct DedupPlan {
+    /// What rows are told apart by: name and expression over `row_schema`. Nulls are equal.
+    pub keys: Vec<(String, Expr)>,
+    /// How long a pause must be after which an id is not a repetition any more, in microseconds.
+    pub within: i64,
 }
 
 /// A window aggregate.

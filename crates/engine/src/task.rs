@@ -1,8 +1,5 @@
-//! Folding: records of one partition, in offset order, into the state of the steps that read them.
-//!
-//! What a record does depends on the plan, the record and the largest event time before it in its partition, so a
-//! partition may be cut into chunks anywhere and the chunks folded anywhere, as long as each is told the running
-//! maximum at its start.
+//! What single records and rows do at a step: which are valid, which are late, which windows they go to, what is kept
+//! aside. The way of a whole chunk through the steps is in [`crate::fold`].
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,12 +12,11 @@ use arrow::datatypes::{DataType as ArrowType, Int64Type, TimestampMicrosecondTyp
 use chrono::{DateTime, SecondsFormat};
 use hashbrown::DefaultHashBuilder;
 
+use crate::expr::Expr;
 use crate::group::{KeyCodec, canonical, intern, plain};
 use crate::log::{Chunk, KeyAndValue};
 use crate::plan::{Input, Plan, SourcePlan, StepPlan, WindowPlan, Work};
-use crate::rows::{
-    Batch, Failures, Identity, Origin, evaluate, evaluate_plain, named, row_work, take_rows, with_column,
-};
+use crate::rows::{Batch, Failures, Identity, Origin, evaluate, evaluate_plain, named, take_rows, with_column};
 use crate::state::{Arguments, SessionState, WindowState};
 use crate::watermark::{NEVER, is_late_for_point, is_late_for_window, watermarks};
 use crate::window::{Window, Windowing, last_start};
@@ -29,28 +25,15 @@ use crate::window::{Window, Windowing, last_start};
 pub struct Engine {
     pub(crate) plan: Arc<Plan>,
     pub(crate) hasher: DefaultHashBuilder,
-    /// By step; None for row steps.
+    /// By step, of its keys; None for row steps.
     pub(crate) codecs: Vec<Option<KeyCodec>>,
     /// Which implied columns the steps of each source may read.
     implied: Vec<[bool; 3]>,
     sunk: Vec<Input>,
     /// The place of each source and step among all names in bytewise order.
     ranks: hashbrown::HashMap<Input, u16>,
-}
-
-/// State of all window steps, by step.
-pub struct State(pub(crate) Vec<Option<WindowState>>);
-
-impl State {
-    /// Returns how many windows and sessions are open.
-    pub fn open_windows(&self) -> usize {
-        self.0.iter().flatten().map(WindowState::open).sum()
-    }
-
-    /// Returns about how many bytes it occupies.
-    pub fn size_bytes(&self) -> usize {
-        self.0.iter().flatten().map(WindowState::size_bytes).sum()
-    }
+    /// By step: in which stage of folding it is done, which is how many `dedup` its rows have passed.
+    pub(crate) stages: Vec<usize>,
 }
 
 /// Rows that came out of a step or a source, to be written.
@@ -94,6 +77,19 @@ pub struct Folded {
     pub emissions: Vec<Emission>,
     /// Late, failed and bad rows.
     pub asides: Vec<Aside>,
+    /// What each `dedup` let through.
+    pub dedups: Vec<Deduped>,
+}
+
+/// How many rows came to a `dedup` step, and how many of them it let through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deduped {
+    /// The step.
+    pub step: usize,
+    /// How many rows came.
+    pub before: u64,
+    /// How many were let through.
+    pub after: u64,
 }
 
 impl Engine {
@@ -104,9 +100,8 @@ impl Engine {
             .iter()
             .map(|step| match &step.work {
                 Work::Rows => None,
-                Work::Window(window) => {
-                    Some(KeyCodec::new(&window.keys.iter().map(|(_, expr)| expr.data_type()).collect::<Vec<_>>()))
-                }
+                Work::Dedup(dedup) => Some(codec_of(&dedup.keys)),
+                Work::Window(window) => Some(codec_of(&window.keys)),
             })
             .collect();
         let implied = (0..plan.sources.len()).map(|source| implied_columns(&plan, source)).collect();
@@ -115,71 +110,13 @@ impl Engine {
         let mut names: Vec<Input> = sources.chain((0..plan.steps.len()).map(Input::Step)).collect();
         names.sort_by_key(|input| plan.name_of(*input).as_bytes());
         let ranks = names.into_iter().zip(0..).collect();
-        Self { plan, hasher: DefaultHashBuilder::default(), codecs, implied, sunk, ranks }
+        let stages = crate::fold::stages(&plan);
+        Self { plan, hasher: DefaultHashBuilder::default(), codecs, implied, sunk, ranks, stages }
     }
 
     /// Returns the plan.
     pub fn plan(&self) -> &Arc<Plan> {
         &self.plan
-    }
-
-    /// Returns the empty state.
-    pub fn empty(&self) -> State {
-        let of_step = |step: &StepPlan| match &step.work {
-            Work::Rows => None,
-            Work::Window(window) => Some(WindowState::new(window)),
-        };
-        State(self.plan.steps.iter().map(of_step).collect())
-    }
-
-    /// Joins two states. Commutative and exact.
-    pub fn merge(&self, state: &mut State, other: State) {
-        for (index, other) in other.0.into_iter().enumerate() {
-            if let (Some(mine), Some(other), Work::Window(window)) =
-                (&mut state.0[index], other, &self.plan.steps[index].work)
-            {
-                mine.merge(other, &window.calls, &self.hasher);
-            }
-        }
-    }
-
-    /// Folds the next chunk of a partition into the state. `maximum` is the running maximum before it ([`NEVER`] at first).
-    pub fn fold(&self, source: usize, chunk: &Chunk, maximum: i64, state: &mut State) -> Folded {
-        let mut folded = Folded { maximum, ..Folded::default() };
-        let Some(records) = self.records(source, chunk, &mut folded) else { return folded };
-        self.emit_rows(Input::Source(source), &records, &mut folded);
-        // Per step, what it made of the chunk: a union makes one batch of each input's.
-        let mut batches: Vec<Vec<Batch>> = vec![Vec::new(); self.plan.steps.len()];
-        for (index, step) in self.plan.steps.iter().enumerate() {
-            if step.over_windows || !step.sources.contains(&source) {
-                continue;
-            }
-            let mut inputs = Vec::new();
-            for input in &step.inputs {
-                match input {
-                    Input::Step(before) => {
-                        inputs.extend(batches[*before].iter().map(|batch| self.read(step, *input, batch)));
-                    }
-                    Input::Source(of) if *of == source => inputs.push(self.read(step, *input, &records)),
-                    _ => {}
-                }
-            }
-            for input in inputs.into_iter().filter(|input| input.len() > 0) {
-                let (rows, failed) = row_work(&step.rows, &input);
-                self.keep_failed(index, &input, failed, &mut folded.asides);
-                match &step.work {
-                    Work::Rows => {
-                        self.emit_rows(Input::Step(index), &rows, &mut folded);
-                        batches[index].push(rows);
-                    }
-                    Work::Window(window) => {
-                        let state = state.0[index].as_mut().expect("a window step has state");
-                        self.fold_window(index, window, &rows, state, &mut folded.asides);
-                    }
-                }
-            }
-        }
-        folded
     }
 
     /// Returns rows of an input as a step sees them before its row work: with the input's name where it is asked for.
@@ -213,7 +150,7 @@ impl Engine {
     }
 
     /// Judges which records are valid, and returns those with what rides along.
-    fn records(&self, source: usize, chunk: &Chunk, folded: &mut Folded) -> Option<Batch> {
+    pub(crate) fn records(&self, source: usize, chunk: &Chunk, folded: &mut Folded) -> Option<Batch> {
         let plan = &self.plan.sources[source];
         let times = event_times(plan, chunk);
         let bad = bad_rows(plan, chunk, &times);
@@ -313,7 +250,7 @@ impl Engine {
     }
 
     /// Gives record-level rows to the sinks that read them there.
-    fn emit_rows(&self, input: Input, rows: &Batch, folded: &mut Folded) {
+    pub(crate) fn emit_rows(&self, input: Input, rows: &Batch, folded: &mut Folded) {
         if rows.len() == 0 || !self.sunk.contains(&input) {
             return;
         }
@@ -625,6 +562,10 @@ fn bad_rows(plan: &SourcePlan, chunk: &Chunk, times: &Int64Array) -> Vec<(u32, S
     bad
 }
 
+fn codec_of(keys: &[(String, Expr)]) -> KeyCodec {
+    KeyCodec::new(&keys.iter().map(|(_, expr)| expr.data_type()).collect::<Vec<_>>())
+}
+
 fn implied_columns(plan: &Plan, source: usize) -> [bool; 3] {
     let mut used = [false; 3];
     let mut see = |name: &str| match name {
@@ -638,6 +579,9 @@ fn implied_columns(plan: &Plan, source: usize) -> [bool; 3] {
         rows.filter.iter().for_each(|expr| expr.visit_columns(&mut see));
         rows.derive.iter().for_each(|(_, expr)| expr.visit_columns(&mut see));
         rows.select.iter().flatten().for_each(|(_, expr)| expr.visit_columns(&mut see));
+        if let Work::Dedup(dedup) = &step.work {
+            dedup.keys.iter().for_each(|(_, expr)| expr.visit_columns(&mut see));
+        }
         if let Work::Window(window) = &step.work {
             window.keys.iter().for_each(|(_, expr)| expr.visit_columns(&mut see));
             window.calls.iter().flat_map(|call| &call.arguments).for_each(|expr| expr.visit_columns(&mut see));
@@ -683,7 +627,7 @@ mod tests {
     fn an_engine_and_states_may_be_shared_by_threads() {
         fn shared<T: Send + Sync>() {}
         shared::<Engine>();
-        shared::<State>();
+        shared::<crate::State>();
     }
 
     #[test]

@@ -77,8 +77,12 @@ fn step(step: &StepPlan, plan: &Plan) -> Value {
         "from": inputs(step, plan),
         "tag": step.tag,
         "rows": row_work(&step.rows),
+        "dedup": match &step.work {
+            Work::Dedup(dedup) => json!([named(&dedup.keys), dedup.within]),
+            Work::Rows | Work::Window(_) => Value::Null,
+        },
         "window": match &step.work {
-            Work::Rows => Value::Null,
+            Work::Rows | Work::Dedup(_) => Value::Null,
             Work::Window(window) => self::window(window),
         },
     })

@@ -26,8 +26,13 @@ pub fn text(loaded: &Loaded) -> String {
             line(&mut out, "tag", tag);
         }
         rows_text(&step.rows, &mut out);
-        if let Work::Window(window) = &step.work {
-            window_text(step, window, &mut out);
+        match &step.work {
+            Work::Rows => {}
+            Work::Dedup(dedup) => {
+                let within = duration::format(dedup.within);
+                line(&mut out, "dedup", &format!("by {}, within {within}, by partition", named(&dedup.keys)));
+            }
+            Work::Window(window) => window_text(step, window, &mut out),
         }
         line(&mut out, "columns", &columns(&step.schema));
     }
@@ -255,6 +260,7 @@ pub fn dot(loaded: &Loaded) -> String {
     for step in &plan.steps {
         let label = match &step.work {
             Work::Rows => step.name.clone(),
+            Work::Dedup(_) => format!("{}\ndedup", step.name),
             Work::Window(window) => format!("{}\n{}", step.name, windowing(window.windowing)),
         };
         node(format!("step {}", step.name), label, "box");

@@ -223,7 +223,7 @@ pub(crate) const STEP: Block = Block {
         optional("derive", Shape::ColumnList, "Adds columns or replaces some"),
         optional("drop", Shape::Names, "Takes columns away"),
         optional("select", Shape::ColumnList, "Keeps exactly these columns"),
-        not_built("dedup", "`count_distinct` of an id counts each id once in a window"),
+        optional("dedup", Shape::Block(&DEDUP), "Takes repetitions away, partition by partition"),
         not_built("join", "join results afterwards with `samestream query`"),
         not_built("lookup", "join results afterwards with `samestream query`"),
         optional("window", Shape::Window, "How rows find windows"),
@@ -233,6 +233,15 @@ pub(crate) const STEP: Block = Block {
         optional("top", Shape::Block(&TOP), "Keeps the first rows of each window"),
         optional("allowed_lateness", Shape::Duration, "How long after its end a window stays open for late records"),
         not_built("unique_by", "`count_distinct` of an id counts each id once in a window"),
+    ],
+};
+
+/// Repetitions.
+pub(crate) const DEDUP: Block = Block {
+    what: "`dedup`",
+    fields: &[
+        required("key", Shape::ColumnList, "What a row is told by, such as an id"),
+        required("within", Shape::Duration, "The pause, in event time, after which an id is let through again"),
     ],
 };
 

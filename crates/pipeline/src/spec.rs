@@ -84,6 +84,7 @@ pub(crate) struct StepSpec {
     pub(crate) derive: Vec<ColumnItem>,
     pub(crate) drop: Vec<Scalar>,
     pub(crate) select: Option<Placed<Vec<ColumnItem>>>,
+    pub(crate) dedup: Option<DedupSpec>,
     pub(crate) window: Option<Placed<WindowSpec>>,
     pub(crate) group_by: Vec<ColumnItem>,
     pub(crate) aggregate: Vec<ColumnItem>,
@@ -103,6 +104,13 @@ pub(crate) struct ColumnItem {
 pub(crate) enum WindowSpec {
     Built(Windowing),
     Wrong,
+}
+
+/// `dedup` as written.
+pub(crate) struct DedupSpec {
+    pub(crate) span: Span,
+    pub(crate) key: Vec<ColumnItem>,
+    pub(crate) within: i64,
 }
 
 /// `top` as written.

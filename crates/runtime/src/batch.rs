@@ -8,9 +8,9 @@
 use std::sync::Arc;
 
 use engine::edge::{LogScan, Unit};
-use engine::log::{Chunk, Offset};
+use engine::log::{Chunk, Offset, Partition};
 use engine::watermark::NEVER;
-use engine::{Code, Engine, Error, Folded, Result, State};
+use engine::{Code, Engine, Error, Folding, Memory, Result, State};
 use rayon::prelude::*;
 
 use crate::cut::{Cut, check_partitions};
@@ -84,6 +84,50 @@ struct Piece {
     chunk: Option<Chunk>,
     /// The running maximum before it.
     maximum: i64,
+}
+
+/// A unit whose records are on their way through the steps.
+struct Begun {
+    piece: Piece,
+    rows: u64,
+    folding: Folding,
+    state: State,
+}
+
+/// Lets the pieces meet what their partitions remember – each partition in offset order, several at once – and takes
+/// them through the next stage.
+fn next_stage(
+    engine: &Engine,
+    pool: &rayon::ThreadPool,
+    stage: usize,
+    begun: Vec<Begun>,
+    state: &mut State,
+) -> Vec<Begun> {
+    type Of<'a> = (usize, Partition, Memory, Vec<&'a mut Begun>);
+    let mut begun = begun;
+    let mut partitions: Vec<Of<'_>> = Vec::new();
+    // A wave holds the units of a partition in offset order.
+    for begun in begun.iter_mut().filter(|begun| engine.stages(begun.piece.source) > stage) {
+        let (source, partition) = (begun.piece.source, begun.piece.unit.partition);
+        match partitions.iter_mut().find(|(of, number, ..)| (*of, *number) == (source, partition)) {
+            Some((.., pieces)) => pieces.push(begun),
+            None => partitions.push((source, partition, state.take_memory(source, partition), vec![begun])),
+        }
+    }
+    pool.install(|| {
+        partitions.par_iter_mut().for_each(|(_, _, memory, pieces)| {
+            pieces.iter_mut().for_each(|begun| engine.remember(&mut begun.folding, memory));
+        });
+    });
+    for (source, partition, memory, _) in partitions {
+        state.put_memory(source, partition, memory);
+    }
+    pool.install(|| {
+        begun.par_iter_mut().filter(|begun| engine.stages(begun.piece.source) > stage).for_each(|begun| {
+            engine.advance(&mut begun.folding, &mut begun.state);
+        });
+    });
+    begun
 }
 
 impl<'a> Batch<'a> {
@@ -173,26 +217,33 @@ impl<'a> Batch<'a> {
             piece.maximum = *maximum;
             *maximum = (*maximum).max(piece.largest.expect("every piece was scanned"));
         }
-        let folded: Vec<Result<(Piece, u64, Folded, State)>> = pool.install(|| {
+        let begun: Vec<Result<Begun>> = pool.install(|| {
             wave.into_par_iter()
                 .map(|mut piece| {
                     let chunk = match piece.chunk.take() {
                         Some(chunk) => chunk,
                         None => scan(&piece).load(&piece.unit, piece.start, piece.end)?,
                     };
-                    let mut state = engine.empty();
-                    let folded = engine.fold(piece.source, &chunk, piece.maximum, &mut state);
+                    let mut folding = engine.begin(piece.source, &chunk, piece.maximum);
                     let known = piece.maximum.max(piece.largest.expect("every piece was scanned"));
-                    if folded.maximum != known {
-                        return Err(contradiction(engine, &piece, folded.maximum));
+                    if folding.maximum() != known {
+                        return Err(contradiction(engine, &piece, folding.maximum()));
                     }
-                    Ok((piece, chunk.len() as u64, folded, state))
+                    let mut state = engine.empty();
+                    engine.advance(&mut folding, &mut state);
+                    Ok(Begun { piece, rows: chunk.len() as u64, folding, state })
                 })
                 .collect()
         });
-        for piece in folded {
-            let (piece, rows, folded, partial) = piece?;
+        let mut begun = begun.into_iter().collect::<Result<Vec<Begun>>>()?;
+        let stages = begun.iter().map(|begun| engine.stages(begun.piece.source)).max().unwrap_or(1);
+        for stage in 1..stages {
+            begun = next_stage(engine, pool, stage, begun, state);
+        }
+        for Begun { piece, rows, folding, state: partial } in begun {
+            let folded = folding.done();
             self.output.tally.read += rows;
+            self.output.tally.dedups(engine.plan(), &folded.dedups);
             self.partitions[piece.source][piece.place].next = piece.end;
             engine.merge(state, partial);
             self.output.emissions(folded.emissions)?;

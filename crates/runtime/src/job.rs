@@ -17,7 +17,7 @@ use crate::cut::Cut;
 use crate::driver::{Observer, Outcome, Outlet, Settings};
 use crate::outlet::SinkOutlet;
 use crate::stream::Until;
-use crate::summary::{Mode, StepDigests, Summary};
+use crate::summary::{DedupCounts, Mode, StepDigests, Summary};
 use crate::{batch, stream, time};
 
 /// What a run is asked for, besides its plan.
@@ -313,6 +313,11 @@ fn summarise(plan: &Plan, options: &RunOptions, outcome: &Outcome, began: Instan
         rows_late: tally.late,
         rows_bad: tally.bad,
         rows_failed: tally.failed,
+        dedup: tally
+            .dedups
+            .iter()
+            .map(|(step, (before, after))| (step.clone(), DedupCounts { before: *before, after: *after }))
+            .collect(),
         rows_written: all.rows(),
         windows: tally.windows,
         ended: outcome.ended,

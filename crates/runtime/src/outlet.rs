@@ -209,7 +209,7 @@ fn available(plan: &Plan, input: Input) -> Schema {
             Schema::new(fields)
         }
         Input::Step(step) => match plan.steps[step].work {
-            Work::Rows => after_row_work(plan, step),
+            Work::Rows | Work::Dedup(_) => after_row_work(plan, step),
             Work::Window(_) => plan.steps[step].schema.clone(),
         },
         _ => Schema::default(),

@@ -190,6 +190,7 @@ impl<'a> Stream<'a> {
             let folded = self.engine.fold(source, &chunk, state.maximum, &mut self.state);
             state.maximum = folded.maximum;
             self.output.tally.read += chunk.len() as u64;
+            self.output.tally.dedups(self.engine.plan(), &folded.dedups);
             self.unpublished |= !folded.emissions.is_empty() || !folded.asides.is_empty();
             self.unclosed = true;
             self.output.emissions(folded.emissions)?;

@@ -55,6 +55,9 @@ pub struct Summary {
     pub rows_bad: u64,
     /// Rows whose expression failed at a step.
     pub rows_failed: u64,
+    /// For each `dedup` step, how many rows came to it and how many it let through.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub dedup: BTreeMap<String, DedupCounts>,
     /// Rows in the sinks after the run.
     pub rows_written: u64,
     /// Windows that were closed as final.
@@ -89,6 +92,15 @@ pub struct StepDigests {
     pub r#final: String,
     /// Of all its rows.
     pub all: String,
+}
+
+/// What a `dedup` step did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DedupCounts {
+    /// Rows that came to it.
+    pub before: u64,
+    /// Rows that it let through.
+    pub after: u64,
 }
 
 /// A partition that finality waits for.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use arrow::array::BooleanArray;
 use arrow::compute::filter_record_batch;
 use engine::digest::{Digest, RowDigester, record_digest};
-use engine::plan::{Input, Plan};
-use engine::{Aside, Emission, Field, Identity, Schema};
+use engine::plan::{Input, Plan, Work};
+use engine::{Aside, Deduped, Emission, Field, Identity, Schema};
 
 /// Counts and digests of a run.
 #[derive(Clone)]
@@ -27,6 +27,8 @@ pub struct Tally {
     pub digest_late: Digest,
     /// Bad records and failed rows.
     pub digest_bad: Digest,
+    /// By `dedup` step: how many rows came, and how many were let through.
+    pub dedups: BTreeMap<String, (u64, u64)>,
     digesters: BTreeMap<String, RowDigester>,
     range: (Option<i64>, Option<i64>),
 }
@@ -52,6 +54,12 @@ impl Tally {
             rows,
             digest_late: zero,
             digest_bad: zero,
+            dedups: plan
+                .steps
+                .iter()
+                .filter(|step| matches!(step.work, Work::Dedup(_)))
+                .map(|step| (step.name.clone(), (0, 0)))
+                .collect(),
             digesters,
             range,
         }
@@ -111,6 +119,15 @@ impl Tally {
         }
     }
 
+    /// Counts what `dedup` steps let through.
+    pub fn dedups(&mut self, plan: &Plan, dedups: &[Deduped]) {
+        for dedup in dedups {
+            let (before, after) = self.dedups.entry(plan.steps[dedup.step].name.clone()).or_default();
+            *before += dedup.before;
+            *after += dedup.after;
+        }
+    }
+
     /// Returns the digest over all sinked steps: of final rows, and of all rows.
     pub fn total(&self) -> (Digest, Digest) {
         let mut total = (Digest::default(), Digest::default());
@@ -146,5 +163,5 @@ pub fn record_schema(schema: &Schema) -> Schema {
 /// Returns true when a step's rows are rows of windows, not records.
 pub fn is_windowed(plan: &Plan, step: usize) -> bool {
     let step = &plan.steps[step];
-    step.over_windows || matches!(step.work, engine::plan::Work::Window(_))
+    step.over_windows || matches!(step.work, Work::Window(_))
 }

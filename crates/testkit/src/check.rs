@@ -194,6 +194,9 @@ fn step_difference(expected: &StepAnswer, found: &FoundStep) -> Option<String> {
     if let Some(what) = positions(&format!("failed records of step {name}"), &expected.failed, &found.failed) {
         return Some(what);
     }
+    if expected.dedup != found.dedup {
+        return Some(format!("step {name}: dedup must count {:?}, counts {:?}", expected.dedup, found.dedup));
+    }
     (expected.failed_window_rows != found.failed_window_rows).then(|| {
         format!("step {name}: {} window rows must fail, {} do", expected.failed_window_rows, found.failed_window_rows)
     })

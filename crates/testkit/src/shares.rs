@@ -2,9 +2,10 @@
 
 use std::fmt;
 
+use crate::case::expr::Expr;
 use crate::case::log::Content;
 use crate::case::{Case, Step};
-use crate::oracle::{Answer, Stopped};
+use crate::oracle::{Answer, Identity, Stopped};
 use crate::value::Value;
 
 /// Something that can occur in a case, and how often it must, in a hundred cases.
@@ -62,6 +63,36 @@ pub const SHARES: &[Share] = &[
         occurs: |case, _| {
             let several = |step: &Step| step.from.iter().filter(|from| case.pipeline.is_source(from)).count() > 1;
             case.pipeline.steps.iter().any(|step| step.window.is_some() && several(step))
+        },
+    },
+    Share {
+        name: "repetitions taken away",
+        required: 4,
+        occurs: |_, answer| answer.steps.iter().any(|step| step.dedup.is_some_and(|(before, after)| after < before)),
+    },
+    Share {
+        name: "an id let through again after a pause",
+        required: 1,
+        occurs: |case, answer| {
+            let mut steps = case.pipeline.steps.iter().zip(&answer.steps);
+            steps.any(|(step, found)| {
+                let Some(dedup) = &step.dedup else { return false };
+                let [(name, Expr::Column(column))] = dedup.keys.as_slice() else { return false };
+                let place = found.columns.iter().position(|(other, _)| other == name);
+                let Some(place) = place.filter(|_| name == column) else { return false };
+                let mut ids: Vec<_> = found
+                    .rows
+                    .iter()
+                    .filter_map(|row| match row.identity {
+                        Identity::Record(source, partition, _) => Some((source, partition, &row.cells[place])),
+                        Identity::Window { .. } => None,
+                    })
+                    .collect();
+                let all = ids.len();
+                ids.sort();
+                ids.dedup();
+                ids.len() < all
+            })
         },
     },
     Share { name: "final window rows", required: 40, occurs: |case, answer| has_windows(case, answer, true, false) },

@@ -84,14 +84,15 @@ fn steps(case: &Case, index: usize) -> Option<Case> {
 
 fn row_work(case: &Case, index: usize) -> Option<Case> {
     changed(case, |case| {
-        let step = case.pipeline.steps.get_mut(index / 8)?;
-        match index % 8 {
+        let step = case.pipeline.steps.get_mut(index / 9)?;
+        match index % 9 {
             0 => step.filter = None,
             1 => step.drop.clear(),
             2 => step.select = None,
             3 => step.derive.clear(),
             4 => drop(step.derive.pop()),
             5 => step.tag = None,
+            7 => step.dedup = None,
             6 if step.from.len() > 1 => drop(step.from.pop()),
             6 => {}
             _ => drop(step.select.as_mut().and_then(Vec::pop)),
@@ -99,7 +100,7 @@ fn row_work(case: &Case, index: usize) -> Option<Case> {
         Some(())
     })
     .filter(|smaller| size(smaller) < size(case))
-    .or_else(|| (index / 8 < case.pipeline.steps.len()).then(|| broken(case)))
+    .or_else(|| (index / 9 < case.pipeline.steps.len()).then(|| broken(case)))
 }
 
 fn window_work(case: &Case, index: usize) -> Option<Case> {

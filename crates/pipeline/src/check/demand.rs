@@ -29,6 +29,7 @@ pub(super) fn settle(plan: &mut Plan) {
         failed: vec![Names::new(); plan.steps.len()],
     };
     plan.sinks.iter().for_each(|sink| demand.sink(sink, plan));
+    let by_sinks = demand.steps.clone();
     for index in (0..plan.steps.len()).rev() {
         let carried = demand.step(index, plan);
         let step = &mut plan.steps[index];
@@ -37,8 +38,11 @@ pub(super) fn settle(plan: &mut Plan) {
             let keep =
                 |field: &Field| !is_implied(&field.name) || made.contains(&field.name) || carried.contains(&field.name);
             step.row_schema.fields.retain(keep);
-            if matches!(step.work, Work::Rows) {
-                step.schema.fields.retain(keep);
+            if matches!(step.work, Work::Rows | Work::Dedup(_)) {
+                // A column of the log's own that only passes through, for a later step, is none of its results.
+                let read = &by_sinks[index];
+                let keep = |name: &String| !is_implied(name) || made.contains(name) || read.contains(name);
+                step.schema.fields.retain(|field| keep(&field.name));
             }
         }
     }
@@ -64,7 +68,9 @@ impl Demand {
         }
         match sink.input {
             Input::Source(source) => self.sources[source].extend(read),
-            Input::Step(step) if !plan.steps[step].over_windows && matches!(plan.steps[step].work, Work::Rows) => {
+            Input::Step(step)
+                if !plan.steps[step].over_windows && matches!(plan.steps[step].work, Work::Rows | Work::Dedup(_)) =>
+            {
                 // A record's position comes with it. Its other columns are all in the digest of the step's rows,
                 // whichever of them a sink selects.
                 let made = made_by(&plan.steps[step].rows);
@@ -85,6 +91,10 @@ impl Demand {
         let mut carried = std::mem::take(&mut self.late[index]);
         match &step.work {
             Work::Rows => carried.extend(self.steps[index].iter().cloned()),
+            Work::Dedup(dedup) => {
+                carried.extend(self.steps[index].iter().cloned());
+                dedup.keys.iter().for_each(|(_, expr)| columns_of(expr, &mut carried));
+            }
             Work::Window(window) => {
                 window.keys.iter().for_each(|(_, expr)| columns_of(expr, &mut carried));
                 window.calls.iter().flat_map(|call| &call.arguments).for_each(|expr| columns_of(expr, &mut carried));

@@ -1,7 +1,7 @@
 //! Steps: what they read, row work, then at most one window.
 
 use engine::expr::{Expr, Literal};
-use engine::plan::{Input, RowWork, StepPlan, Top, WindowPlan, Work};
+use engine::plan::{DedupPlan, Input, RowWork, StepPlan, Top, WindowPlan, Work};
 use engine::window::Windowing;
 use engine::{Code, DataType, Field, Schema};
 
@@ -11,7 +11,7 @@ use super::graph::Target;
 use super::relation::{Column, Relation, Rows};
 use crate::problems::Problems;
 use crate::read::Placed;
-use crate::spec::{ColumnItem, StepSpec, TopSpec, WindowSpec};
+use crate::spec::{ColumnItem, DedupSpec, StepSpec, TopSpec, WindowSpec};
 use crate::yaml::Scalar;
 
 impl Checker<'_> {
@@ -56,9 +56,10 @@ impl Checker<'_> {
         let over_windows = relation.is_windows();
         let rows = check_row_work(spec, &mut relation, self.problems)?;
         let row_schema = relation.schema();
-        let (work, relation) = match &spec.window {
-            None => (Work::Rows, relation),
-            Some(window) => {
+        let (work, relation) = match (&spec.dedup, &spec.window) {
+            (None, None) => (Work::Rows, relation),
+            (Some(dedup), _) => (Work::Dedup(check_dedup(dedup, &relation, self.problems)?), relation),
+            (None, Some(window)) => {
                 let (plan, relation) = check_window(spec, window, &relation, self.problems)?;
                 (Work::Window(Box::new(plan)), relation)
             }
@@ -280,6 +281,15 @@ pub(super) fn check_select(
     }
     relation.columns = columns;
     Some(exprs)
+}
+
+fn check_dedup(spec: &DedupSpec, over: &Relation, problems: &mut Problems) -> Option<DedupPlan> {
+    if over.is_windows() {
+        problems.error(Code::Field, spec.span, "`dedup` reads records, not window rows", "not over this input").help =
+            Some("take repetitions away before the window; a window has one row for each key".into());
+        return None;
+    }
+    Some(DedupPlan { keys: check_items(&spec.key, over, problems)?, within: spec.within })
 }
 
 fn check_window(

@@ -3,7 +3,7 @@
 use engine::Code;
 
 use super::window::read_window;
-use super::{ColumnItem, StepSpec, TopSpec};
+use super::{ColumnItem, DedupSpec, StepSpec, TopSpec};
 use crate::fields::{self, Block};
 use crate::problems::{Problems, Span};
 use crate::read::{Fields, Placed, check_name, not_a_list, text};
@@ -24,6 +24,7 @@ impl StepSpec {
             derive: read_column_list(&fields, "derive", problems).map(|list| list.value).unwrap_or_default(),
             drop: fields.names("drop", problems).unwrap_or_default(),
             select: read_column_list(&fields, "select", problems),
+            dedup: fields.entry("dedup").and_then(|entry| DedupSpec::read(entry, problems)),
             window: read_window(&fields, problems),
             group_by: read_column_list(&fields, "group_by", problems).map(|list| list.value).unwrap_or_default(),
             aggregate: read_expressions(&fields, "aggregate", problems),
@@ -32,9 +33,26 @@ impl StepSpec {
             allowed_lateness: fields.duration("allowed_lateness", problems),
         };
         check_window_fields(&fields, problems);
+        check_one_work(&fields, problems);
         spec.is_whole = problems.errors.len() == before;
         Some(spec)
     }
+}
+
+/// Reports a second kind of stateful work.
+fn check_one_work(fields: &Fields<'_>, problems: &mut Problems) {
+    let kinds = ["dedup", "window"];
+    let given: Vec<&Entry> = kinds.iter().filter_map(|kind| fields.entry(kind)).collect();
+    let [first, second, ..] = given.as_slice() else { return };
+    let (first, second) = (&first.key.text, second);
+    problems
+        .error(
+            Code::Field,
+            second.key.span,
+            format!("a step has one kind of stateful work; this one has `{first}` and `{}`", second.key.text),
+            "the second kind",
+        )
+        .help = Some("make a step of its own for each, one reading the other".into());
 }
 
 /// Reports window fields in a step without a window.
@@ -141,6 +159,28 @@ fn read_expressions(fields: &Fields<'_>, name: &str, problems: &mut Problems) ->
         return Vec::new();
     };
     pairs.iter().filter_map(|pair| ColumnItem::pair(pair, problems)).collect()
+}
+
+impl DedupSpec {
+    fn read(entry: &Entry, problems: &mut Problems) -> Option<Self> {
+        let fields = Fields::open(&entry.value, entry.key.span, &fields::DEDUP, problems)?;
+        let key = read_column_list(&fields, "key", problems)?;
+        if key.value.is_empty() {
+            problems.error(Code::Field, key.span, "`key` names no column", "all rows would be repetitions of one");
+            return None;
+        }
+        let within = fields.duration("within", problems)?;
+        if within.value <= 0 {
+            problems.error(
+                Code::Field,
+                within.span,
+                "`within` must be greater than zero",
+                "nothing would be a repetition",
+            );
+            return None;
+        }
+        Some(Self { span: entry.key.span, key: key.value, within: within.value })
+    }
 }
 
 impl TopSpec {

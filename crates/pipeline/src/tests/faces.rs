@@ -206,7 +206,7 @@ fn the_schema_allows_good_files_and_refuses_misshapen_ones() {
         .replace("by: [{views: desc}]", "by: {views: desc}, per: [page], ties: keep")
         .replace("jsonl: {path: out/visits}", "stdout: ")
         .replace("group_by: [user_id]", "group_by: {user: user_id}")
-        .replace("from: clicks\n", "from: [clicks]\n    tag: source\n");
+        .replace("from: clicks\n", "from: [clicks]\n    tag: source\n    dedup: {key: [page], within: 1m}\n");
     good(&rich);
     for text in [super::SMALL, CLICKS, &rich] {
         assert!(is_allowed(text), "{text}");
@@ -222,7 +222,7 @@ fn the_schema_allows_good_files_and_refuses_misshapen_ones() {
         ("kafka: {brokers: \"${BROKERS}\", topic: clicks}", "format: json"),
         ("amount: float64", "amount: [float64]"),
         ("where: page <> ''", "where: [page]"),
-        ("where: page <> ''", "dedup: {key: [page], within: 1m}"),
+        ("where: page <> ''", "dedup: {key: [page]}"),
         ("{tumbling: {size: 1m}}", "{tumblin: {size: 1m}}"),
         ("{tumbling: {size: 1m}}", "{tumbling: {every: 1m}}"),
         ("{tumbling: {size: 1m}}", "[tumbling]"),

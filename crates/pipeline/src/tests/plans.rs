@@ -72,7 +72,7 @@ fn step<'a>(plan: &'a Plan, name: &str) -> &'a engine::plan::StepPlan {
 fn window<'a>(plan: &'a Plan, name: &str) -> &'a engine::plan::WindowPlan {
     match &step(plan, name).work {
         Work::Window(window) => window,
-        Work::Rows => panic!("{name} has a window"),
+        Work::Rows | Work::Dedup(_) => panic!("{name} has a window"),
     }
 }
 
@@ -137,7 +137,6 @@ fn what_the_format_has_and_we_have_not_is_refused_by_name() {
     assert_eq!(
         refused.collect::<Vec<_>>(),
         [
-            "`dedup` of a step is not built yet",
             "`postgres` of a sink is not built yet",
             "`schedules` of a pipeline is not built yet",
             "`tests` of a pipeline is not built yet",
@@ -197,7 +196,8 @@ fn the_log_s_own_columns_are_carried_where_they_are_read() {
         "  a: {from: clicks}\n  b: {from: a, window: {tumbling: {size: 1m}}, group_by: [_partition]}",
         "  out: {from: b, stdout: }",
     );
-    assert_eq!(names(&plan.steps[0].schema), ["user_id", "page", "amount", "at", "_partition"]);
+    assert_eq!(names(&plan.steps[0].row_schema), ["user_id", "page", "amount", "at", "_partition"]);
+    assert_eq!(names(&plan.steps[0].schema), ["user_id", "page", "amount", "at"]);
     assert_eq!(names(&plan.steps[1].schema), ["window_start", "window_end", "_partition"]);
     let plan = with("  a: {from: clicks}", "  out: {from: a, where: '_timestamp > at', stdout: }");
     assert_eq!(names(&plan.steps[0].schema), ["user_id", "page", "amount", "at", "_timestamp"]);

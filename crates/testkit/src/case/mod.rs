@@ -106,8 +106,20 @@ pub struct Step {
     pub drop: Vec<String>,
     /// `select`.
     pub select: Option<Vec<(String, Expr)>>,
+    /// `dedup`, if any.
+    #[serde(default)]
+    pub dedup: Option<Dedup>,
     /// Window work, if any.
     pub window: Option<Window>,
+}
+
+/// `dedup`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Dedup {
+    /// `key`.
+    pub keys: Vec<(String, Expr)>,
+    /// `within`, microseconds.
+    pub within: i64,
 }
 
 /// Columns that a source has besides its schema.
@@ -168,6 +180,9 @@ impl Pipeline {
         }
         let step = self.step(name)?;
         let columns = step.row_columns(&self.input_columns(&step.from, step.tag.as_deref())?)?;
+        if let Some(dedup) = &step.dedup {
+            listed(&dedup.keys, &columns)?;
+        }
         match &step.window {
             None => Some(columns),
             Some(window) => window.columns(&columns),

@@ -1,7 +1,7 @@
 //! Random pipelines.
 
 use super::expr::{AGGREGATES, Aggregate, Binary, Column, Expr, Function, binary, column};
-use super::{Kind, Pipeline, Shape, Source, SourceColumn, Step, Top, Window};
+use super::{Dedup, Kind, Pipeline, Shape, Source, SourceColumn, Step, Top, Window};
 use crate::random::Random;
 use crate::value::{Type, Value};
 
@@ -103,13 +103,7 @@ fn step(
     shape: &mut Shape,
 ) -> Step {
     let tag = random.chance(if from.len() > 1 { 40 } else { 3 }).then(|| format!("tag{index}"));
-    let mut columns = pipeline.input_columns(&from, tag.as_deref()).expect("earlier steps fit");
-    // FIXME: a row step whose `_timestamp` a later step reads has that column in its digest, though its sink does not
-    // write it; without the later step it has not. Until the digest of a step depends on that step alone, no random
-    // step reads `_timestamp` through another.
-    if !from.iter().all(|from| pipeline.is_source(from)) {
-        columns.retain(|(name, _)| name != "_timestamp");
-    }
+    let columns = pipeline.input_columns(&from, tag.as_deref()).expect("earlier steps fit");
     let mut step = Step {
         name: format!("s{index}"),
         from,
@@ -118,9 +112,12 @@ fn step(
         derive: Vec::new(),
         drop: Vec::new(),
         select: None,
+        dedup: None,
         window: None,
     };
-    let windowed = must_window || random.chance(85);
+    let over_windows = pipeline.is_windowed(&step.from[0]);
+    let is_dedup = !must_window && !over_windows && random.chance(18);
+    let windowed = !is_dedup && (must_window || random.chance(85));
     if random.chance(30) {
         derive(random, &columns, &mut step, index);
     }
@@ -133,6 +130,10 @@ fn step(
     // A row step on records may pass on all columns, the log's own included.
     if random.chance(if windowed { 15 } else { 70 }) {
         step.select = Some(select(random, &kept, index));
+    }
+    if is_dedup {
+        let rows = step.row_columns(&columns).expect("selected columns fit");
+        step.dedup = Some(dedup(random, &rows, shape));
     }
     if windowed {
         let rows = step.row_columns(&columns).expect("selected columns fit");
@@ -171,6 +172,15 @@ fn select(random: &mut Random, columns: &[Column], index: usize) -> Vec<(String,
         list.push((format!("e{index}"), any(random, columns, 2)));
     }
     list
+}
+
+fn dedup(random: &mut Random, rows: &[Column], shape: &Shape) -> Dedup {
+    let mut keys: Vec<(String, Expr)> = keys(random, rows);
+    if keys.is_empty() {
+        let (name, _) = random.pick(rows).clone();
+        keys.push(if is_plain(&name) { (name.clone(), column(&name)) } else { ("k0".into(), column(&name)) });
+    }
+    Dedup { keys, within: random.between(1, 20) * shape.tick }
 }
 
 fn window(random: &mut Random, pipeline: &Pipeline, step: &Step, rows: &[Column], shape: &mut Shape) -> Window {

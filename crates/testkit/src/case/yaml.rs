@@ -57,6 +57,9 @@ fn write_step(text: &mut String, step: &Step) {
     if let Some(select) = &step.select {
         let _ = writeln!(text, "    select: {}", list(select));
     }
+    if let Some(dedup) = &step.dedup {
+        let _ = writeln!(text, "    dedup: {{key: {}, within: {}}}", list(&dedup.keys), duration(dedup.within));
+    }
     if let Some(window) = &step.window {
         write_window(text, window);
     }

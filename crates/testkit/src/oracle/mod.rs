@@ -17,7 +17,7 @@ pub use self::digest::Digests;
 use self::eval::{Failed, evaluate};
 use crate::case::expr::{Column, Expr};
 use crate::case::log::Log;
-use crate::case::{Kind, Pipeline, Step, Window, call_name, without_calls};
+use crate::case::{Dedup, Kind, Pipeline, Step, Window, call_name, without_calls};
 use crate::value::{Type, Value};
 
 /// A partition: the index of its source, its number.
@@ -78,6 +78,8 @@ pub struct StepAnswer {
     pub failed: Vec<Position>,
     /// How many final window rows failed here.
     pub failed_window_rows: u64,
+    /// How many rows came to its `dedup`, and how many were let through.
+    pub dedup: Option<(u64, u64)>,
     /// Records late for one of their windows and accepted for another.
     pub partly_late: BTreeSet<Position>,
     /// How many sessions hold records of more than one partition.
@@ -250,6 +252,7 @@ fn run_step(step: &Step, input: Flow) -> Result<(StepAnswer, Flow), Stopped> {
         late: Vec::new(),
         failed: Vec::new(),
         failed_window_rows: 0,
+        dedup: None,
         partly_late: BTreeSet::new(),
         sessions_across_partitions: 0,
     };
@@ -262,6 +265,9 @@ fn run_step(step: &Step, input: Flow) -> Result<(StepAnswer, Flow), Stopped> {
             Err(Failed) => fail(row, &mut found),
         }
     }
+    if let Some(dedup) = &step.dedup {
+        rows = unrepeated(dedup, &columns, rows, &mut found);
+    }
     let flow = Flow { columns, rows, ..input };
     let mut output = match &step.window {
         None => flow,
@@ -272,6 +278,37 @@ fn run_step(step: &Step, input: Flow) -> Result<(StepAnswer, Flow), Stopped> {
     found.is_ordered = output.is_ordered;
     found.rows = output.rows.clone();
     Ok((found, output))
+}
+
+/// In offset order of each partition: a row is a repetition iff `m + within > max(event time, W)`, `m` being the largest
+/// event time of the earlier rows with its id.
+fn unrepeated(dedup: &Dedup, columns: &[Column], mut rows: Vec<Row>, found: &mut StepAnswer) -> Vec<Row> {
+    rows.sort_by(|a, b| (&a.identity, &a.path).cmp(&(&b.identity, &b.path)));
+    let mut last: BTreeMap<(usize, i32, Vec<Value>), i64> = BTreeMap::new();
+    let mut kept = Vec::new();
+    let mut before = 0;
+    for row in rows {
+        let Identity::Record(source, partition, _) = row.identity else { unreachable!("dedup reads records") };
+        let value = |name: &str| value_in(columns, &row.cells, name);
+        let id: Result<Vec<Value>, Failed> = dedup.keys.iter().map(|(_, expr)| evaluate(expr, &value)).collect();
+        let Ok(id) = id else {
+            fail(&row, found);
+            continue;
+        };
+        before += 1;
+        let now = row.before.map_or(row.time, |watermark| watermark.max(row.time));
+        let known = last.get_mut(&(source, partition, id.clone()));
+        let is_repeated = known.as_ref().is_some_and(|last| **last + dedup.within > now);
+        match known {
+            Some(last) => *last = row.time.max(*last),
+            None => drop(last.insert((source, partition, id), row.time)),
+        }
+        if !is_repeated {
+            kept.push(row);
+        }
+    }
+    found.dedup = Some((before, kept.len() as u64));
+    kept
 }
 
 fn fail(row: &Row, found: &mut StepAnswer) {

@@ -1,0 +1,109 @@
+//! Repetitions: which rows of a partition are let through by `dedup`.
+//!
+//! Rows are walked in the order of their partition. A row is a repetition iff `m + within > max(event time, W)`, where `m`
+//! is the largest event time among the earlier rows with the same id, let through or not (law 2.4). So an id that comes
+//! again and again without a pause of `within` stays suppressed. Once `m + within <= W` an id can be forgotten: `W` never
+//! falls, so no later row can be a repetition of it.
+
+use arrow::array::BinaryArray;
+
+use crate::rows::{Batch, Identity};
+
+/// What a partition remembers of the ids that one step has seen: the largest event time of each.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    ids: hashbrown::HashMap<Box<[u8]>, i64>,
+    /// How many ids there may be before those that can be forgotten are looked for.
+    limit: usize,
+}
+
+/// So few ids are not worth looking through.
+const FEW: usize = if cfg!(test) { 2 } else { 1 << 12 };
+
+impl Seen {
+    /// Returns whether a row with this id is a repetition, and remembers it.
+    fn is_repeated(&mut self, id: &[u8], time: i64, watermark: i64, within: i64) -> bool {
+        match self.ids.get_mut(id) {
+            Some(last) => {
+                let repeated = last.saturating_add(within) > time.max(watermark);
+                *last = time.max(*last);
+                repeated
+            }
+            None => {
+                self.ids.insert(id.into(), time);
+                if self.ids.len() > self.limit.max(FEW) {
+                    self.ids.retain(|_, last| last.saturating_add(within) > watermark);
+                    self.limit = self.ids.len() * 2;
+                }
+                false
+            }
+        }
+    }
+
+    /// Walks over rows and their ids, which are those of one chunk, by input. Returns the rows of each that are let through.
+    pub(crate) fn walk(&mut self, inputs: &[(Batch, BinaryArray)], within: i64) -> Vec<Vec<u32>> {
+        let mut kept: Vec<Vec<u32>> = vec![Vec::new(); inputs.len()];
+        let mut walk = |input: usize, row: u32| {
+            let (batch, ids) = &inputs[input];
+            let (time, watermark) = (batch.event_time(row), batch.watermark(row));
+            if !self.is_repeated(ids.value(row as usize), time, watermark, within) {
+                kept[input].push(row);
+            }
+        };
+        match inputs {
+            [(batch, _)] => (0..batch.len() as u32).for_each(|row| walk(0, row)),
+            _ => {
+                // A record that came in by two ways is there twice: by offset, then by the names on its way.
+                let mut rows: Vec<(i64, &[u16], usize, u32)> = Vec::new();
+                for (input, (batch, _)) in inputs.iter().enumerate() {
+                    let Identity::Records { offsets, .. } = &batch.origin.identity else {
+                        unreachable!("only records are looked at for repetitions")
+                    };
+                    let offset = |row: u32| offsets[batch.origin_of(row) as usize];
+                    rows.extend((0..batch.len() as u32).map(|row| (offset(row), batch.path.as_slice(), input, row)));
+                }
+                rows.sort_unstable();
+                rows.into_iter().for_each(|(_, _, input, row)| walk(input, row));
+            }
+        }
+        kept
+    }
+
+    /// Returns about how many bytes it occupies.
+    pub(crate) fn size_bytes(&self) -> usize {
+        self.ids.capacity() * 32 + self.ids.keys().map(|id| id.len()).sum::<usize>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watermark::NEVER;
+
+    #[test]
+    fn an_id_is_repeated_until_it_pauses() {
+        let mut seen = Seen::default();
+        assert!(!seen.is_repeated(b"a", 100, NEVER, 10));
+        assert!(seen.is_repeated(b"a", 109, 100, 10));
+        assert!(seen.is_repeated(b"a", 118, 109, 10), "the repetition before counts too");
+        assert!(!seen.is_repeated(b"a", 128, 118, 10));
+        assert!(!seen.is_repeated(b"b", 128, 128, 10));
+    }
+
+    #[test]
+    fn an_old_row_is_judged_by_the_watermark() {
+        let mut seen = Seen::default();
+        assert!(!seen.is_repeated(b"a", 100, NEVER, 10));
+        assert!(!seen.is_repeated(b"a", 95, 110, 10), "its first row may be forgotten by now");
+        assert!(seen.is_repeated(b"a", 95, 109, 10));
+    }
+
+    #[test]
+    fn ids_that_cannot_come_again_are_forgotten() {
+        let mut seen = Seen::default();
+        for time in 0..1000 {
+            seen.is_repeated(&i64::to_be_bytes(time), time, time - 1, 5);
+        }
+        assert!(seen.ids.len() < 20, "{} ids", seen.ids.len());
+    }
+}

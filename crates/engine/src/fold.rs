@@ -1,0 +1,250 @@
+//! Folding: records of one partition, in offset order, into the state of the steps that read them.
+//!
+//! What a record does depends on the plan, the record, the largest event time before it in its partition and, where a
+//! step takes repetitions away, the earlier records of its partition. So a partition may be cut into chunks anywhere and
+//! the chunks folded anywhere, as long as each is told the running maximum at its start. A plan with `dedup` is folded in
+//! stages: between two of them the chunks of a partition meet its [`Memory`] one after the other, in offset order; within
+//! a stage each chunk is on its own again.
+
+use std::collections::BTreeMap;
+
+use arrow::array::{ArrayRef, BinaryArray};
+
+use crate::dedup::Seen;
+use crate::group::canonical;
+use crate::log::{Chunk, Partition};
+use crate::plan::{DedupPlan, Input, Plan, StepPlan, Work};
+use crate::rows::{Batch, Failures, evaluate_plain, row_work};
+use crate::state::WindowState;
+use crate::task::{Deduped, Engine, Folded};
+
+/// State of all steps.
+pub struct State {
+    /// Of window steps, by step.
+    pub(crate) windows: Vec<Option<WindowState>>,
+    /// What partitions remember, by source and partition.
+    memories: BTreeMap<(usize, Partition), Memory>,
+}
+
+impl State {
+    /// Returns how many windows and sessions are open.
+    pub fn open_windows(&self) -> usize {
+        self.windows.iter().flatten().map(WindowState::open).sum()
+    }
+
+    /// Returns about how many bytes it occupies.
+    pub fn size_bytes(&self) -> usize {
+        let windows: usize = self.windows.iter().flatten().map(WindowState::size_bytes).sum();
+        windows + self.memories.values().flat_map(|memory| memory.0.values()).map(Seen::size_bytes).sum::<usize>()
+    }
+
+    /// Takes out what a partition remembers, to be given back by [`State::put_memory`].
+    pub fn take_memory(&mut self, source: usize, partition: Partition) -> Memory {
+        self.memories.remove(&(source, partition)).unwrap_or_default()
+    }
+
+    /// Takes in what a partition remembers.
+    pub fn put_memory(&mut self, source: usize, partition: Partition, memory: Memory) {
+        if !memory.0.is_empty() {
+            self.memories.insert((source, partition), memory);
+        }
+    }
+}
+
+/// What a partition remembers of its earlier records, by step.
+#[derive(Debug, Default)]
+pub struct Memory(BTreeMap<usize, Seen>);
+
+/// A chunk on its way through the steps.
+pub struct Folding {
+    source: usize,
+    /// The records, until the first stage is done.
+    records: Option<Batch>,
+    stage: usize,
+    /// By step, what it made of the chunk: a union makes one batch of each input's.
+    batches: Vec<Vec<Batch>>,
+    waiting: Vec<Waiting>,
+    folded: Folded,
+}
+
+impl Folding {
+    /// Returns what folding brought.
+    pub fn done(self) -> Folded {
+        self.folded
+    }
+
+    /// Returns the running maximum of event time after the chunk.
+    pub fn maximum(&self) -> i64 {
+        self.folded.maximum
+    }
+}
+
+/// Rows that wait at a `dedup` step for their partition's memory.
+struct Waiting {
+    step: usize,
+    /// Rows and their ids, by input.
+    inputs: Vec<(Batch, BinaryArray)>,
+    /// By input, the rows that are let through; empty until they are known.
+    kept: Vec<Vec<u32>>,
+}
+
+/// Returns the stage of each step.
+pub(crate) fn stages(plan: &Plan) -> Vec<usize> {
+    let mut stages: Vec<usize> = Vec::new();
+    for step in &plan.steps {
+        let after = |input: &Input| match input {
+            Input::Step(before) => stages[*before] + usize::from(matches!(plan.steps[*before].work, Work::Dedup(_))),
+            _ => 0,
+        };
+        stages.push(step.inputs.iter().map(after).max().unwrap_or(0));
+    }
+    stages
+}
+
+impl Engine {
+    /// Returns the empty state.
+    pub fn empty(&self) -> State {
+        let of_step = |step: &StepPlan| match &step.work {
+            Work::Rows | Work::Dedup(_) => None,
+            Work::Window(window) => Some(WindowState::new(window)),
+        };
+        State { windows: self.plan.steps.iter().map(of_step).collect(), memories: BTreeMap::new() }
+    }
+
+    /// Joins two states, of which no partition is remembered in both. Commutative and exact.
+    pub fn merge(&self, state: &mut State, other: State) {
+        for (index, other) in other.windows.into_iter().enumerate() {
+            if let (Some(mine), Some(other), Work::Window(window)) =
+                (&mut state.windows[index], other, &self.plan.steps[index].work)
+            {
+                mine.merge(other, &window.calls, &self.hasher);
+            }
+        }
+        state.memories.extend(other.memories);
+    }
+
+    /// Folds the next chunk of a partition into the state. `maximum` is the running maximum before it
+    /// ([`crate::watermark::NEVER`] at first).
+    pub fn fold(&self, source: usize, chunk: &Chunk, maximum: i64, state: &mut State) -> Folded {
+        let mut folding = self.begin(source, chunk, maximum);
+        self.advance(&mut folding, state);
+        if self.stages(source) > 1 {
+            let mut memory = state.take_memory(source, chunk.partition);
+            for _ in 1..self.stages(source) {
+                self.remember(&mut folding, &mut memory);
+                self.advance(&mut folding, state);
+            }
+            state.put_memory(source, chunk.partition, memory);
+        }
+        folding.done()
+    }
+
+    /// Returns in how many stages chunks of a source are folded: one more than there are `dedup` steps on its longest way.
+    pub fn stages(&self, source: usize) -> usize {
+        let dedups = self
+            .plan
+            .steps
+            .iter()
+            .zip(&self.stages)
+            .filter(|(step, _)| matches!(step.work, Work::Dedup(_)) && step.sources.contains(&source));
+        dedups.map(|(_, stage)| stage + 2).max().unwrap_or(1)
+    }
+
+    /// Begins folding a chunk: judges which records are valid, and what the watermark was before each.
+    pub fn begin(&self, source: usize, chunk: &Chunk, maximum: i64) -> Folding {
+        let mut folded = Folded { maximum, ..Folded::default() };
+        let records = self.records(source, chunk, &mut folded);
+        if let Some(records) = &records {
+            self.emit_rows(Input::Source(source), records, &mut folded);
+        }
+        let batches = vec![Vec::new(); self.plan.steps.len()];
+        Folding { source, records, stage: 0, batches, waiting: Vec::new(), folded }
+    }
+
+    /// Does the steps of the next stage.
+    pub fn advance(&self, folding: &mut Folding, state: &mut State) {
+        for waiting in std::mem::take(&mut folding.waiting) {
+            for ((rows, _), kept) in waiting.inputs.iter().zip(&waiting.kept) {
+                let rows = if kept.len() == rows.len() { rows.clone() } else { rows.take(kept) };
+                self.emit_rows(Input::Step(waiting.step), &rows, &mut folding.folded);
+                folding.batches[waiting.step].push(rows);
+            }
+        }
+        let Some(records) = &folding.records else { return };
+        for (index, step) in self.plan.steps.iter().enumerate() {
+            if step.over_windows || self.stages[index] != folding.stage || !step.sources.contains(&folding.source) {
+                continue;
+            }
+            let mut inputs = Vec::new();
+            for input in &step.inputs {
+                match input {
+                    Input::Step(before) => {
+                        inputs.extend(folding.batches[*before].iter().map(|batch| self.read(step, *input, batch)));
+                    }
+                    Input::Source(of) if *of == folding.source => inputs.push(self.read(step, *input, records)),
+                    _ => {}
+                }
+            }
+            let mut waiting = Waiting { step: index, inputs: Vec::new(), kept: Vec::new() };
+            for input in inputs.into_iter().filter(|input| input.len() > 0) {
+                let (rows, failed) = row_work(&step.rows, &input);
+                self.keep_failed(index, &input, failed, &mut folding.folded.asides);
+                match &step.work {
+                    Work::Rows => {
+                        self.emit_rows(Input::Step(index), &rows, &mut folding.folded);
+                        folding.batches[index].push(rows);
+                    }
+                    Work::Dedup(dedup) => waiting.inputs.push(self.ids(index, dedup, rows, &mut folding.folded)),
+                    Work::Window(window) => {
+                        let state = state.windows[index].as_mut().expect("a window step has state");
+                        self.fold_window(index, window, &rows, state, &mut folding.folded.asides);
+                    }
+                }
+            }
+            if !waiting.inputs.is_empty() {
+                folding.waiting.push(waiting);
+            }
+        }
+        folding.stage += 1;
+        if folding.stage == self.stages(folding.source) {
+            // A chunk may have to wait for others before what it brought is taken out; its rows need not.
+            folding.records = None;
+            folding.batches.clear();
+        }
+    }
+
+    /// Returns the rows with their ids; rows whose id cannot be computed are kept aside.
+    fn ids(&self, step: usize, dedup: &DedupPlan, mut rows: Batch, folded: &mut Folded) -> (Batch, BinaryArray) {
+        let keys = |rows: &Batch, failures: &mut Failures| -> Vec<ArrayRef> {
+            let value = |(_, expr)| canonical(&evaluate_plain(expr, &rows.columns, failures));
+            dedup.keys.iter().map(|(name, expr)| (name, expr)).map(value).collect()
+        };
+        let mut failures = Failures::new();
+        let mut columns = keys(&rows, &mut failures);
+        if !failures.is_empty() {
+            let good: Vec<u32> = (0..rows.len() as u32).filter(|row| !failures.contains_key(row)).collect();
+            self.keep_failed(step, &rows, failures.into_iter().collect(), &mut folded.asides);
+            rows = rows.take(&good);
+            columns = keys(&rows, &mut Failures::new());
+        }
+        let codec = self.codecs[step].as_ref().expect("a dedup step has a key codec");
+        let ids = codec.encode(&columns, rows.len());
+        (rows, ids)
+    }
+
+    /// Lets the rows of a chunk that wait for it meet what their partition remembers. Chunks of a partition must come here
+    /// in offset order, each once between two stages.
+    pub fn remember(&self, folding: &mut Folding, memory: &mut Memory) {
+        for waiting in &mut folding.waiting {
+            let Work::Dedup(dedup) = &self.plan.steps[waiting.step].work else {
+                unreachable!("rows wait at dedup steps only")
+            };
+            waiting.kept = memory.0.entry(waiting.step).or_default().walk(&waiting.inputs, dedup.within);
+            folding.folded.dedups.push(Deduped {
+                step: waiting.step,
+                before: waiting.inputs.iter().map(|(rows, _)| rows.len() as u64).sum(),
+                after: waiting.kept.iter().map(|kept| kept.len() as u64).sum(),
+            });
+        }
+    }
+}
