@@ -68,6 +68,7 @@ const CASES: &[(&str, i32, Case)] = &[
     ("E_NOT_COMPARABLE", 2, Case::Run(|project| project.changed(&[("lake}", "lake, layout: files}")]).run(&["verify", "coins.yaml"]))),
     ("E_LATE", 1, Case::Run(a_late_record)),
     ("E_BAD_RECORD", 3, Case::Run(a_bad_record)),
+    ("E_CHECK", 3, Case::Run(a_broken_rule)),
     ("E_OVERFLOW", 3, Case::Run(a_sum_too_large)),
     ("E_SCHEMA", 3, Case::Run(|project| project.changed(&[("n: int64", "n: float64")]).batch(&[]))),
     ("E_LAKE_GAP", 3, Case::Run(a_missing_file)),
@@ -254,6 +255,14 @@ fn a_bad_record(project: &Project) -> Output {
     project.add("bad.jsonl", &["{\"page\":"]);
     project.fill_lake();
     project.batch(&["--max-decode-errors", "0"])
+}
+
+fn a_broken_rule(project: &Project) -> Output {
+    let rule = "    check: [{name: known_page, rule: \"page = '/a'\", else: fail}]\n    window";
+    project.changed(&[("    window", rule)]);
+    project.add("other.jsonl", &[r#"{"page":"/b","n":1,"at":"2026-01-01T00:09:00Z"}"#]);
+    project.fill_lake();
+    project.batch(&[])
 }
 
 fn a_sum_too_large(project: &Project) -> Output {

@@ -22,6 +22,12 @@ pub(crate) fn text(report: &Report, pipeline: Option<&str>) -> String {
         let (before, after) = (thousands(counts.before), thousands(counts.after));
         out.push_str(&format!("  dedup    {step}: {before} rows came, {after} were let through\n"));
     }
+    for (step, rules) in &summary.checks {
+        for rule in rules {
+            let (rows, broken) = (thousands(rule.rows), thousands(rule.broken));
+            out.push_str(&format!("  check    {step}: {broken} of {rows} rows break {}\n", rule.name));
+        }
+    }
     out.push_str(&digests(summary));
     if let Some(held) = &summary.held_by {
         let until = match &held.watermark {

@@ -12,7 +12,7 @@ use arrow::compute::concat;
 
 use crate::aggregate::{GroupId, Overflow};
 use crate::error::{Code, Error, Result};
-use crate::fold::State;
+use crate::fold::{Checked, State};
 use crate::group::{KeyCodec, plain};
 use crate::plan::{Input, StepPlan, Top, WindowPlan, Work};
 use crate::rows::{Batch, Failures, Identity, Origin, evaluate_filter, evaluate_plain, named, row_work};
@@ -29,6 +29,8 @@ pub struct Closed {
     pub emissions: Vec<Emission>,
     /// Window rows whose expression failed at a step over them.
     pub asides: Vec<Aside>,
+    /// How many window rows broke each rule of a step over them.
+    pub checked: Vec<Checked>,
     /// How many windows were closed.
     pub windows: u64,
 }
@@ -69,6 +71,7 @@ impl Engine {
                     for input in inputs {
                         let (rows, failed) = row_work(&step.rows, &input);
                         self.keep_failed(index, &input, failed, &mut closed.asides);
+                        let rows = self.check_rules(index, step, rows, &mut closed.asides, &mut closed.checked);
                         outputs[index].push(rows);
                     }
                 }
@@ -78,6 +81,7 @@ impl Engine {
                     for input in inputs {
                         let (rows, failed) = row_work(&step.rows, &input);
                         self.keep_failed(index, &input, failed, &mut closed.asides);
+                        let rows = self.check_rules(index, step, rows, &mut closed.asides, &mut closed.checked);
                         self.fold_window(index, window, &rows, state, &mut closed.asides);
                     }
                     if let (Some(frontiers), false) = (frontiers, step.over_windows) {

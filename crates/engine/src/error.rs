@@ -69,6 +69,7 @@ codes! {
     Late, "E_LATE", No, "More records were late than the pipeline or the command line allows";
     // Data.
     BadRecord, "E_BAD_RECORD", Data, "A record cannot be decoded or breaks the schema, and the pipeline says `on_bad_record: fail` or a limit was passed";
+    Check, "E_CHECK", Data, "A row breaks a rule of `check` that says `else: fail`";
     Overflow, "E_OVERFLOW", Data, "A result does not fit its type";
     Schema, "E_SCHEMA", Data, "Stored data does not have the schema that the pipeline says";
     LakeGap, "E_LAKE_GAP", Data, "A lake file does not end where the next begins";

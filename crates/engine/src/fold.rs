@@ -88,6 +88,19 @@ struct Waiting {
     kept: Vec<Vec<u32>>,
 }
 
+/// How many rows were held against a rule of a step, and how many broke it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// The step.
+    pub step: usize,
+    /// Which of the step's rules.
+    pub rule: usize,
+    /// How many rows.
+    pub rows: u64,
+    /// How many of them broke it.
+    pub broken: u64,
+}
+
 /// Returns the stage of each step.
 pub(crate) fn stages(plan: &Plan) -> Vec<usize> {
     let mut stages: Vec<usize> = Vec::new();
@@ -188,7 +201,9 @@ impl Engine {
             let mut waiting = Waiting { step: index, inputs: Vec::new(), kept: Vec::new() };
             for input in inputs.into_iter().filter(|input| input.len() > 0) {
                 let (rows, failed) = row_work(&step.rows, &input);
-                self.keep_failed(index, &input, failed, &mut folding.folded.asides);
+                let Folded { asides, checked, .. } = &mut folding.folded;
+                self.keep_failed(index, &input, failed, asides);
+                let rows = self.check_rules(index, step, rows, asides, checked);
                 match &step.work {
                     Work::Rows => {
                         self.emit_rows(Input::Step(index), &rows, &mut folding.folded);

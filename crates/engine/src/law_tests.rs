@@ -79,6 +79,7 @@ fn plan(windowing: Windowing, top: Option<Top>) -> Arc<Plan> {
         over_windows: false,
         tag: None,
         rows: RowWork::default(),
+        rules: Vec::new(),
         row_schema: source.row_schema(),
         schema: Schema::new(fields),
         work: Work::Window(Box::new(window)),

@@ -20,6 +20,7 @@ mod law_tests;
 pub mod log;
 pub mod plan;
 mod rows;
+mod rules;
 mod state;
 mod task;
 pub mod value;
@@ -28,7 +29,7 @@ pub mod window;
 
 pub use close::Closed;
 pub use error::{Code, Error, Exit, Place, Result};
-pub use fold::{Folding, Memory, State};
+pub use fold::{Checked, Folding, Memory, State};
 pub use rows::Identity;
 pub use task::{Aside, Deduped, Emission, Engine, Folded, duration, rfc3339};
 pub use value::{DataType, Field, Schema};

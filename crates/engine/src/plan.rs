@@ -241,6 +241,8 @@ pub struct StepPlan {
     pub tag: Option<String>,
     /// Row work, done first.
     pub rows: RowWork,
+    /// Rules that the rows must keep after row work, in their order.
+    pub rules: Vec<Rule>,
     /// Stateful work.
     pub work: Work,
     /// The columns after row work, which stateful work and `STEP.late` see.
@@ -294,6 +296,28 @@ impl RowWork {
     pub fn is_empty(&self) -> bool {
         self.filter.is_none() && self.derive.is_empty() && self.drop.is_empty() && self.select.is_none()
     }
+}
+
+/// A data-quality rule.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Its name, for counts and reasons.
+    pub name: String,
+    /// What must be true of a row; null is not true.
+    pub expr: Expr,
+    /// What becomes of a row that breaks it.
+    pub otherwise: OnBroken,
+}
+
+/// What becomes of a row that breaks a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnBroken {
+    /// It is kept aside with the rule as its reason.
+    Quarantine,
+    /// It is counted only.
+    Drop,
+    /// It ends the run with exit code 3.
+    Fail,
 }
 
 /// The stateful work of a step. New kinds are matched without `_`.

@@ -13,6 +13,7 @@ use chrono::{DateTime, SecondsFormat};
 use hashbrown::DefaultHashBuilder;
 
 use crate::expr::Expr;
+use crate::fold::Checked;
 use crate::group::{KeyCodec, canonical, intern, plain};
 use crate::log::{Chunk, KeyAndValue};
 use crate::plan::{Input, Plan, SourcePlan, StepPlan, WindowPlan, Work};
@@ -66,6 +67,8 @@ pub struct Aside {
     pub rows: RecordBatch,
     /// Key and value of each record as bytes, if at hand.
     pub raw: Vec<KeyAndValue>,
+    /// True when a rule that they break says that the run ends.
+    pub ends_run: bool,
 }
 
 /// What folding a chunk brought besides state.
@@ -79,6 +82,8 @@ pub struct Folded {
     pub asides: Vec<Aside>,
     /// What each `dedup` let through.
     pub dedups: Vec<Deduped>,
+    /// How many rows broke each rule.
+    pub checked: Vec<Checked>,
 }
 
 /// How many rows came to a `dedup` step, and how many of them it let through.
@@ -230,6 +235,7 @@ impl Engine {
             reasons: bad.iter().map(|(_, reason, _)| reason.clone()).collect(),
             rows: take_rows(columns, &rows),
             raw: raw.collect(),
+            ends_run: false,
         });
     }
 
@@ -245,6 +251,7 @@ impl Engine {
             event_times: rows.iter().map(|row| Some(input.event_time(*row))).collect(),
             reasons: failed.into_iter().map(|(_, reason)| reason).collect(),
             raw: vec![(None, None); rows.len()],
+            ends_run: false,
             rows: take_rows(&input.columns, &rows),
         });
     }
@@ -390,6 +397,7 @@ impl Engine {
             event_times: chosen.iter().map(|row| Some(rows.event_time(*row))).collect(),
             reasons: placed.late.iter().map(|(row, by)| late_reason(*by, rows, *row)).collect(),
             raw: vec![(None, None); chosen.len()],
+            ends_run: false,
             rows: take_rows(&rows.columns, &chosen),
         });
     }
@@ -579,6 +587,7 @@ fn implied_columns(plan: &Plan, source: usize) -> [bool; 3] {
         rows.filter.iter().for_each(|expr| expr.visit_columns(&mut see));
         rows.derive.iter().for_each(|(_, expr)| expr.visit_columns(&mut see));
         rows.select.iter().flatten().for_each(|(_, expr)| expr.visit_columns(&mut see));
+        step.rules.iter().for_each(|rule| rule.expr.visit_columns(&mut see));
         if let Work::Dedup(dedup) = &step.work {
             dedup.keys.iter().for_each(|(_, expr)| expr.visit_columns(&mut see));
         }

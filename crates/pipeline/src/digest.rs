@@ -6,7 +6,7 @@
 
 use engine::expr::Expr;
 use engine::plan::{
-    ColumnPlan, Input, Plan, RowWork, SinkPlan, SourcePlan, StepPlan, TimeFormat, ValueFrom, WindowPlan, Work,
+    ColumnPlan, Input, OnBroken, Plan, RowWork, SinkPlan, SourcePlan, StepPlan, TimeFormat, ValueFrom, WindowPlan, Work,
 };
 use engine::window::Windowing;
 use serde_json::{Value, json};
@@ -77,6 +77,7 @@ fn step(step: &StepPlan, plan: &Plan) -> Value {
         "from": inputs(step, plan),
         "tag": step.tag,
         "rows": row_work(&step.rows),
+        "check": step.rules.iter().map(|rule| json!([rule.name, rule.expr.to_string(), otherwise(rule.otherwise)])).collect::<Vec<_>>(),
         "dedup": match &step.work {
             Work::Dedup(dedup) => json!([named(&dedup.keys), dedup.within]),
             Work::Rows | Work::Window(_) => Value::Null,
@@ -86,6 +87,15 @@ fn step(step: &StepPlan, plan: &Plan) -> Value {
             Work::Window(window) => self::window(window),
         },
     })
+}
+
+/// Returns what becomes of a row that breaks a rule, as it is written in a file.
+pub(crate) fn otherwise(otherwise: OnBroken) -> &'static str {
+    match otherwise {
+        OnBroken::Quarantine => "quarantine",
+        OnBroken::Drop => "drop",
+        OnBroken::Fail => "fail",
+    }
 }
 
 fn row_work(work: &RowWork) -> Value {

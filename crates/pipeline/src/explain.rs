@@ -26,6 +26,10 @@ pub fn text(loaded: &Loaded) -> String {
             line(&mut out, "tag", tag);
         }
         rows_text(&step.rows, &mut out);
+        for rule in &step.rules {
+            let otherwise = digest::otherwise(rule.otherwise);
+            line(&mut out, "check", &format!("{}: {}, else {otherwise}", rule.name, rule.expr));
+        }
         match &step.work {
             Work::Rows => {}
             Work::Dedup(dedup) => {

@@ -66,6 +66,8 @@ pub(crate) enum Shape {
     OptionalBlock(&'static Block),
     /// Named maps with fixed fields.
     Blocks(&'static Block),
+    /// A list of maps with fixed fields.
+    List(&'static Block),
     /// Part of the format, but refused for now, with what to do instead.
     NotBuilt(&'static str),
 }
@@ -223,6 +225,7 @@ pub(crate) const STEP: Block = Block {
         optional("derive", Shape::ColumnList, "Adds columns or replaces some"),
         optional("drop", Shape::Names, "Takes columns away"),
         optional("select", Shape::ColumnList, "Keeps exactly these columns"),
+        optional("check", Shape::List(&CHECK), "Rules that the rows must keep, looked at after `select`"),
         optional("dedup", Shape::Block(&DEDUP), "Takes repetitions away, partition by partition"),
         not_built("join", "join results afterwards with `samestream query`"),
         not_built("lookup", "join results afterwards with `samestream query`"),
@@ -233,6 +236,21 @@ pub(crate) const STEP: Block = Block {
         optional("top", Shape::Block(&TOP), "Keeps the first rows of each window"),
         optional("allowed_lateness", Shape::Duration, "How long after its end a window stays open for late records"),
         not_built("unique_by", "`count_distinct` of an id counts each id once in a window"),
+    ],
+};
+
+/// A data-quality rule.
+pub(crate) const CHECK: Block = Block {
+    what: "a rule of `check`",
+    fields: &[
+        DESCRIPTION,
+        required("name", Shape::Name, "Its name, for counts and reasons"),
+        required("rule", Shape::Expression, "What must be true of every row; null is not true"),
+        optional(
+            "else",
+            Shape::Choice(&["quarantine", "drop", "fail"]),
+            "What becomes of a row that breaks it: kept aside (default), counted only, or the end of the run",
+        ),
     ],
 };
 

@@ -95,6 +95,7 @@ fn shape(shape: &Shape) -> Value {
         Shape::Window => window(),
         Shape::Block(block) => self::block(block),
         Shape::OptionalBlock(block) => json!({"anyOf": [{"type": "null"}, self::block(block)]}),
+        Shape::List(block) => json!({"type": "array", "minItems": 1, "items": self::block(block)}),
         Shape::Blocks(block) => {
             let mut each = self::block(block);
             if !block.fields.iter().any(|field| field.required) {

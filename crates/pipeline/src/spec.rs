@@ -6,6 +6,7 @@ mod step;
 mod window;
 
 use engine::Code;
+use engine::plan::OnBroken;
 use engine::window::Windowing;
 
 use crate::fields::{self, Block, Shape};
@@ -84,6 +85,7 @@ pub(crate) struct StepSpec {
     pub(crate) derive: Vec<ColumnItem>,
     pub(crate) drop: Vec<Scalar>,
     pub(crate) select: Option<Placed<Vec<ColumnItem>>>,
+    pub(crate) rules: Vec<RuleSpec>,
     pub(crate) dedup: Option<DedupSpec>,
     pub(crate) window: Option<Placed<WindowSpec>>,
     pub(crate) group_by: Vec<ColumnItem>,
@@ -104,6 +106,13 @@ pub(crate) struct ColumnItem {
 pub(crate) enum WindowSpec {
     Built(Windowing),
     Wrong,
+}
+
+/// A rule of `check` as written.
+pub(crate) struct RuleSpec {
+    pub(crate) name: Scalar,
+    pub(crate) rule: Scalar,
+    pub(crate) otherwise: OnBroken,
 }
 
 /// `dedup` as written.

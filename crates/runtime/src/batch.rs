@@ -244,6 +244,7 @@ impl<'a> Batch<'a> {
             let folded = folding.done();
             self.output.tally.read += rows;
             self.output.tally.dedups(engine.plan(), &folded.dedups);
+            self.output.tally.checked(engine.plan(), &folded.checked);
             self.partitions[piece.source][piece.place].next = piece.end;
             engine.merge(state, partial);
             self.output.emissions(folded.emissions)?;

@@ -227,6 +227,9 @@ impl<'a> Output<'a> {
         for aside in asides {
             self.tally.aside(&plan, &aside);
             let source = &plan.sources[aside.source];
+            if aside.ends_run {
+                return Err(first_aside(&plan, &aside, Code::Check, "else: fail"));
+            }
             match aside.input {
                 Input::StepLate(_) if source.on_late == OnLate::Fail => {
                     return Err(first_aside(&plan, &aside, Code::Late, "on_late: fail"));
@@ -245,6 +248,7 @@ impl<'a> Output<'a> {
     pub(crate) fn closed(&mut self, closed: Closed, is_end: bool) -> Result<()> {
         if !is_end {
             self.tally.windows += closed.windows;
+            self.tally.checked(self.engine.plan(), &closed.checked);
             self.asides(closed.asides)?;
         }
         self.emissions(closed.emissions)

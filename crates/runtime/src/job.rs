@@ -17,7 +17,7 @@ use crate::cut::Cut;
 use crate::driver::{Observer, Outcome, Outlet, Settings};
 use crate::outlet::SinkOutlet;
 use crate::stream::Until;
-use crate::summary::{DedupCounts, Mode, StepDigests, Summary};
+use crate::summary::{CheckCounts, DedupCounts, Mode, StepDigests, Summary};
 use crate::{batch, stream, time};
 
 /// What a run is asked for, besides its plan.
@@ -300,6 +300,8 @@ fn summarise(plan: &Plan, options: &RunOptions, outcome: &Outcome, began: Instan
     let of_step = |(name, (finals, all)): (&String, &(engine::digest::Digest, engine::digest::Digest))| {
         (name.clone(), StepDigests { r#final: finals.to_string(), all: all.to_string() })
     };
+    let counts =
+        |(name, rows, broken): &(String, u64, u64)| CheckCounts { name: name.clone(), rows: *rows, broken: *broken };
     Summary {
         pipeline: plan.name.clone(),
         mode: options.mode,
@@ -318,6 +320,7 @@ fn summarise(plan: &Plan, options: &RunOptions, outcome: &Outcome, began: Instan
             .iter()
             .map(|(step, (before, after))| (step.clone(), DedupCounts { before: *before, after: *after }))
             .collect(),
+        checks: tally.checks.iter().map(|(step, rules)| (step.clone(), rules.iter().map(counts).collect())).collect(),
         rows_written: all.rows(),
         windows: tally.windows,
         ended: outcome.ended,

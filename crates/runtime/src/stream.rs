@@ -191,6 +191,7 @@ impl<'a> Stream<'a> {
             state.maximum = folded.maximum;
             self.output.tally.read += chunk.len() as u64;
             self.output.tally.dedups(self.engine.plan(), &folded.dedups);
+            self.output.tally.checked(self.engine.plan(), &folded.checked);
             self.unpublished |= !folded.emissions.is_empty() || !folded.asides.is_empty();
             self.unclosed = true;
             self.output.emissions(folded.emissions)?;

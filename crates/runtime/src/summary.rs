@@ -58,6 +58,9 @@ pub struct Summary {
     /// For each `dedup` step, how many rows came to it and how many it let through.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub dedup: BTreeMap<String, DedupCounts>,
+    /// For each step with `check`, its rules in their order: how many rows were held against each, how many broke it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub checks: BTreeMap<String, Vec<CheckCounts>>,
     /// Rows in the sinks after the run.
     pub rows_written: u64,
     /// Windows that were closed as final.
@@ -101,6 +104,17 @@ pub struct DedupCounts {
     pub before: u64,
     /// Rows that it let through.
     pub after: u64,
+}
+
+/// What a rule of a step found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CheckCounts {
+    /// The rule's name.
+    pub name: String,
+    /// Rows that were held against it.
+    pub rows: u64,
+    /// Rows that broke it, whatever became of them.
+    pub broken: u64,
 }
 
 /// A partition that finality waits for.

@@ -6,7 +6,7 @@ use arrow::array::BooleanArray;
 use arrow::compute::filter_record_batch;
 use engine::digest::{Digest, RowDigester, record_digest};
 use engine::plan::{Input, Plan, Work};
-use engine::{Aside, Deduped, Emission, Field, Identity, Schema};
+use engine::{Aside, Checked, Deduped, Emission, Field, Identity, Schema};
 
 /// Counts and digests of a run.
 #[derive(Clone)]
@@ -29,6 +29,8 @@ pub struct Tally {
     pub digest_bad: Digest,
     /// By `dedup` step: how many rows came, and how many were let through.
     pub dedups: BTreeMap<String, (u64, u64)>,
+    /// By step, the name of each of its rules with how many rows were held against it, and how many broke it.
+    pub checks: BTreeMap<String, Vec<(String, u64, u64)>>,
     digesters: BTreeMap<String, RowDigester>,
     range: (Option<i64>, Option<i64>),
 }
@@ -59,6 +61,12 @@ impl Tally {
                 .iter()
                 .filter(|step| matches!(step.work, Work::Dedup(_)))
                 .map(|step| (step.name.clone(), (0, 0)))
+                .collect(),
+            checks: plan
+                .steps
+                .iter()
+                .filter(|step| !step.rules.is_empty())
+                .map(|step| (step.name.clone(), step.rules.iter().map(|rule| (rule.name.clone(), 0, 0)).collect()))
                 .collect(),
             digesters,
             range,
@@ -125,6 +133,15 @@ impl Tally {
             let (before, after) = self.dedups.entry(plan.steps[dedup.step].name.clone()).or_default();
             *before += dedup.before;
             *after += dedup.after;
+        }
+    }
+
+    /// Counts rows that broke rules.
+    pub fn checked(&mut self, plan: &Plan, checked: &[Checked]) {
+        for found in checked {
+            let rules = self.checks.get_mut(&plan.steps[found.step].name).expect("a step with rules has counts");
+            rules[found.rule].1 += found.rows;
+            rules[found.rule].2 += found.broken;
         }
     }
 

@@ -194,6 +194,9 @@ fn step_difference(expected: &StepAnswer, found: &FoundStep) -> Option<String> {
     if let Some(what) = positions(&format!("failed records of step {name}"), &expected.failed, &found.failed) {
         return Some(what);
     }
+    if expected.checks != found.checks {
+        return Some(format!("step {name}: rules must count {:?}, count {:?}", expected.checks, found.checks));
+    }
     if expected.dedup != found.dedup {
         return Some(format!("step {name}: dedup must count {:?}, counts {:?}", expected.dedup, found.dedup));
     }

@@ -76,6 +76,8 @@ pub struct FoundStep {
     pub failed: Vec<Position>,
     /// How many window rows failed.
     pub failed_window_rows: u64,
+    /// For each rule, how many rows were held against it, and how many broke it.
+    pub checks: Vec<(String, u64, u64)>,
     /// How many rows came to its `dedup`, and how many were let through.
     pub dedup: Option<(u64, u64)>,
     /// What was wrong with the way in which rows came.
@@ -150,7 +152,10 @@ struct Gathered {
 impl Gathered {
     fn found(mut self, outcome: &Outcome) -> Found {
         let tally = &outcome.tally;
-        self.steps.iter_mut().for_each(|step| step.dedup = tally.dedups.get(&step.name).copied());
+        for step in &mut self.steps {
+            step.dedup = tally.dedups.get(&step.name).copied();
+            step.checks = tally.checks.get(&step.name).cloned().unwrap_or_default();
+        }
         let (finals, all) = tally.total();
         let name = |(name, (finals, all)): (&String, &(_, _))| (name.clone(), format!("{finals}"), format!("{all}"));
         let steps = tally.rows.iter().map(name).collect();

@@ -95,6 +95,11 @@ pub const SHARES: &[Share] = &[
             })
         },
     },
+    Share {
+        name: "rows that break a rule",
+        required: 4,
+        occurs: |_, answer| answer.steps.iter().any(|step| step.checks.iter().any(|(_, _, broken)| *broken > 0)),
+    },
     Share { name: "final window rows", required: 40, occurs: |case, answer| has_windows(case, answer, true, false) },
     Share { name: "open window rows", required: 40, occurs: |case, answer| has_windows(case, answer, false, false) },
     Share {

@@ -84,8 +84,8 @@ fn steps(case: &Case, index: usize) -> Option<Case> {
 
 fn row_work(case: &Case, index: usize) -> Option<Case> {
     changed(case, |case| {
-        let step = case.pipeline.steps.get_mut(index / 9)?;
-        match index % 9 {
+        let step = case.pipeline.steps.get_mut(index / 10)?;
+        match index % 10 {
             0 => step.filter = None,
             1 => step.drop.clear(),
             2 => step.select = None,
@@ -93,6 +93,7 @@ fn row_work(case: &Case, index: usize) -> Option<Case> {
             4 => drop(step.derive.pop()),
             5 => step.tag = None,
             7 => step.dedup = None,
+            8 => drop(step.rules.pop()),
             6 if step.from.len() > 1 => drop(step.from.pop()),
             6 => {}
             _ => drop(step.select.as_mut().and_then(Vec::pop)),
@@ -100,7 +101,7 @@ fn row_work(case: &Case, index: usize) -> Option<Case> {
         Some(())
     })
     .filter(|smaller| size(smaller) < size(case))
-    .or_else(|| (index / 9 < case.pipeline.steps.len()).then(|| broken(case)))
+    .or_else(|| (index / 10 < case.pipeline.steps.len()).then(|| broken(case)))
 }
 
 fn window_work(case: &Case, index: usize) -> Option<Case> {

@@ -100,6 +100,7 @@ impl Demand {
                 window.calls.iter().flat_map(|call| &call.arguments).for_each(|expr| columns_of(expr, &mut carried));
             }
         }
+        step.rules.iter().for_each(|rule| columns_of(&rule.expr, &mut carried));
         let mut read = before(&step.rows, &carried);
         read.extend(std::mem::take(&mut self.failed[index]));
         step.tag.iter().for_each(|tag| {

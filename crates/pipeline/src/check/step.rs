@@ -1,7 +1,7 @@
 //! Steps: what they read, row work, then at most one window.
 
 use engine::expr::{Expr, Literal};
-use engine::plan::{DedupPlan, Input, RowWork, StepPlan, Top, WindowPlan, Work};
+use engine::plan::{DedupPlan, Input, RowWork, Rule, StepPlan, Top, WindowPlan, Work};
 use engine::window::Windowing;
 use engine::{Code, DataType, Field, Schema};
 
@@ -11,7 +11,7 @@ use super::graph::Target;
 use super::relation::{Column, Relation, Rows};
 use crate::problems::Problems;
 use crate::read::Placed;
-use crate::spec::{ColumnItem, DedupSpec, StepSpec, TopSpec, WindowSpec};
+use crate::spec::{ColumnItem, DedupSpec, RuleSpec, StepSpec, TopSpec, WindowSpec};
 use crate::yaml::Scalar;
 
 impl Checker<'_> {
@@ -56,6 +56,7 @@ impl Checker<'_> {
         let over_windows = relation.is_windows();
         let rows = check_row_work(spec, &mut relation, self.problems)?;
         let row_schema = relation.schema();
+        let rules = check_rules(&spec.rules, &relation, self.problems);
         let (work, relation) = match (&spec.dedup, &spec.window) {
             (None, None) => (Work::Rows, relation),
             (Some(dedup), _) => (Work::Dedup(check_dedup(dedup, &relation, self.problems)?), relation),
@@ -71,6 +72,7 @@ impl Checker<'_> {
             over_windows,
             tag: spec.tag.as_ref().map(|tag| tag.text.clone()),
             rows,
+            rules: rules?,
             work,
             row_schema,
             schema: relation.schema(),
@@ -281,6 +283,15 @@ pub(super) fn check_select(
     }
     relation.columns = columns;
     Some(exprs)
+}
+
+fn check_rules(specs: &[RuleSpec], over: &Relation, problems: &mut Problems) -> Option<Vec<Rule>> {
+    let rule = |spec: &RuleSpec| {
+        let expr = condition(&spec.rule, over, problems)?;
+        Some(Rule { name: spec.name.text.clone(), expr, otherwise: spec.otherwise })
+    };
+    let rules: Vec<Option<Rule>> = specs.iter().map(rule).collect();
+    rules.into_iter().collect()
 }
 
 fn check_dedup(spec: &DedupSpec, over: &Relation, problems: &mut Problems) -> Option<DedupPlan> {

@@ -1,9 +1,10 @@
 //! Steps as written, and the lists of columns that sinks have too.
 
 use engine::Code;
+use engine::plan::OnBroken;
 
 use super::window::read_window;
-use super::{ColumnItem, DedupSpec, StepSpec, TopSpec};
+use super::{ColumnItem, DedupSpec, RuleSpec, StepSpec, TopSpec};
 use crate::fields::{self, Block};
 use crate::problems::{Problems, Span};
 use crate::read::{Fields, Placed, check_name, not_a_list, text};
@@ -24,6 +25,7 @@ impl StepSpec {
             derive: read_column_list(&fields, "derive", problems).map(|list| list.value).unwrap_or_default(),
             drop: fields.names("drop", problems).unwrap_or_default(),
             select: read_column_list(&fields, "select", problems),
+            rules: read_rules(&fields, problems),
             dedup: fields.entry("dedup").and_then(|entry| DedupSpec::read(entry, problems)),
             window: read_window(&fields, problems),
             group_by: read_column_list(&fields, "group_by", problems).map(|list| list.value).unwrap_or_default(),
@@ -159,6 +161,39 @@ fn read_expressions(fields: &Fields<'_>, name: &str, problems: &mut Problems) ->
         return Vec::new();
     };
     pairs.iter().filter_map(|pair| ColumnItem::pair(pair, problems)).collect()
+}
+
+fn read_rules(fields: &Fields<'_>, problems: &mut Problems) -> Vec<RuleSpec> {
+    let Some(entry) = fields.entry("check") else { return Vec::new() };
+    let Kind::Sequence(items) = &entry.value.kind else {
+        not_a_list("check", entry, problems);
+        return Vec::new();
+    };
+    let mut rules: Vec<RuleSpec> = Vec::new();
+    for rule in items.iter().filter_map(|item| RuleSpec::read(item, entry.key.span, problems)).collect::<Vec<_>>() {
+        if rules.iter().any(|other| other.name.text == rule.name.text) {
+            let message = format!("the rule `{}` is there twice", rule.name.text);
+            problems.error(Code::Name, rule.name.span, message, "the second time").help =
+                Some("rules are counted by their names: give one of them another".into());
+        }
+        rules.push(rule);
+    }
+    rules
+}
+
+impl RuleSpec {
+    fn read(node: &Node, place: Span, problems: &mut Problems) -> Option<Self> {
+        let fields = Fields::open(node, place, &fields::CHECK, problems)?;
+        fields.text("description", problems);
+        let name = fields.text("name", problems).filter(|name| check_name(name, "a rule's name", problems));
+        let rule = fields.some_text("rule", problems);
+        let otherwise = match fields.choice("else", problems).map(|word| word.value) {
+            Some("drop") => OnBroken::Drop,
+            Some("fail") => OnBroken::Fail,
+            _ => OnBroken::Quarantine,
+        };
+        Some(Self { name: name?, rule: rule?, otherwise })
+    }
 }
 
 impl DedupSpec {

@@ -106,11 +106,25 @@ pub struct Step {
     pub drop: Vec<String>,
     /// `select`.
     pub select: Option<Vec<(String, Expr)>>,
+    /// `check`.
+    #[serde(default)]
+    pub rules: Vec<Rule>,
     /// `dedup`, if any.
     #[serde(default)]
     pub dedup: Option<Dedup>,
     /// Window work, if any.
     pub window: Option<Window>,
+}
+
+/// A rule of `check`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Rule {
+    /// Its name.
+    pub name: String,
+    /// What must be true.
+    pub rule: Expr,
+    /// `else: drop`; else `quarantine`. What ends a run has a test of its own.
+    pub drops: bool,
 }
 
 /// `dedup`.
@@ -180,6 +194,9 @@ impl Pipeline {
         }
         let step = self.step(name)?;
         let columns = step.row_columns(&self.input_columns(&step.from, step.tag.as_deref())?)?;
+        for rule in &step.rules {
+            rule.rule.type_over(&columns).filter(|ty| *ty == Type::Bool)?;
+        }
         if let Some(dedup) = &step.dedup {
             listed(&dedup.keys, &columns)?;
         }

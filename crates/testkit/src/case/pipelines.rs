@@ -1,7 +1,7 @@
 //! Random pipelines.
 
 use super::expr::{AGGREGATES, Aggregate, Binary, Column, Expr, Function, binary, column};
-use super::{Dedup, Kind, Pipeline, Shape, Source, SourceColumn, Step, Top, Window};
+use super::{Dedup, Kind, Pipeline, Rule, Shape, Source, SourceColumn, Step, Top, Window};
 use crate::random::Random;
 use crate::value::{Type, Value};
 
@@ -112,6 +112,7 @@ fn step(
         derive: Vec::new(),
         drop: Vec::new(),
         select: None,
+        rules: Vec::new(),
         dedup: None,
         window: None,
     };
@@ -130,6 +131,13 @@ fn step(
     // A row step on records may pass on all columns, the log's own included.
     if random.chance(if windowed { 15 } else { 70 }) {
         step.select = Some(select(random, &kept, index));
+    }
+    if random.chance(8) {
+        let rows = step.row_columns(&columns).expect("selected columns fit");
+        for number in 0..1 + random.below(2) {
+            let rule = boolean(random, &rows, 2);
+            step.rules.push(Rule { name: format!("rule{number}"), rule, drops: random.chance(40) });
+        }
     }
     if is_dedup {
         let rows = step.row_columns(&columns).expect("selected columns fit");

@@ -57,6 +57,13 @@ fn write_step(text: &mut String, step: &Step) {
     if let Some(select) = &step.select {
         let _ = writeln!(text, "    select: {}", list(select));
     }
+    if !step.rules.is_empty() {
+        text.push_str("    check:\n");
+    }
+    for rule in &step.rules {
+        let otherwise = if rule.drops { ", else: drop" } else { "" };
+        let _ = writeln!(text, "      - {{name: {}, rule: {}{otherwise}}}", rule.name, quoted(&rule.rule));
+    }
     if let Some(dedup) = &step.dedup {
         let _ = writeln!(text, "    dedup: {{key: {}, within: {}}}", list(&dedup.keys), duration(dedup.within));
     }

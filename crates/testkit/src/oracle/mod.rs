@@ -78,6 +78,8 @@ pub struct StepAnswer {
     pub failed: Vec<Position>,
     /// How many final window rows failed here.
     pub failed_window_rows: u64,
+    /// For each rule, how many rows were held against it, and how many broke it.
+    pub checks: Vec<(String, u64, u64)>,
     /// How many rows came to its `dedup`, and how many were let through.
     pub dedup: Option<(u64, u64)>,
     /// Records late for one of their windows and accepted for another.
@@ -252,6 +254,7 @@ fn run_step(step: &Step, input: Flow) -> Result<(StepAnswer, Flow), Stopped> {
         late: Vec::new(),
         failed: Vec::new(),
         failed_window_rows: 0,
+        checks: Vec::new(),
         dedup: None,
         partly_late: BTreeSet::new(),
         sessions_across_partitions: 0,
@@ -264,6 +267,9 @@ fn run_step(step: &Step, input: Flow) -> Result<(StepAnswer, Flow), Stopped> {
             Ok(Some(cells)) => rows.push(Row { cells, ..row.clone() }),
             Err(Failed) => fail(row, &mut found),
         }
+    }
+    if !step.rules.is_empty() {
+        rows = unbroken(step, &columns, rows, &mut found);
     }
     if let Some(dedup) = &step.dedup {
         rows = unrepeated(dedup, &columns, rows, &mut found);
@@ -278,6 +284,34 @@ fn run_step(step: &Step, input: Flow) -> Result<(StepAnswer, Flow), Stopped> {
     found.is_ordered = output.is_ordered;
     found.rows = output.rows.clone();
     Ok((found, output))
+}
+
+/// Every rule is asked of every row; the first one that a row breaks says what becomes of it.
+fn unbroken(step: &Step, columns: &[Column], rows: Vec<Row>, found: &mut StepAnswer) -> Vec<Row> {
+    let mut kept = Vec::new();
+    found.checks = step.rules.iter().map(|rule| (rule.name.clone(), 0, 0)).collect();
+    for row in rows {
+        let value = |name: &str| value_in(columns, &row.cells, name);
+        let holds: Result<Vec<bool>, Failed> =
+            step.rules.iter().map(|rule| Ok(evaluate(&rule.rule, &value)? == Value::Bool(true))).collect();
+        let Ok(holds) = holds else {
+            fail(&row, found);
+            continue;
+        };
+        // Rows of the end-of-input copy are not counted.
+        if row.is_final {
+            for (count, holds) in found.checks.iter_mut().zip(&holds) {
+                count.1 += 1;
+                count.2 += u64::from(!holds);
+            }
+        }
+        match holds.iter().position(|holds| !holds) {
+            None => kept.push(row),
+            Some(rule) if step.rules[rule].drops => {}
+            Some(_) => fail(&row, found),
+        }
+    }
+    kept
 }
 
 /// In offset order of each partition: a row is a repetition iff `m + within > max(event time, W)`, `m` being the largest

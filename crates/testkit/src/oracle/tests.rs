@@ -27,6 +27,7 @@ fn step(name: &str, from: &str, window: Window) -> Step {
         derive: Vec::new(),
         drop: Vec::new(),
         select: None,
+        rules: Vec::new(),
         dedup: None,
         window: Some(window),
     }
