@@ -27,7 +27,22 @@ const KEPT_APART: &[(&str, &str)] = &[
 ];
 
 /// All that the engine uses. None of these opens a file or socket, starts a thread or draws a number for it.
-const ENGINE_USES: &[&str] = &["arrow", "chrono", "hashbrown", "libm", "serde_json", "thiserror", "xxhash-rust"];
+const ENGINE_USES: &[&str] = &[
+    "arrow",
+    "base64",
+    "chrono",
+    "chrono-tz",
+    "crc32fast",
+    "hashbrown",
+    "libm",
+    "md-5",
+    "regex",
+    "serde_json",
+    "sha1",
+    "sha2",
+    "thiserror",
+    "xxhash-rust",
+];
 
 /// What the engine must not say: its results would depend on the world, the clock or chance.
 const ENGINE_MODULES: &[&str] = &["fs", "net", "thread", "env", "process"];

@@ -4,7 +4,10 @@
 //! decoder, semantics and Unicode. Not in it: names of pipeline and sinks, descriptions, the order of steps in the file,
 //! bindings, paths, brokers, what late and bad records do, which log columns happen to be decoded.
 
+use std::collections::BTreeMap;
+
 use engine::expr::Expr;
+use engine::expr::function::{FUNCTIONS, Function};
 use engine::plan::{
     ColumnPlan, Input, OnBroken, Plan, RowWork, SinkPlan, SourcePlan, StepPlan, TimeFormat, ValueFrom, WindowPlan, Work,
 };
@@ -30,7 +33,7 @@ pub fn canonical(plan: &Plan) -> Value {
     let mut sinks: Vec<String> = plan.sinks.iter().map(|sink| self::sink(sink, plan).to_string()).collect();
     sinks.sort();
     sinks.dedup();
-    json!({
+    let mut canonical = json!({
         "semantics": SEMANTICS_VERSION,
         "decoder": DECODER_VERSION,
         // `lower` and `upper` follow the tables of letters that the program was built with.
@@ -38,7 +41,22 @@ pub fn canonical(plan: &Plan) -> Value {
         "sources": plan.sources.iter().map(source).collect::<Vec<_>>(),
         "steps": steps.into_iter().map(|step| self::step(step, plan)).collect::<Vec<_>>(),
         "sinks": sinks,
-    })
+    });
+    let data = data_of(&canonical.to_string());
+    if !data.is_empty() {
+        canonical["data"] = json!(data);
+    }
+    canonical
+}
+
+/// Returns the versions of what functions in the canonical text follow, such as the time-zone database. Every expression
+/// enters the text by the templates of the functions table, so that none is missed, wherever it stands.
+fn data_of(canonical: &str) -> BTreeMap<&'static str, &'static str> {
+    let is_called = |function: &Function| {
+        let opening = function.sql.split('{').next().unwrap_or_default();
+        canonical.contains(opening)
+    };
+    FUNCTIONS.iter().filter_map(|function| function.data.filter(|_| is_called(function))).collect()
 }
 
 fn source(source: &SourcePlan) -> Value {

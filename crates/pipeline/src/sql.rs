@@ -4,6 +4,7 @@
 //! back as a [`SqlError`] with the stretch of the text it is about.
 
 mod aggregate;
+mod names;
 mod translate;
 
 use std::fmt;

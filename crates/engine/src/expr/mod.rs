@@ -22,6 +22,7 @@ mod decimal;
 mod display;
 mod evaluate;
 pub mod function;
+mod interval;
 mod literal;
 mod operand;
 mod time;
@@ -38,6 +39,7 @@ use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use crate::value::DataType;
 
 use function::{Argument, Function};
+pub use interval::Interval;
 pub use literal::Literal;
 
 /// How deep a tree may be, so that neither evaluating nor dropping one can exhaust the stack.

@@ -139,6 +139,13 @@ impl<'a> Operand<&'a StringArray> {
     }
 }
 
+impl<'a> Operand<&'a BinaryArray> {
+    #[inline]
+    pub(crate) fn value(&self, row: usize) -> &'a [u8] {
+        self.array.value(self.at(row))
+    }
+}
+
 /// Computes one number of one number. `f` is called for null rows too, with any value.
 pub(crate) fn unary<A, O>(call: &mut Call<'_>, f: impl Fn(A::Native) -> O::Native) -> ArrayRef
 where

@@ -49,13 +49,25 @@ pub(crate) fn days_from_civil(year: i64, month: u32, day: u32) -> i64 {
     era * 146_097 + day_of_era - 719_468
 }
 
-fn days_in_month(year: i64, month: u32) -> u32 {
+/// Returns how many days a month has.
+pub(crate) fn days_in_month(year: i64, month: u32) -> u32 {
     match month {
         4 | 6 | 9 | 11 => 30,
-        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+        2 if year.rem_euclid(4) == 0 && (year.rem_euclid(100) != 0 || year.rem_euclid(400) == 0) => 29,
         2 => 28,
         _ => 31,
     }
+}
+
+/// Returns the time so many months later, at the last day of the month where it has no such day; None beyond timestamp.
+pub(crate) fn add_months(timestamp: i64, months: i64) -> Option<i64> {
+    let (days, rest) = (timestamp.div_euclid(DAY), timestamp.rem_euclid(DAY));
+    let Civil { year, month, day } = civil_from_days(days);
+    // Beyond so many months there is no timestamp, and days could not be counted.
+    let total = year * 12 + i64::from(month) - 1 + Some(months).filter(|months| months.unsigned_abs() < 12_000_000)?;
+    let (year, month) = (total.div_euclid(12), total.rem_euclid(12) as u32 + 1);
+    let days = days_from_civil(year, month, day.min(days_in_month(year, month)));
+    i64::try_from(i128::from(days) * i128::from(DAY) + i128::from(rest)).ok()
 }
 
 /// Returns a timestamp as RFC 3339 text in UTC with microseconds. Years beyond 9999 and before 0 have a sign.
@@ -220,6 +232,25 @@ mod tests {
         ] {
             assert_eq!(parse_timestamp(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn months_are_added_as_chrono_adds_them() {
+        for days in (-30_000..30_000).step_by(13) {
+            let timestamp = days * DAY + 12_345;
+            let time = chrono::DateTime::from_timestamp_micros(timestamp).unwrap();
+            for months in [0u32, 1, 2, 11, 12, 13, 49] {
+                let later = time.checked_add_months(chrono::Months::new(months)).unwrap();
+                assert_eq!(add_months(timestamp, i64::from(months)), Some(later.timestamp_micros()));
+                let earlier = time.checked_sub_months(chrono::Months::new(months)).unwrap();
+                assert_eq!(add_months(timestamp, -i64::from(months)), Some(earlier.timestamp_micros()));
+            }
+        }
+        for months in [i64::MIN, i64::MAX, 12_000_000, 4_000_000] {
+            assert_eq!(add_months(0, months), None);
+        }
+        assert_eq!(add_months(i64::MAX, 0), Some(i64::MAX));
+        assert_eq!(add_months(i64::MAX, 1), None);
     }
 
     #[test]

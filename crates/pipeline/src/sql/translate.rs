@@ -1,7 +1,7 @@
 //! From the parser's tree to a typed expression.
 
-use engine::expr::function::{self, FUNCTIONS, NONDETERMINISTIC};
-use engine::expr::{Expr, Literal, MAX_DEPTH};
+use engine::expr::function::{self, NONDETERMINISTIC};
+use engine::expr::{Expr, Interval, Literal, MAX_DEPTH};
 use engine::plan::AggregateCall;
 use engine::{Code, DataType, Schema, aggregate};
 use sqlparser::ast::{
@@ -10,6 +10,7 @@ use sqlparser::ast::{
 };
 
 use super::aggregate::{Aggregates, translate_call};
+use super::names;
 use super::{Positions, SqlError};
 
 type Range = (usize, usize);
@@ -92,11 +93,17 @@ impl<'a> Translator<'a> {
                 self.negated(*negated, found, tree)
             }
             Tree::Like { negated, any: false, expr, pattern, escape_char } => {
-                let mut operands = vec![expr.as_ref(), pattern.as_ref()];
-                operands.extend(escape_char.as_deref());
-                let like = self.call("like", &operands, tree)?;
-                self.negated(*negated, like, tree)
+                self.like("like", *negated, expr, pattern, escape_char.as_deref(), tree)
             }
+            Tree::ILike { negated, any: false, expr, pattern, escape_char } => {
+                self.like("ilike", *negated, expr, pattern, escape_char.as_deref(), tree)
+            }
+            Tree::RLike { negated, expr, pattern, .. } => {
+                let found = self.call("regexp_matches", &[expr, pattern], tree)?;
+                self.negated(*negated, found, tree)
+            }
+            Tree::SimilarTo { .. } => Err(cannot("`similar to`", self.range(tree))
+                .help("its patterns mean different things elsewhere: write `regexp_full_match(x, 'pattern')`")),
             Tree::Case { operand, conditions, else_result, .. } => {
                 self.case(operand.as_deref(), conditions, else_result.as_deref(), tree)
             }
@@ -116,6 +123,13 @@ impl<'a> Translator<'a> {
             Tree::Trim { expr, trim_where, trim_what, trim_characters } => {
                 self.trim(expr, trim_where.as_ref(), trim_what.as_deref(), trim_characters.as_deref(), tree)
             }
+            Tree::Position { expr, r#in } => self.call("strpos", &[r#in, expr], tree),
+            Tree::Overlay { expr, overlay_what, overlay_from, overlay_for } => {
+                let mut operands = vec![expr.as_ref(), overlay_what, overlay_from];
+                operands.extend(overlay_for.as_deref());
+                self.call("overlay", &operands, tree)
+            }
+            Tree::AtTimeZone { timestamp, time_zone } => self.call("timezone", &[time_zone, timestamp], tree),
             Tree::Ceil { expr, field } => self.round_to("ceil", expr, field, tree),
             Tree::Floor { expr, field } => self.round_to("floor", expr, field, tree),
             Tree::Function(function) => self.function(function, tree),
@@ -162,7 +176,7 @@ impl<'a> Translator<'a> {
             )));
         }
         let names = self.schema.fields.iter().map(|field| field.name.as_str());
-        Err(match nearest(&name.value, names) {
+        Err(match names::nearest(&name.value, names) {
             Some(name) => error.help(format!("did you mean `{name}`?")),
             None => {
                 let names: Vec<&str> = self.schema.fields.iter().map(|field| field.name.as_str()).collect();
@@ -204,6 +218,7 @@ impl<'a> Translator<'a> {
     fn unary(&mut self, op: UnaryOperator, operand: &Tree, tree: &Tree) -> Result<Expr, SqlError> {
         match op {
             UnaryOperator::Not => self.call("not", &[operand], tree),
+            UnaryOperator::BitwiseNot => self.call("~", &[operand], tree),
             UnaryOperator::Plus => {
                 let operand = self.translate(operand)?;
                 if !operand.data_type().is_numeric() {
@@ -247,6 +262,22 @@ impl<'a> Translator<'a> {
             BinaryOperator::StringConcat => {
                 return self.chain("concat", BinaryOperator::StringConcat, left, right, tree);
             }
+            BinaryOperator::BitwiseAnd => "&",
+            BinaryOperator::BitwiseOr => "|",
+            BinaryOperator::PGBitwiseShiftLeft => "<<",
+            BinaryOperator::PGBitwiseShiftRight => ">>",
+            BinaryOperator::PGRegexMatch => return self.matches(left, right, false, false, tree),
+            BinaryOperator::PGRegexNotMatch => return self.matches(left, right, false, true, tree),
+            BinaryOperator::PGRegexIMatch => return self.matches(left, right, true, false, tree),
+            BinaryOperator::PGRegexNotIMatch => return self.matches(left, right, true, true, tree),
+            BinaryOperator::PGLikeMatch => return self.like("like", false, left, right, None, tree),
+            BinaryOperator::PGNotLikeMatch => return self.like("like", true, left, right, None, tree),
+            BinaryOperator::PGILikeMatch => return self.like("ilike", false, left, right, None, tree),
+            BinaryOperator::PGNotILikeMatch => return self.like("ilike", true, left, right, None, tree),
+            BinaryOperator::BitwiseXor => {
+                return Err(cannot("the operator `^`", self.range(tree))
+                    .help("write `power(x, y)`, or `xor(a, b)` for the bits that exactly one has"));
+            }
             other => return Err(cannot(format!("the operator `{other}`"), self.range(tree))),
         };
         match (name, left, right) {
@@ -254,8 +285,76 @@ impl<'a> Translator<'a> {
                 self.shift(ts, interval, 1, tree)
             }
             ("-", ts, Tree::Interval(interval)) => self.shift(ts, interval, -1, tree),
-            _ => self.call(name, &[left, right], tree),
+            _ => {
+                let operands = vec![self.translate(left)?, self.translate(right)?];
+                self.arithmetic(name, operands, tree)
+            }
         }
+    }
+
+    /// Makes an operation; days are added to dates and counted between them.
+    fn arithmetic(&self, name: &str, mut operands: Vec<Expr>, tree: &Tree) -> Result<Expr, SqlError> {
+        let types = (operands[0].data_type(), operands[1].data_type());
+        match (name, types) {
+            ("+", (DataType::Date, other)) if other.is_integer() => self.make("add_days", operands, tree),
+            ("+", (other, DataType::Date)) if other.is_integer() => {
+                operands.swap(0, 1);
+                self.make("add_days", operands, tree)
+            }
+            ("-", (DataType::Date, other)) if other.is_integer() => {
+                let days = operands.remove(1);
+                let days = match days.as_literal().and_then(Literal::negated) {
+                    Some(literal) => Expr::literal(literal),
+                    None => self.make("negate", vec![days], tree)?,
+                };
+                operands.push(days);
+                self.make("add_days", operands, tree)
+            }
+            ("-", (DataType::Date, DataType::Date)) => {
+                operands.swap(0, 1);
+                operands.insert(0, Expr::literal(Literal::String("day".into())));
+                self.make("date_diff", operands, tree)
+            }
+            (
+                "-",
+                (DataType::Timestamp, DataType::Timestamp | DataType::Date) | (DataType::Date, DataType::Timestamp),
+            ) => Err(SqlError::new(Code::Type, "there is no type for the time between two timestamps")
+                .help("count it in a unit: `timestampdiff('second', from, to)`, or `epoch_us(a) - epoch_us(b)`")
+                .at(self.range(tree))),
+            _ => self.make(name, operands, tree),
+        }
+    }
+
+    fn like(
+        &mut self,
+        name: &str,
+        negated: bool,
+        operand: &Tree,
+        pattern: &Tree,
+        escape: Option<&Tree>,
+        tree: &Tree,
+    ) -> Result<Expr, SqlError> {
+        let mut operands = vec![operand, pattern];
+        operands.extend(escape);
+        let like = self.call(name, &operands, tree)?;
+        self.negated(negated, like, tree)
+    }
+
+    /// Translates `x ~ 'pattern'` and its kin.
+    fn matches(
+        &mut self,
+        text: &Tree,
+        pattern: &Tree,
+        any_case: bool,
+        negated: bool,
+        tree: &Tree,
+    ) -> Result<Expr, SqlError> {
+        let mut operands = vec![self.translate(text)?, self.translate(pattern)?];
+        if any_case {
+            operands.push(Expr::literal(Literal::String("i".into())));
+        }
+        let found = self.make("regexp_matches", operands, tree)?;
+        self.negated(negated, found, tree)
     }
 
     /// Translates `a op b op c …` as one call of all operands, however long the chain.
@@ -279,16 +378,29 @@ impl<'a> Translator<'a> {
         self.call(name, &operands, tree)
     }
 
+    /// Translates `ts + interval '…'`: months first, then what has a length.
     fn shift(&mut self, ts: &Tree, interval: &ast::Interval, sign: i64, tree: &Tree) -> Result<Expr, SqlError> {
-        let microseconds = interval_microseconds(interval)
-            .and_then(|value| value.checked_mul(sign).ok_or_else(|| "the interval is too long".to_string()));
-        let microseconds = microseconds.map_err(|why| {
+        let interval = self.interval(interval, tree)?;
+        let interval = if sign < 0 { interval.negated() } else { Some(interval) };
+        let Some(Interval { months, microseconds }) = interval else {
+            return Err(SqlError::new(Code::Expression, "the interval is too long").at(self.range(tree)));
+        };
+        let mut ts = self.translate(ts)?;
+        if months != 0 {
+            ts = self.make("add_months", vec![ts, Expr::literal(Literal::Int64(months))], tree)?;
+        }
+        if microseconds != 0 || months == 0 {
+            ts = self.make("add_interval", vec![ts, Expr::literal(Literal::Int64(microseconds))], tree)?;
+        }
+        Ok(ts)
+    }
+
+    fn interval(&self, interval: &ast::Interval, tree: &Tree) -> Result<Interval, SqlError> {
+        interval_text(interval).and_then(|text| Interval::parse(&text)).map_err(|why| {
             SqlError::new(Code::Expression, why)
-                .help("write `interval '5 minutes'`, in units from microsecond to week")
+                .help("write `interval '5 minutes'`, in units from microsecond to millennium")
                 .at(self.range(tree))
-        })?;
-        let ts = self.translate(ts)?;
-        self.make("add_interval", vec![ts, Expr::literal(Literal::Int64(microseconds))], tree)
+        })
     }
 
     fn is_bool(&mut self, operand: &Tree, value: bool, negated: bool, tree: &Tree) -> Result<Expr, SqlError> {
@@ -360,6 +472,11 @@ impl<'a> Translator<'a> {
     fn round_to(&mut self, name: &str, operand: &Tree, field: &CeilFloorKind, tree: &Tree) -> Result<Expr, SqlError> {
         match field {
             CeilFloorKind::DateTimeField(ast::DateTimeField::NoDateTime) => self.call(name, &[operand], tree),
+            CeilFloorKind::DateTimeField(unit) if name == "floor" => {
+                let unit = Expr::literal(Literal::String(unit.to_string().to_ascii_lowercase()));
+                let operand = self.translate(operand)?;
+                self.make("date_trunc", vec![unit, operand], tree)
+            }
             _ => Err(cannot(format!("`{tree}`"), self.range(tree)).help("for times there is `date_trunc('hour', ts)`")),
         }
     }
@@ -391,7 +508,10 @@ impl<'a> Translator<'a> {
                 .at(range)),
             };
         }
-        let Some(found) = function::find(&name).filter(|found| is_word(found.name)) else {
+        if let Some((ts, interval, sign)) = names::shifted(&name, &function.args) {
+            return self.shift(ts, interval, sign, tree);
+        }
+        let Some(found) = function::find(&name).filter(|_| names::is_word(&name)) else {
             return Err(self.unknown_function(&name, range));
         };
         if function.filter.is_some()
@@ -407,23 +527,46 @@ impl<'a> Translator<'a> {
         if list.duplicate_treatment.is_some() || !list.clauses.is_empty() {
             return Err(cannot(format!("`distinct` or a clause inside `{name}(…)`"), range));
         }
-        let mut arguments = Vec::with_capacity(list.args.len());
+        let mut operands = Vec::with_capacity(list.args.len());
         for argument in &list.args {
             match argument {
-                FunctionArg::Unnamed(FunctionArgExpr::Expr(argument)) => arguments.push(self.translate(argument)?),
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(argument)) => operands.push(argument),
                 other => return Err(cannot(format!("`{other}` as an argument of `{name}`"), range)),
             }
+        }
+        let mut arguments = Vec::with_capacity(operands.len());
+        for (place, operand) in operands.into_iter().enumerate() {
+            arguments.push(match self.constant(found, place, operand)? {
+                Some(constant) => constant,
+                None => self.translate(operand)?,
+            });
         }
         self.make(found.name, arguments, tree)
     }
 
+    /// Returns the argument as text where the function wants it written out and it is a bare word that is known there,
+    /// such as a unit, or an interval.
+    fn constant(&self, function: &function::Function, place: usize, operand: &Tree) -> Result<Option<Expr>, SqlError> {
+        let Some((_, words)) = function.constants.iter().find(|(constant, _)| *constant == place) else {
+            return Ok(None);
+        };
+        let text = match operand {
+            Tree::Identifier(name) if name.quote_style.is_none() => {
+                let word = name.value.to_ascii_lowercase();
+                let is_known =
+                    |known: &&&str| known.eq_ignore_ascii_case(&word) || word.strip_suffix('s') == Some(known);
+                words.iter().find(is_known).map(|_| word.clone())
+            }
+            Tree::Interval(interval) => Some(self.interval(interval, operand)?.to_string()),
+            _ => None,
+        };
+        Ok(text.map(|text| Expr::literal(Literal::String(text))))
+    }
+
     fn unknown_function(&self, name: &str, range: Range) -> SqlError {
-        let aggregates = aggregate::AGGREGATES.iter().map(|aggregate| aggregate.name());
-        let names =
-            FUNCTIONS.iter().flat_map(|function| std::iter::once(&function.name).chain(function.aliases).copied());
         let error = SqlError::new(Code::Expression, format!("unknown function `{name}`")).at(range);
-        match nearest(&name.to_ascii_lowercase(), names.filter(|name| is_word(name)).chain(aggregates)) {
-            Some(name) => error.help(format!("did you mean `{name}`?")),
+        match names::suggestion(&name.to_ascii_lowercase()) {
+            Some(help) => error.help(help),
             None => error,
         }
     }
@@ -461,12 +604,6 @@ impl<'a> Translator<'a> {
     }
 }
 
-/// Returns true for names that are called with parentheses.
-fn is_word(name: &str) -> bool {
-    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-        && !matches!(name, "and" | "or" | "not" | "in" | "between" | "like" | "case" | "cast" | "try_cast")
-}
-
 fn nondeterministic(name: &str, range: Range) -> SqlError {
     let help = match name {
         "random" | "rand" | "rand_integer" | "setseed" => {
@@ -484,15 +621,6 @@ fn nondeterministic(name: &str, range: Range) -> SqlError {
     };
     let message = format!("`{name}` would give another result in every run");
     SqlError::new(Code::Nondeterministic, message).help(help).at(range)
-}
-
-/// Returns the name most like the one written, if any is like it.
-fn nearest<'n>(written: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
-    names
-        .map(|name| (strsim::damerau_levenshtein(&written.to_lowercase(), &name.to_lowercase()), name))
-        .filter(|(distance, name)| *distance <= (written.chars().count().max(name.chars().count()) / 3).max(1))
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, name)| name)
 }
 
 fn shortened(text: &str) -> String {
@@ -523,38 +651,20 @@ fn data_type(written: &str) -> Option<DataType> {
     })
 }
 
-/// Returns the length of an interval in microseconds, or why it has none.
-fn interval_microseconds(interval: &ast::Interval) -> Result<i64, String> {
+/// Returns what an interval says in one text, or why it cannot be read.
+fn interval_text(interval: &ast::Interval) -> Result<String, String> {
     if interval.last_field.is_some() || interval.leading_precision.is_some() {
         return Err(format!("`{interval}` cannot be read"));
     }
     let value = match &*interval.value {
         Tree::Value(value) => match &value.value {
-            Value::Number(text, false) | Value::SingleQuotedString(text) => text.trim().to_string(),
+            Value::Number(text, false) | Value::SingleQuotedString(text) => text.trim(),
             _ => return Err(format!("`{interval}` cannot be read")),
         },
         _ => return Err("the length of an interval is a constant".into()),
     };
-    let (count, unit) = match &interval.leading_field {
-        Some(field) => (value, field.to_string().to_ascii_lowercase()),
-        None => {
-            let split = value.find(|c: char| !c.is_ascii_digit() && c != '-' && c != '+').unwrap_or(value.len());
-            (value[..split].to_string(), value[split..].trim().to_ascii_lowercase())
-        }
-    };
-    let unit = match unit.trim_end_matches('s') {
-        "u" | "microsecond" => 1,
-        "m" if unit == "ms" => 1_000,
-        "millisecond" => 1_000,
-        "" if unit == "s" => 1_000_000,
-        "sec" | "second" => 1_000_000,
-        "m" | "min" | "minute" => 60_000_000,
-        "h" | "hour" => 3_600_000_000,
-        "d" | "day" => 86_400_000_000,
-        "w" | "week" => 604_800_000_000,
-        "month" | "quarter" | "year" => return Err(format!("a {unit} has no fixed length")),
-        _ => return Err(format!("`{interval}` has no unit that is known")),
-    };
-    let count: i64 = count.parse().map_err(|_| format!("`{interval}` cannot be read; the count is an integer"))?;
-    count.checked_mul(unit).ok_or_else(|| "the interval is too long".into())
+    Ok(match &interval.leading_field {
+        Some(field) => format!("{value} {field}"),
+        None => value.into(),
+    })
 }

@@ -116,3 +116,15 @@ fn versions_of_what_gives_a_pipeline_its_meaning_are_in_it() {
     let (major, minor, update) = char::UNICODE_VERSION;
     assert_eq!(canonical["unicode"], serde_json::json!([major, minor, update]));
 }
+
+#[test]
+fn data_that_functions_follow_is_in_it_where_they_are_called() {
+    let data = |condition: &str| {
+        let plan = good(&CLICKS.replacen("where: page <> ''", &format!("where: \"{condition}\""), 1)).plan;
+        crate::digest::canonical(&plan)["data"].clone()
+    };
+    assert_eq!(data("page <> ''"), serde_json::Value::Null);
+    assert!(data("hour(timezone('UTC', at)) = 1")["time_zones"].is_string());
+    assert!(data("page ~ 'a'")["regex_unicode"].is_string());
+    assert_eq!(data("page ~ 'a'").as_object().map(serde_json::Map::len), Some(1));
+}

@@ -14,80 +14,77 @@
 use arrow::array::ArrayRef;
 use arrow::datatypes::{Decimal128Type, Float64Type, Int64Type};
 
-use super::{Argument, Function, Kernel, Signature, expect_count, refuse};
+use super::{Argument, Family, Function, Kernel, Signature, expect_count, refuse};
 use crate::expr::coerce::{as_decimal, effective_types};
 use crate::expr::decimal::{self, MAX_PRECISION};
 use crate::expr::operand::{Call, Reason, Value, binary, binary_checked, unary, unary_checked};
 use crate::value::{DataType, canonical_f64};
 
+const BASE: Function = super::base(Family::Numbers);
+
 pub(super) static ADD: Function = Function {
     name: "+",
-    aliases: &[],
     help: "Sum; integers are checked, decimals exact",
     signature: "(number, number) → number",
     types: |arguments| binary_types(&ADD, arguments),
-    null_gives_null: true,
     kernel: Kernel::Rows(|call| arithmetic(call, Operation::Add)),
     sql: "({0} + {1})",
     flink: "({0} + {1})",
     duckdb: "({0} + {1})",
     example: ("1 + 2", "3"),
+    ..BASE
 };
 
 pub(super) static SUBTRACT: Function = Function {
     name: "-",
-    aliases: &[],
     help: "Difference; integers are checked, decimals exact",
     signature: "(number, number) → number",
     types: |arguments| binary_types(&SUBTRACT, arguments),
-    null_gives_null: true,
     kernel: Kernel::Rows(|call| arithmetic(call, Operation::Subtract)),
     sql: "({0} - {1})",
     flink: "({0} - {1})",
     duckdb: "({0} - {1})",
     example: ("1.5 - 2", "-0.5"),
+    ..BASE
 };
 
 pub(super) static MULTIPLY: Function = Function {
     name: "*",
-    aliases: &[],
     help: "Product; integers are checked, decimals exact",
     signature: "(number, number) → number",
     types: |arguments| binary_types(&MULTIPLY, arguments),
-    null_gives_null: true,
     kernel: Kernel::Rows(|call| arithmetic(call, Operation::Multiply)),
     sql: "({0} * {1})",
     flink: "({0} * {1})",
     duckdb: "({0} * {1})",
     example: ("cast('1.10' as decimal(4,2)) * 3", "3.30"),
+    ..BASE
 };
 
 pub(super) static DIVIDE: Function = Function {
     name: "/",
-    aliases: &[],
     help: "Quotient: of integers and floats the IEEE one (by zero: infinite or NaN), of decimals to four more digits",
     signature: "(number, number) → float64 or decimal",
     types: |arguments| binary_types(&DIVIDE, arguments),
-    null_gives_null: true,
     kernel: Kernel::Rows(|call| arithmetic(call, Operation::Divide)),
     sql: "({0} / {1})",
     flink: "(CAST({0} AS DOUBLE) / CAST({1} AS DOUBLE))",
     duckdb: "({0} / {1})",
     example: ("7 / 2", "3.5"),
+    ..BASE
 };
 
 pub(super) static QUOTIENT: Function = Function {
     name: "//",
-    aliases: &[],
     help: "Whole quotient, towards zero; division of an integer or decimal by zero fails the row",
     signature: "(number, number) → number",
     types: |arguments| binary_types(&QUOTIENT, arguments),
-    null_gives_null: true,
     kernel: Kernel::Rows(|call| arithmetic(call, Operation::Quotient)),
     sql: "({0} // {1})",
     flink: "({0} / {1})",
     duckdb: "({0} // {1})",
     example: ("-7 // 2", "-3"),
+    ..BASE
 };
 
 pub(super) static REMAINDER: Function = Function {
@@ -96,17 +93,16 @@ pub(super) static REMAINDER: Function = Function {
     help: "What a whole quotient leaves, with the sign of the dividend; by zero as `//`",
     signature: "(number, number) → number",
     types: |arguments| binary_types(&REMAINDER, arguments),
-    null_gives_null: true,
     kernel: Kernel::Rows(|call| arithmetic(call, Operation::Remainder)),
     sql: "({0} % {1})",
     flink: "MOD({0}, {1})",
     duckdb: "({0} % {1})",
     example: ("-7 % 2", "-1"),
+    ..BASE
 };
 
 pub(super) static NEGATE: Function = Function {
     name: "negate",
-    aliases: &[],
     help: "The number with the other sign; written `-x`",
     signature: "(number) → number",
     types: |arguments| {
@@ -118,12 +114,12 @@ pub(super) static NEGATE: Function = Function {
         };
         Ok(Signature { arguments: vec![data_type], result: data_type })
     },
-    null_gives_null: true,
     kernel: Kernel::Rows(negate),
     sql: "(- {0})",
     flink: "(- {0})",
     duckdb: "(- {0})",
     example: ("-(2 + 3)", "-5"),
+    ..BASE
 };
 
 #[derive(Clone, Copy, PartialEq, Eq)]

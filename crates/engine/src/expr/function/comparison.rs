@@ -12,12 +12,14 @@ use arrow::compute::{and_kleene, is_not_null, is_null, or_kleene};
 use arrow::datatypes::{Date32Type, Decimal128Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 
 use super::arithmetic::scale_of;
-use super::{Argument, Function, Kernel, Signature, expect_count};
+use super::{Argument, Family, Function, Kernel, Signature, expect_count};
 use crate::expr::coerce::{common_type, effective_types};
 use crate::expr::decimal;
 use crate::expr::operand::{Call, Value};
 use crate::group::KeyCodec;
 use crate::value::{DataType, canonical_f64};
+
+const BASE: Function = super::base(Family::Comparison);
 
 macro_rules! comparison {
     ($name:ident, $symbol:literal, $aliases:expr, $help:literal, $test:ident, $sql:literal, $other:literal, $example:expr) => {
@@ -30,12 +32,12 @@ macro_rules! comparison {
                 expect_count(arguments, 2..=2, &$name)?;
                 compared(arguments)
             },
-            null_gives_null: true,
             kernel: Kernel::Rows(|call| Arc::new(compare::<$test>(call, 0, 1))),
             sql: $sql,
             flink: $other,
             duckdb: $other,
             example: $example,
+            ..BASE
         };
     };
 }
@@ -87,7 +89,6 @@ macro_rules! distinctness {
     ($name:ident, $sql_name:literal, $help:literal, $template:literal, $distinct:literal, $example:expr) => {
         pub(super) static $name: Function = Function {
             name: $sql_name,
-            aliases: &[],
             help: $help,
             signature: "(any, any) → bool",
             types: |arguments| {
@@ -100,6 +101,7 @@ macro_rules! distinctness {
             flink: $template,
             duckdb: $template,
             example: $example,
+            ..BASE
         };
     };
 }
@@ -123,7 +125,6 @@ distinctness!(
 
 pub(super) static IS_NULL: Function = Function {
     name: "is null",
-    aliases: &[],
     help: "Whether there is no value",
     signature: "(any) → bool",
     types: |arguments| {
@@ -142,11 +143,11 @@ pub(super) static IS_NULL: Function = Function {
     flink: "({0} IS NULL)",
     duckdb: "({0} IS NULL)",
     example: ("nullif(1, 1) is null", "true"),
+    ..BASE
 };
 
 pub(super) static IS_NOT_NULL: Function = Function {
     name: "is not null",
-    aliases: &[],
     help: "Whether there is a value",
     signature: "(any) → bool",
     types: |arguments| {
@@ -165,11 +166,11 @@ pub(super) static IS_NOT_NULL: Function = Function {
     flink: "({0} IS NOT NULL)",
     duckdb: "({0} IS NOT NULL)",
     example: ("1 is not null", "true"),
+    ..BASE
 };
 
 pub(super) static BETWEEN: Function = Function {
     name: "between",
-    aliases: &[],
     help: "Whether a value lies in a range, both ends included",
     signature: "(any, any, any) → bool",
     types: |arguments| {
@@ -185,11 +186,11 @@ pub(super) static BETWEEN: Function = Function {
     flink: "({0} BETWEEN {1} AND {2})",
     duckdb: "({0} BETWEEN {1} AND {2})",
     example: ("2 between 1 and 2", "true"),
+    ..BASE
 };
 
 pub(super) static IN: Function = Function {
     name: "in",
-    aliases: &[],
     help: "Whether a value equals one of a list; null if none is equal and one of them is null",
     signature: "(any, any, …) → bool",
     types: |arguments| {
@@ -208,6 +209,7 @@ pub(super) static IN: Function = Function {
     flink: "({0} IN ({1*, }))",
     duckdb: "({0} IN ({1*, }))",
     example: ("'b' in ('a', 'b')", "true"),
+    ..BASE
 };
 
 /// Returns the types of a comparison: operands become their common type, decimals and integers decimals of their own

@@ -10,14 +10,15 @@ use arrow::array::{Array, ArrayRef, BooleanArray};
 use arrow::buffer::NullBuffer;
 
 use super::text::texts;
-use super::{Function, Kernel};
+use super::{Family, Function, Kernel};
 use crate::expr::literal::Literal;
 use crate::expr::operand::{Call, Reason, each_row};
 use crate::value::DataType;
 
+const BASE: Function = super::base(Family::Patterns);
+
 pub(super) static LIKE: Function = Function {
     name: "like",
-    aliases: &[],
     help: "Whether the text matches a pattern: `%` is any characters, `_` is one; `escape 'c'` makes c take their meaning away",
     signature: "(string, pattern string[, escape string]) → bool",
     types: |arguments| {
@@ -36,12 +37,27 @@ pub(super) static LIKE: Function = Function {
         }
         Ok(signature)
     },
-    null_gives_null: true,
-    kernel: Kernel::Rows(like),
+    kernel: Kernel::Rows(|call| like(call, false)),
     sql: "({0} like {1}{2? escape })",
     flink: "({0} LIKE {1}{2? ESCAPE })",
     duckdb: "({0} LIKE {1}{2? ESCAPE })",
+    constants: &[(2, &["!"])],
     example: ("'50% off' like '50!% %' escape '!'", "true"),
+    ..BASE
+};
+
+pub(super) static ILIKE: Function = Function {
+    name: "ilike",
+    help: "As `like`, in any case: both sides are compared in lower case",
+    signature: "(string, pattern string[, escape string]) → bool",
+    types: |arguments| (LIKE.types)(arguments).map_err(|why| why.replace("`like`", "`ilike`")),
+    kernel: Kernel::Rows(|call| like(call, true)),
+    sql: "({0} ilike {1}{2? escape })",
+    flink: "(LOWER({0}) LIKE LOWER({1}){2? ESCAPE })",
+    duckdb: "({0} ILIKE {1}{2? ESCAPE })",
+    constants: &[(2, &["!"])],
+    example: ("'Über-Uns' ilike 'über%'", "true"),
+    ..BASE
 };
 
 /// What a segment is made of.
@@ -82,6 +98,16 @@ impl Pattern {
             keep
         });
         Ok(Self { segments })
+    }
+
+    /// Returns the pattern in lower case, if so.
+    fn cased(mut self, any_case: bool) -> Self {
+        for part in self.segments.iter_mut().flatten().filter(|_| any_case) {
+            if let Part::Text(text) = part {
+                *text = text.to_lowercase();
+            }
+        }
+        self
     }
 
     fn matches(&self, text: &str) -> bool {
@@ -150,7 +176,7 @@ fn match_at_end(segment: &[Part], text: &str) -> bool {
     true
 }
 
-fn like(call: &mut Call<'_>) -> ArrayRef {
+fn like(call: &mut Call<'_>, any_case: bool) -> ArrayRef {
     let (text, pattern) = (call.texts(0), call.texts(1));
     let escape = (call.arguments.len() == 3).then(|| call.texts(2).value(0).chars().next()).flatten();
     let nulls = NullBuffer::union(text.nulls(call.rows).as_ref(), pattern.nulls(call.rows).as_ref());
@@ -159,11 +185,14 @@ fn like(call: &mut Call<'_>) -> ArrayRef {
     for row in 0..pattern.array().len() {
         if !pattern.array().is_null(row) {
             let written = pattern.array().value(row);
-            patterns.entry(written).or_insert_with(|| Pattern::new(written, escape));
+            patterns
+                .entry(written)
+                .or_insert_with(|| Pattern::new(written, escape).map(|pattern| pattern.cased(any_case)));
         }
     }
     let constant = (pattern.is_one() && !pattern.array().is_null(0)).then(|| &patterns[pattern.array().value(0)]);
     let test = |row: usize| match constant.unwrap_or_else(|| &patterns[pattern.value(row)]) {
+        Ok(pattern) if any_case => Ok(pattern.matches(&text.value(row).to_lowercase())),
         Ok(pattern) => Ok(pattern.matches(text.value(row))),
         Err(reason) => Err(reason.clone()),
     };

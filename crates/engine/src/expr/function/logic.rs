@@ -11,16 +11,17 @@ use arrow::compute::kernels::nullif::nullif;
 use arrow::compute::{and_kleene, interleave, or_kleene};
 
 use super::comparison::{Equal, compare};
-use super::{Argument, Function, Kernel, Signature, expect_count, refuse};
+use super::{Argument, Family, Function, Kernel, Signature, expect_count, refuse};
 use crate::expr::Expr;
 use crate::expr::coerce::common_type;
 use crate::expr::evaluate::{Failures, Scope, bools, evaluate_in, failed_rows, nulls, plain, rows_of, trues};
 use crate::expr::operand::{Call, Value};
 use crate::value::DataType;
 
+const BASE: Function = super::base(Family::Logic);
+
 pub(super) static AND: Function = Function {
     name: "and",
-    aliases: &[],
     help: "True if all are true, false if one is false, else null; later operands count only while none is false",
     signature: "(bool, bool, …) → bool",
     types: |arguments| all_bool(arguments, &AND),
@@ -30,11 +31,11 @@ pub(super) static AND: Function = Function {
     flink: "({0* AND })",
     duckdb: "({0* AND })",
     example: ("1 = 2 and 1 // 0 = 1", "false"),
+    ..BASE
 };
 
 pub(super) static OR: Function = Function {
     name: "or",
-    aliases: &[],
     help: "True if one is true, false if all are false, else null; later operands count only while none is true",
     signature: "(bool, bool, …) → bool",
     types: |arguments| all_bool(arguments, &OR),
@@ -44,28 +45,27 @@ pub(super) static OR: Function = Function {
     flink: "({0* OR })",
     duckdb: "({0* OR })",
     example: ("1 = 1 or 1 // 0 = 1", "true"),
+    ..BASE
 };
 
 pub(super) static NOT: Function = Function {
     name: "not",
-    aliases: &[],
     help: "The opposite; null stays null",
     signature: "(bool) → bool",
     types: |arguments| {
         expect_count(arguments, 1..=1, &NOT)?;
         all_bool(arguments, &NOT)
     },
-    null_gives_null: true,
     kernel: Kernel::Rows(|call| Arc::new(arrow::compute::not(call.bools(0).array()).expect("booleans can be negated"))),
     sql: "(not {0})",
     flink: "(NOT {0})",
     duckdb: "(NOT {0})",
     example: ("not 1 = 2", "true"),
+    ..BASE
 };
 
 pub(super) static CASE: Function = Function {
     name: "case",
-    aliases: &[],
     help: "The result of the first condition that is true, else the one after `else`, else null; others are not looked at",
     signature: "(bool, any, …, any) → any",
     types: |arguments| {
@@ -93,11 +93,48 @@ pub(super) static CASE: Function = Function {
     flink: "{case}",
     duckdb: "{case}",
     example: ("case when 1 = 2 then 1 // 0 else 7 end", "7"),
+    ..BASE
+};
+
+pub(super) static IF: Function = Function {
+    name: "if",
+    aliases: &["iff"],
+    help: "The second value where the condition is true, else the third; the other is not looked at",
+    signature: "(bool, any, any) → any",
+    types: |arguments| {
+        expect_count(arguments, 3..=3, &IF)?;
+        (CASE.types)(arguments).map_err(|why| why.replace("`case`", "`if`"))
+    },
+    null_gives_null: false,
+    kernel: Kernel::Lazy(case),
+    sql: "if({0}, {1}, {2})",
+    flink: "IF({0}, {1}, {2})",
+    duckdb: "if({0}, {1}, {2})",
+    example: ("if(1 = 1, 'yes', 'no')", "yes"),
+    ..BASE
+};
+
+pub(super) static NVL2: Function = Function {
+    name: "nvl2",
+    help: "The second value where the first is not null, else the third; the other is not looked at",
+    signature: "(any, any, any) → any",
+    types: |arguments| {
+        expect_count(arguments, 3..=3, &NVL2)?;
+        let result = common_type(&arguments[1..])?;
+        Ok(Signature { arguments: vec![arguments[0].data_type, result, result], result })
+    },
+    null_gives_null: false,
+    kernel: Kernel::Lazy(nvl2),
+    sql: "nvl2({0}, {1}, {2})",
+    flink: "IF({0} IS NOT NULL, {1}, {2})",
+    duckdb: "if({0} IS NOT NULL, {1}, {2})",
+    example: ("nvl2(null, 1 // 0, 2)", "2"),
+    ..BASE
 };
 
 pub(super) static COALESCE: Function = Function {
     name: "coalesce",
-    aliases: &["ifnull"],
+    aliases: &["ifnull", "nvl"],
     help: "The first value that is not null; later ones are not looked at",
     signature: "(any, …) → any",
     types: |arguments| {
@@ -111,11 +148,11 @@ pub(super) static COALESCE: Function = Function {
     flink: "COALESCE({0*, })",
     duckdb: "coalesce({0*, })",
     example: ("coalesce(null, 3, 1 // 0)", "3"),
+    ..BASE
 };
 
 pub(super) static NULLIF: Function = Function {
     name: "nullif",
-    aliases: &[],
     help: "Null if both are equal, else the first",
     signature: "(any, any) → any",
     types: |arguments| {
@@ -129,6 +166,7 @@ pub(super) static NULLIF: Function = Function {
     flink: "NULLIF({0}, {1})",
     duckdb: "nullif({0}, {1})",
     example: ("nullif('x', 'y')", "x"),
+    ..BASE
 };
 
 fn all_bool(arguments: &[Argument<'_>], function: &Function) -> Result<Signature, String> {
@@ -253,6 +291,28 @@ fn case(operands: &[Expr], scope: &Scope<'_>, failures: &mut Failures) -> Value 
         choice.take(&open, value);
     }
     choice.finish(otherwise.data_type())
+}
+
+fn nvl2(operands: &[Expr], scope: &Scope<'_>, failures: &mut Failures) -> Value {
+    let rows = scope.batch.num_rows();
+    let before = failures.len();
+    let tested = evaluate_in(&operands[0], scope, failures);
+    let mut open = scope.open();
+    if failures.len() > before {
+        open = &open & &!&failed_rows(&failures[before..], rows);
+    }
+    let present = match tested.array().data_type() {
+        arrow::datatypes::DataType::Null => BooleanBuffer::new_unset(rows),
+        _ => present_rows(&plain(tested), rows),
+    };
+    let mut choice = Choice::new(rows);
+    for (operand, taken) in operands[1..].iter().zip([&open & &present, &open & &!&present]) {
+        if taken.has_true() {
+            let value = evaluate_in(operand, &scope.narrowed(taken.clone()), failures);
+            choice.take(&taken, value);
+        }
+    }
+    choice.finish(operands[1].data_type())
 }
 
 fn coalesce(operands: &[Expr], scope: &Scope<'_>, failures: &mut Failures) -> Value {

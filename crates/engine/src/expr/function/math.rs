@@ -7,7 +7,7 @@ use arrow::datatypes::{Decimal128Type, Float64Type, Int64Type};
 
 use super::arithmetic::scale_of;
 use super::comparison::{Comparison, GreaterOrEqual, LessOrEqual, compare};
-use super::{Argument, Function, Kernel, Signature, expect_count, refuse};
+use super::{Argument, Family, Function, Kernel, Signature, expect_count, refuse};
 use crate::expr::coerce::common_type;
 use crate::expr::decimal::{self, MAX_PRECISION};
 use crate::expr::evaluate::{rows_of, trues};
@@ -15,13 +15,13 @@ use crate::expr::literal::Literal;
 use crate::expr::operand::{Call, Value, binary, unary, unary_checked};
 use crate::value::{DataType, canonical_f64};
 
+const BASE: Function = super::base(Family::Numbers);
+
 pub(super) static ABS: Function = Function {
     name: "abs",
-    aliases: &[],
     help: "The number without its sign",
     signature: "(number) → number",
     types: |arguments| number(arguments, &ABS),
-    null_gives_null: true,
     kernel: Kernel::Rows(|call| match call.result {
         DataType::Int64 => unary_checked::<Int64Type, Int64Type>(
             call,
@@ -35,11 +35,11 @@ pub(super) static ABS: Function = Function {
     flink: "ABS({0})",
     duckdb: "abs({0})",
     example: ("abs(-3)", "3"),
+    ..BASE
 };
 
 pub(super) static ROUND: Function = Function {
     name: "round",
-    aliases: &[],
     help: "The nearest number with so many digits after the point (0 if not said), halves away from zero",
     signature: "(number[, digits]) → number",
     types: |arguments| {
@@ -63,26 +63,26 @@ pub(super) static ROUND: Function = Function {
         arguments_types.resize(arguments.len(), DataType::Int64);
         Ok(Signature { arguments: arguments_types, result })
     },
-    null_gives_null: true,
     kernel: Kernel::Rows(round),
     sql: "round({0*, })",
     flink: "ROUND({0*, })",
     duckdb: "round({0*, })",
+    constants: &[(1, &["0", "2", "-1"])],
     example: ("round(2.25, 1)", "2.3"),
+    ..BASE
 };
 
 pub(super) static FLOOR: Function = Function {
     name: "floor",
-    aliases: &[],
     help: "The greatest whole number that is not greater",
     signature: "(number) → number",
     types: |arguments| whole(arguments, &FLOOR),
-    null_gives_null: true,
     kernel: Kernel::Rows(|call| to_whole(call, f64::floor, i128::div_euclid)),
     sql: "floor({0})",
     flink: "FLOOR({0})",
     duckdb: "floor({0})",
     example: ("floor(-1.5)", "-2.0"),
+    ..BASE
 };
 
 pub(super) static CEIL: Function = Function {
@@ -91,28 +91,27 @@ pub(super) static CEIL: Function = Function {
     help: "The least whole number that is not less",
     signature: "(number) → number",
     types: |arguments| whole(arguments, &CEIL),
-    null_gives_null: true,
     kernel: Kernel::Rows(|call| to_whole(call, f64::ceil, |digits, power| -(-digits).div_euclid(power))),
     sql: "ceil({0})",
     flink: "CEIL({0})",
     duckdb: "ceil({0})",
     example: ("ceil(cast('1.01' as decimal(3,2)))", "2"),
+    ..BASE
 };
 
 macro_rules! float_function {
     ($name:ident, $sql_name:literal, $help:literal, $f:expr, $template:literal, $flink:literal, $example:expr) => {
         pub(super) static $name: Function = Function {
             name: $sql_name,
-            aliases: &[],
             help: $help,
             signature: "(number) → float64",
             types: |arguments| floats(arguments, &$name, 1),
-            null_gives_null: true,
             kernel: Kernel::Rows(|call| unary::<Float64Type, Float64Type>(call, |x| canonical_f64($f(x)))),
             sql: $template,
             flink: $flink,
             duckdb: $template,
             example: $example,
+            ..BASE
         };
     };
 }
@@ -143,7 +142,6 @@ pub(super) static POWER: Function = Function {
     help: "The first number to the power of the second",
     signature: "(number, number) → float64",
     types: |arguments| floats(arguments, &POWER, 2),
-    null_gives_null: true,
     kernel: Kernel::Rows(|call| {
         binary::<Float64Type, Float64Type, Float64Type>(call, |x, y| canonical_f64(libm::pow(x, y)))
     }),
@@ -151,38 +149,37 @@ pub(super) static POWER: Function = Function {
     flink: "POWER({0}, {1})",
     duckdb: "power({0}, {1})",
     example: ("power(2, 10)", "1024.0"),
+    ..BASE
 };
 
 pub(super) static GREATEST: Function = Function {
     name: "greatest",
-    aliases: &[],
     help: "The greatest of the values, null if one is null; NaN is the greatest number",
     signature: "(any, any, …) → any",
     types: |arguments| alike(arguments, &GREATEST),
-    null_gives_null: true,
     kernel: Kernel::Rows(extreme::<GreaterOrEqual>),
     sql: "greatest({0*, })",
     flink: "GREATEST({0*, })",
     duckdb: "",
     example: ("greatest(1, 3, 2)", "3"),
+    ..BASE
 };
 
 pub(super) static LEAST: Function = Function {
     name: "least",
-    aliases: &[],
     help: "The least of the values, null if one is null",
     signature: "(any, any, …) → any",
     types: |arguments| alike(arguments, &LEAST),
-    null_gives_null: true,
     kernel: Kernel::Rows(extreme::<LessOrEqual>),
     sql: "least({0*, })",
     flink: "LEAST({0*, })",
     duckdb: "",
     example: ("least('b', 'a')", "a"),
+    ..BASE
 };
 
 /// Types of a function of one number: integers are int64.
-fn number(arguments: &[Argument<'_>], function: &Function) -> Result<Signature, String> {
+pub(super) fn number(arguments: &[Argument<'_>], function: &Function) -> Result<Signature, String> {
     expect_count(arguments, 1..=1, function)?;
     let data_type = match arguments[0].data_type {
         DataType::Null | DataType::Int32 | DataType::Int64 => DataType::Int64,

@@ -4,13 +4,29 @@
 //! that is a test. A new function is one entry in its family's file and one line here.
 
 mod arithmetic;
+mod build;
+mod bytes;
 pub(crate) mod cast;
 mod comparison;
+mod dates;
+mod distance;
+mod each;
+mod floats;
+mod formats;
+mod hash;
+mod integers;
+mod intervals;
 mod like;
 mod logic;
 mod math;
+mod regex;
+mod slices;
 mod text;
 mod time;
+mod time_text;
+mod units;
+mod url;
+mod zones;
 
 use arrow::array::ArrayRef;
 
@@ -47,9 +63,21 @@ pub static FUNCTIONS: &[&Function] = &[
     &logic::CASE,
     &logic::COALESCE,
     &logic::NULLIF,
+    &logic::IF,
+    &logic::NVL2,
     &cast::CAST,
     &cast::TRY_CAST,
+    &cast::TYPEOF,
     &like::LIKE,
+    &like::ILIKE,
+    &regex::REGEXP_MATCHES,
+    &regex::REGEXP_FULL_MATCH,
+    &regex::REGEXP_REPLACE,
+    &regex::REGEXP_EXTRACT,
+    &regex::REGEXP_SUBSTR,
+    &regex::REGEXP_COUNT,
+    &regex::REGEXP_INSTR,
+    &regex::REGEXP_ESCAPE,
     &text::LOWER,
     &text::UPPER,
     &text::LENGTH,
@@ -62,12 +90,94 @@ pub static FUNCTIONS: &[&Function] = &[
     &text::STARTS_WITH,
     &text::ENDS_WITH,
     &text::CONTAINS,
+    &slices::LEFT,
+    &slices::RIGHT,
+    &slices::STRPOS,
+    &slices::SPLIT_PART,
+    &slices::ASCII,
+    &build::CHR,
+    &build::LPAD,
+    &build::RPAD,
+    &build::REPEAT,
+    &build::REVERSE,
+    &build::INITCAP,
+    &build::OVERLAY,
+    &build::TRANSLATE,
+    &build::CONCAT_WS,
+    &distance::LEVENSHTEIN,
+    &distance::DAMERAU_LEVENSHTEIN,
+    &distance::HAMMING,
+    &distance::JACCARD,
+    &bytes::OCTET_LENGTH,
+    &bytes::BIT_LENGTH,
+    &bytes::HEX,
+    &bytes::UNHEX,
+    &bytes::BIN,
+    &bytes::TO_BASE64,
+    &bytes::FROM_BASE64,
+    &bytes::ENCODE,
+    &bytes::DECODE,
+    &url::URL_ENCODE,
+    &url::URL_DECODE,
+    &url::PARSE_URL,
+    &url::URL_EXTRACT_HOST,
+    &url::URL_EXTRACT_PATH,
+    &url::URL_EXTRACT_QUERY,
+    &url::URL_EXTRACT_PROTOCOL,
+    &url::URL_EXTRACT_FRAGMENT,
+    &url::URL_EXTRACT_PORT,
+    &url::URL_EXTRACT_PARAMETER,
+    &hash::MD5,
+    &hash::SHA1,
+    &hash::SHA224,
+    &hash::SHA256,
+    &hash::SHA384,
+    &hash::SHA512,
+    &hash::XXH3,
+    &hash::CRC32,
     &time::DATE_TRUNC,
     &time::EXTRACT,
     &time::ADD_INTERVAL,
     &time::EPOCH_US,
     &time::EPOCH_MS,
-    &time::MAKE_TIMESTAMP,
+    &intervals::ADD_MONTHS,
+    &intervals::ADD_DAYS,
+    &intervals::TIMESTAMPADD,
+    &intervals::DATE_DIFF,
+    &intervals::TIMESTAMPDIFF,
+    &intervals::TIME_BUCKET,
+    &dates::YEAR,
+    &dates::QUARTER,
+    &dates::MONTH,
+    &dates::WEEK,
+    &dates::YEARWEEK,
+    &dates::ISOYEAR,
+    &dates::DAY_OF_MONTH,
+    &dates::DAY_OF_WEEK,
+    &dates::ISODOW,
+    &dates::DAY_OF_YEAR,
+    &dates::HOUR_OF_DAY,
+    &dates::MINUTE_OF_HOUR,
+    &dates::SECOND_OF_MINUTE,
+    &dates::MILLISECOND,
+    &dates::MICROSECOND,
+    &dates::DECADE,
+    &dates::CENTURY,
+    &dates::MILLENNIUM,
+    &dates::DAYNAME,
+    &dates::MONTHNAME,
+    &dates::LAST_DAY,
+    &dates::EPOCH,
+    &dates::EPOCH_NS,
+    &dates::TO_TIMESTAMP,
+    &dates::MAKE_DATE,
+    &dates::MAKE_TIMESTAMP,
+    &dates::MAKE_TIMESTAMP_MS,
+    &formats::STRFTIME,
+    &formats::STRPTIME,
+    &formats::TRY_STRPTIME,
+    &zones::TIMEZONE,
+    &zones::TO_UTC,
     &math::ABS,
     &math::ROUND,
     &math::FLOOR,
@@ -78,6 +188,47 @@ pub static FUNCTIONS: &[&Function] = &[
     &math::POWER,
     &math::GREATEST,
     &math::LEAST,
+    &floats::LOG10,
+    &floats::LOG2,
+    &floats::LOG,
+    &floats::CBRT,
+    &floats::SIGN,
+    &floats::TRUNC,
+    &floats::EVEN,
+    &floats::PI_CONSTANT,
+    &floats::E_CONSTANT,
+    &floats::SIN,
+    &floats::COS,
+    &floats::TAN,
+    &floats::COT,
+    &floats::ASIN,
+    &floats::ACOS,
+    &floats::ATAN,
+    &floats::ATAN2,
+    &floats::SINH,
+    &floats::COSH,
+    &floats::TANH,
+    &floats::ASINH,
+    &floats::ACOSH,
+    &floats::ATANH,
+    &floats::DEGREES,
+    &floats::RADIANS,
+    &floats::GAMMA,
+    &floats::LGAMMA,
+    &floats::ISNAN,
+    &floats::ISINF,
+    &floats::ISFINITE,
+    &floats::WIDTH_BUCKET,
+    &integers::GCD,
+    &integers::LCM,
+    &integers::FACTORIAL,
+    &integers::BIT_AND,
+    &integers::BIT_OR,
+    &integers::BIT_XOR,
+    &integers::BIT_NOT,
+    &integers::SHIFT_LEFT,
+    &integers::SHIFT_RIGHT,
+    &integers::BIT_COUNT,
 ];
 
 /// Functions that SQL has and results cannot depend on: they read the clock, chance or the environment.
@@ -119,6 +270,8 @@ pub const NONDETERMINISTIC: &[&str] = &[
 pub struct Function {
     /// Its name, lower case: `lower`, or an operator such as `+`.
     pub name: &'static str,
+    /// The part of the reference page it stands in.
+    pub family: Family,
     /// Other names that mean the same.
     pub aliases: &'static [&'static str],
     /// One line of help.
@@ -136,8 +289,62 @@ pub struct Function {
     pub flink: &'static str,
     /// How DuckDB writes it, or empty where it has no equal.
     pub duckdb: &'static str,
+    /// Where its result is another than that of the spellings, in one line for people; empty where it never is.
+    pub differs: &'static str,
+    /// Arguments that are written out, because types or meaning depend on them: the place, and words it may be.
+    pub constants: &'static [(usize, &'static [&'static str])],
+    /// Data of others that its results follow: what it is, and which version the program was built with.
+    pub data: Option<(&'static str, &'static str)>,
     /// An expression that uses it, and its value as text.
     pub example: (&'static str, &'static str),
+}
+
+/// A part of the reference page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// `= < between in`.
+    Comparison,
+    /// `and or not case` and other choices.
+    Logic,
+    /// `cast`.
+    Conversion,
+    /// Arithmetic and what follows it.
+    Numbers,
+    /// Integers as bits.
+    Bits,
+    /// Text.
+    Text,
+    /// `like` and regular expressions.
+    Patterns,
+    /// Bytes and their texts.
+    Bytes,
+    /// Addresses of the web.
+    Urls,
+    /// Digests and checksums.
+    Hashes,
+    /// Times and dates.
+    Time,
+}
+
+/// Returns what most entries of a family say; an entry says the rest.
+const fn base(family: Family) -> Function {
+    Function {
+        name: "",
+        family,
+        aliases: &[],
+        help: "",
+        signature: "",
+        types: |_| Err(String::new()),
+        null_gives_null: true,
+        kernel: Kernel::Rows(|_| unreachable!("an entry names its kernel")),
+        sql: "",
+        flink: "",
+        duckdb: "",
+        differs: "",
+        constants: &[],
+        data: None,
+        example: ("", ""),
+    }
 }
 
 /// How a function is computed.
@@ -211,6 +418,72 @@ pub(crate) fn expect_count(
 pub(crate) fn refuse(arguments: &[Argument<'_>], function: &Function) -> String {
     let types: Vec<String> = arguments.iter().map(|argument| argument.data_type.to_string()).collect();
     format!("`{}` takes {}, not ({})", function.name, function.signature, types.join(", "))
+}
+
+/// What an argument may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Slot {
+    Text,
+    /// Text or binary, taken as binary.
+    Bytes,
+    Integer,
+    /// Any number, taken as float64.
+    Float,
+    /// A timestamp, a date (taken as its midnight) or the text of one.
+    Time,
+}
+
+impl Slot {
+    /// Returns the type that the kernel sees, or None when the argument does not fit.
+    fn accept(self, argument: &Argument<'_>) -> Option<DataType> {
+        let is_text = matches!(argument.data_type, DataType::String);
+        let is_null = matches!(argument.data_type, DataType::Null);
+        let (fits, data_type) = match self {
+            Slot::Text => (is_text, DataType::String),
+            Slot::Bytes => (is_text || argument.data_type == DataType::Binary, DataType::Binary),
+            Slot::Integer => (argument.data_type.is_integer(), DataType::Int64),
+            Slot::Float => (argument.data_type.is_numeric(), DataType::Float64),
+            Slot::Time => {
+                let is_time = matches!(argument.data_type, DataType::Timestamp | DataType::Date);
+                (is_time || (is_text && argument.literal.is_some()), DataType::Timestamp)
+            }
+        };
+        (fits || is_null).then_some(data_type)
+    }
+}
+
+/// Returns the types of a function that takes these arguments, at least `least` of them.
+pub(crate) fn takes(
+    arguments: &[Argument<'_>],
+    function: &Function,
+    slots: &[Slot],
+    least: usize,
+    result: DataType,
+) -> Result<Signature, String> {
+    expect_count(arguments, least..=slots.len(), function)?;
+    let types: Option<Vec<DataType>> =
+        arguments.iter().zip(slots).map(|(argument, slot)| slot.accept(argument)).collect();
+    let types = types.ok_or_else(|| refuse(arguments, function))?;
+    for (place, words) in function.constants {
+        let Some(argument) = arguments.get(*place) else { continue };
+        if !matches!(argument.literal, Some(literal) if *literal != Literal::Null) {
+            return Err(format!(
+                "argument {} of `{}` is written out, such as '{}'",
+                place + 1,
+                function.name,
+                words.first().copied().unwrap_or_default()
+            ));
+        }
+    }
+    Ok(Signature { arguments: types, result })
+}
+
+/// Returns the text that an argument is, when it is written out.
+pub(crate) fn written<'a>(arguments: &[Argument<'a>], place: usize) -> Option<&'a str> {
+    match arguments.get(place)?.literal? {
+        Literal::String(text) => Some(text),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

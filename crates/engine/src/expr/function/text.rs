@@ -3,48 +3,50 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, StringArray, StringBuilder};
-use arrow::buffer::{Buffer, NullBuffer};
+use arrow::buffer::Buffer;
 use arrow::datatypes::Int64Type;
 
-use super::{Argument, Function, Kernel, Signature, expect_count, refuse};
+use super::each::nulls;
+use super::{Argument, Family, Function, Kernel, Signature, expect_count, refuse};
 use crate::expr::operand::{Call, each_row};
 use crate::value::DataType;
 
+const BASE: Function = super::base(Family::Text);
+
 pub(super) static LOWER: Function = Function {
     name: "lower",
-    aliases: &[],
+    aliases: &["lcase"],
     help: "The text in lower case, by Unicode, without regard to language",
     signature: "(string) → string",
     types: |arguments| texts(arguments, &LOWER, 1..=1, DataType::String),
-    null_gives_null: true,
     kernel: Kernel::Rows(|call| change_case(call, str::to_lowercase, <[u8]>::to_ascii_lowercase)),
     sql: "lower({0})",
     flink: "LOWER({0})",
     duckdb: "lower({0})",
     example: ("lower('ÀB')", "àb"),
+    ..BASE
 };
 
 pub(super) static UPPER: Function = Function {
     name: "upper",
-    aliases: &[],
+    aliases: &["ucase"],
     help: "The text in upper case, by Unicode, without regard to language",
     signature: "(string) → string",
     types: |arguments| texts(arguments, &UPPER, 1..=1, DataType::String),
-    null_gives_null: true,
     kernel: Kernel::Rows(|call| change_case(call, str::to_uppercase, <[u8]>::to_ascii_uppercase)),
     sql: "upper({0})",
     flink: "UPPER({0})",
     duckdb: "upper({0})",
     example: ("upper('aß')", "ASS"),
+    ..BASE
 };
 
 pub(super) static LENGTH: Function = Function {
     name: "length",
-    aliases: &["char_length", "character_length"],
+    aliases: &["char_length", "character_length", "len"],
     help: "How many characters the text has",
     signature: "(string) → int64",
     types: |arguments| texts(arguments, &LENGTH, 1..=1, DataType::Int64),
-    null_gives_null: true,
     kernel: Kernel::Rows(|call| {
         let text = call.texts(0);
         let count = |row: usize| Ok(text.value(row).chars().count() as i64);
@@ -54,6 +56,7 @@ pub(super) static LENGTH: Function = Function {
     flink: "CHAR_LENGTH({0})",
     duckdb: "length({0})",
     example: ("length('día')", "3"),
+    ..BASE
 };
 
 pub(super) static SUBSTR: Function = Function {
@@ -72,12 +75,12 @@ pub(super) static SUBSTR: Function = Function {
         types.resize(arguments.len(), DataType::Int64);
         Ok(Signature { arguments: types, result: DataType::String })
     },
-    null_gives_null: true,
     kernel: Kernel::Rows(substr),
     sql: "substr({0*, })",
     flink: "SUBSTR({0*, })",
     duckdb: "substr({0*, })",
     example: ("substr('página', 2, 3)", "ági"),
+    ..BASE
 };
 
 pub(super) static CONCAT: Function = Function {
@@ -92,63 +95,59 @@ pub(super) static CONCAT: Function = Function {
         }
         Ok(Signature { arguments: vec![DataType::String; arguments.len()], result: DataType::String })
     },
-    null_gives_null: true,
     kernel: Kernel::Rows(concat),
     sql: "concat({0*, })",
     flink: "CONCAT({0*, })",
     duckdb: "({0* || })",
     example: ("'a' || 1 || 'b'", "a1b"),
+    ..BASE
 };
 
 pub(super) static TRIM: Function = Function {
     name: "trim",
-    aliases: &[],
+    aliases: &["btrim"],
     help: "The text without spaces, or without any of the given characters, at both ends",
     signature: "(string[, characters string]) → string",
     types: |arguments| texts(arguments, &TRIM, 1..=2, DataType::String),
-    null_gives_null: true,
     kernel: Kernel::Rows(|call| trim(call, |text, set| text.trim_matches(set))),
     sql: "trim({0*, })",
     flink: "BTRIM({0*, })",
     duckdb: "trim({0*, })",
     example: ("trim('  a b ')", "a b"),
+    ..BASE
 };
 
 pub(super) static LTRIM: Function = Function {
     name: "ltrim",
-    aliases: &[],
     help: "The text without spaces, or without any of the given characters, at the start",
     signature: "(string[, characters string]) → string",
     types: |arguments| texts(arguments, &LTRIM, 1..=2, DataType::String),
-    null_gives_null: true,
     kernel: Kernel::Rows(|call| trim(call, |text, set| text.trim_start_matches(set))),
     sql: "ltrim({0*, })",
     flink: "LTRIM({0*, })",
     duckdb: "ltrim({0*, })",
     example: ("ltrim('0070', '0')", "70"),
+    ..BASE
 };
 
 pub(super) static RTRIM: Function = Function {
     name: "rtrim",
-    aliases: &[],
     help: "The text without spaces, or without any of the given characters, at the end",
     signature: "(string[, characters string]) → string",
     types: |arguments| texts(arguments, &RTRIM, 1..=2, DataType::String),
-    null_gives_null: true,
     kernel: Kernel::Rows(|call| trim(call, |text, set| text.trim_end_matches(set))),
     sql: "rtrim({0*, })",
     flink: "RTRIM({0*, })",
     duckdb: "rtrim({0*, })",
     example: ("rtrim('/a//', '/')", "/a"),
+    ..BASE
 };
 
 pub(super) static REPLACE: Function = Function {
     name: "replace",
-    aliases: &[],
     help: "The text with every occurrence of the second one replaced by the third",
     signature: "(string, string, string) → string",
     types: |arguments| texts(arguments, &REPLACE, 3..=3, DataType::String),
-    null_gives_null: true,
     kernel: Kernel::Rows(|call| {
         let (text, from, to) = (call.texts(0), call.texts(1), call.texts(2));
         let replaced = |row: usize| match from.value(row) {
@@ -161,48 +160,48 @@ pub(super) static REPLACE: Function = Function {
     flink: "REPLACE({0*, })",
     duckdb: "replace({0*, })",
     example: ("replace('a-b-c', '-', '+')", "a+b+c"),
+    ..BASE
 };
 
 pub(super) static STARTS_WITH: Function = Function {
     name: "starts_with",
-    aliases: &[],
+    aliases: &["startswith", "prefix"],
     help: "Whether the text begins with the other",
     signature: "(string, string) → bool",
     types: |arguments| texts(arguments, &STARTS_WITH, 2..=2, DataType::Bool),
-    null_gives_null: true,
     kernel: Kernel::Rows(|call| test(call, |text, other| text.starts_with(other))),
     sql: "starts_with({0}, {1})",
     flink: "STARTSWITH({0}, {1})",
     duckdb: "starts_with({0}, {1})",
     example: ("starts_with('/cart/1', '/cart')", "true"),
+    ..BASE
 };
 
 pub(super) static ENDS_WITH: Function = Function {
     name: "ends_with",
-    aliases: &[],
+    aliases: &["endswith", "suffix"],
     help: "Whether the text ends with the other",
     signature: "(string, string) → bool",
     types: |arguments| texts(arguments, &ENDS_WITH, 2..=2, DataType::Bool),
-    null_gives_null: true,
     kernel: Kernel::Rows(|call| test(call, |text, other| text.ends_with(other))),
     sql: "ends_with({0}, {1})",
     flink: "ENDSWITH({0}, {1})",
     duckdb: "ends_with({0}, {1})",
     example: ("ends_with('a.png', '.jpg')", "false"),
+    ..BASE
 };
 
 pub(super) static CONTAINS: Function = Function {
     name: "contains",
-    aliases: &[],
     help: "Whether the other occurs in the text",
     signature: "(string, string) → bool",
     types: |arguments| texts(arguments, &CONTAINS, 2..=2, DataType::Bool),
-    null_gives_null: true,
     kernel: Kernel::Rows(|call| test(call, |text, other| text.contains(other))),
     sql: "contains({0}, {1})",
     flink: "(POSITION({1} IN {0}) > 0)",
     duckdb: "contains({0}, {1})",
     example: ("contains('abc', 'bc')", "true"),
+    ..BASE
 };
 
 fn is_text(data_type: DataType) -> bool {
@@ -225,18 +224,6 @@ pub(super) fn texts(
         return Err(refuse(arguments, function));
     }
     Ok(Signature { arguments: vec![DataType::String; arguments.len()], result })
-}
-
-/// Returns the rows where no operand is null.
-fn nulls(call: &Call<'_>) -> Option<NullBuffer> {
-    let all: Vec<Option<NullBuffer>> = (0..call.arguments.len())
-        .map(|index| match &call.arguments[index] {
-            crate::expr::operand::Value::Rows(array) => array.nulls().cloned(),
-            crate::expr::operand::Value::One(array) if array.is_null(0) => Some(NullBuffer::new_null(call.rows)),
-            crate::expr::operand::Value::One(_) => None,
-        })
-        .collect();
-    all.iter().fold(None, |union, nulls| NullBuffer::union(union.as_ref(), nulls.as_ref()))
 }
 
 fn change_case(call: &mut Call<'_>, change: fn(&str) -> String, ascii: fn(&[u8]) -> Vec<u8>) -> ArrayRef {

@@ -6,39 +6,41 @@ use arrow::array::{ArrayRef, Float64Array, Int64Array, TimestampMicrosecondArray
 use arrow::compute::kernels::arity;
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 
-use super::{Argument, Function, Kernel, Signature, expect_count, refuse};
+use super::units::{PARTS, Part, UNITS, Unit};
+use super::{Argument, Family, Function, Kernel, Signature, expect_count, refuse};
 use crate::expr::literal::Literal;
 use crate::expr::operand::{Call, binary_checked, unary, unary_checked};
-use crate::expr::time::{Civil, DAY, HOUR, MINUTE, SECOND, civil_from_days, days_from_civil};
+use crate::expr::time::{DAY, HOUR, MINUTE, SECOND};
 use crate::value::DataType;
+
+const BASE: Function = super::base(Family::Time);
 
 pub(super) static DATE_TRUNC: Function = Function {
     name: "date_trunc",
-    aliases: &[],
-    help: "The last start of a microsecond, millisecond, second, minute, hour, day, week (Monday), month, quarter or year, in UTC",
+    help: "The last start of a microsecond, millisecond, second, minute, hour, day, week (Monday), month, quarter, year, isoyear, decade, century (a year that 100 divides) or millennium, in UTC",
     signature: "(unit string, timestamp) → timestamp",
     types: |arguments| {
         expect_count(arguments, 2..=2, &DATE_TRUNC)?;
         let unit = named(arguments, &DATE_TRUNC)?;
         if Unit::find(unit).is_none() {
-            return Err(format!(
-                "`date_trunc` does not know the unit `{unit}`; it knows microsecond, millisecond, second, minute, hour, day, week, month, quarter, year"
-            ));
+            return Err(format!("`date_trunc` does not know the unit `{unit}`; it knows {}", UNITS.join(", ")));
         }
         Ok(Signature { arguments: vec![DataType::String, DataType::Timestamp], result: DataType::Timestamp })
     },
-    null_gives_null: true,
     kernel: Kernel::Rows(date_trunc),
     sql: "date_trunc({0}, {1})",
     flink: "FLOOR({1} TO {0!})",
     duckdb: "date_trunc({0}, {1})",
+    constants: &[(0, UNITS)],
+    differs: "before the year 1 DuckDB cuts decades, centuries and millennia the other way; there a date stays a date",
     example: ("date_trunc('week', timestamp '2026-01-01T12:00:00Z')", "2025-12-29T00:00:00.000000Z"),
+    ..BASE
 };
 
 pub(super) static EXTRACT: Function = Function {
     name: "extract",
     aliases: &["date_part"],
-    help: "A part of a time in UTC: year, isoyear, quarter, month, week (ISO), day, dow (Sunday is 0), isodow (Monday is 1), doy, hour, minute, second, millisecond, microsecond (both with the seconds), epoch (seconds, float64)",
+    help: "A part of a time in UTC: year, isoyear, quarter, month, week (ISO), day, dow (Sunday is 0), isodow (Monday is 1), doy, hour, minute, second, millisecond, microsecond (both with the seconds), epoch (seconds, float64), yearweek (ISO year and week), era, millennium, century, decade",
     signature: "(part string, timestamp) → int64 or float64",
     types: |arguments| {
         expect_count(arguments, 2..=2, &EXTRACT)?;
@@ -47,24 +49,22 @@ pub(super) static EXTRACT: Function = Function {
             Some(Part::Epoch) => DataType::Float64,
             Some(_) => DataType::Int64,
             None => {
-                return Err(format!(
-                    "`extract` does not know the part `{part}`; it knows year, isoyear, quarter, month, week, day, dow, isodow, doy, hour, minute, second, millisecond, microsecond, epoch"
-                ));
+                return Err(format!("`extract` does not know the part `{part}`; it knows {}", PARTS.join(", ")));
             }
         };
         Ok(Signature { arguments: vec![DataType::String, DataType::Timestamp], result })
     },
-    null_gives_null: true,
     kernel: Kernel::Rows(extract),
     sql: "extract({0!} from {1})",
     flink: "EXTRACT({0!} FROM {1})",
     duckdb: "extract({0!} FROM {1})",
+    constants: &[(0, PARTS)],
     example: ("extract(week from date '2027-01-01')", "53"),
+    ..BASE
 };
 
 pub(super) static ADD_INTERVAL: Function = Function {
     name: "add_interval",
-    aliases: &[],
     help: "The time so many microseconds later; written `ts + interval '5 minutes'` or `ts - interval '1 day'`",
     signature: "(timestamp, microseconds int64) → timestamp",
     types: |arguments| {
@@ -74,7 +74,6 @@ pub(super) static ADD_INTERVAL: Function = Function {
         }
         Ok(Signature { arguments: vec![DataType::Timestamp, DataType::Int64], result: DataType::Timestamp })
     },
-    null_gives_null: true,
     kernel: Kernel::Rows(|call| {
         type T = TimestampMicrosecondType;
         binary_checked::<T, Int64Type, T>(call, i64::overflowing_add, |ts, length| {
@@ -85,54 +84,33 @@ pub(super) static ADD_INTERVAL: Function = Function {
     flink: "",
     duckdb: "({0} + to_microseconds({1}))",
     example: ("timestamp '2026-01-01T00:00:00Z' - interval '5 minutes'", "2025-12-31T23:55:00.000000Z"),
+    ..BASE
 };
 
 pub(super) static EPOCH_US: Function = Function {
     name: "epoch_us",
-    aliases: &[],
     help: "Microseconds since 1970-01-01T00:00:00Z",
     signature: "(timestamp) → int64",
     types: |arguments| of_time(arguments, &EPOCH_US),
-    null_gives_null: true,
     kernel: Kernel::Rows(|call| unary::<TimestampMicrosecondType, Int64Type>(call, |ts| ts)),
     sql: "epoch_us({0})",
     flink: "",
     duckdb: "epoch_us({0})",
     example: ("epoch_us(timestamp '1970-01-01T00:00:01Z')", "1000000"),
+    ..BASE
 };
 
 pub(super) static EPOCH_MS: Function = Function {
     name: "epoch_ms",
-    aliases: &[],
     help: "Milliseconds since 1970-01-01T00:00:00Z, floored",
     signature: "(timestamp) → int64",
     types: |arguments| of_time(arguments, &EPOCH_MS),
-    null_gives_null: true,
     kernel: Kernel::Rows(|call| unary::<TimestampMicrosecondType, Int64Type>(call, |ts| ts.div_euclid(1_000))),
     sql: "epoch_ms({0})",
     flink: "",
     duckdb: "epoch_ms({0})",
     example: ("epoch_ms(timestamp '1969-12-31T23:59:59.9999Z')", "-1"),
-};
-
-pub(super) static MAKE_TIMESTAMP: Function = Function {
-    name: "make_timestamp",
-    aliases: &[],
-    help: "The time so many microseconds after 1970-01-01T00:00:00Z",
-    signature: "(microseconds int64) → timestamp",
-    types: |arguments| {
-        expect_count(arguments, 1..=1, &MAKE_TIMESTAMP)?;
-        if !arguments[0].data_type.is_integer() && arguments[0].data_type != DataType::Null {
-            return Err(refuse(arguments, &MAKE_TIMESTAMP));
-        }
-        Ok(Signature { arguments: vec![DataType::Int64], result: DataType::Timestamp })
-    },
-    null_gives_null: true,
-    kernel: Kernel::Rows(|call| unary::<Int64Type, TimestampMicrosecondType>(call, |microseconds| microseconds)),
-    sql: "make_timestamp({0})",
-    flink: "",
-    duckdb: "make_timestamp({0})",
-    example: ("make_timestamp(1500000)", "1970-01-01T00:00:01.500000Z"),
+    ..BASE
 };
 
 fn is_time(argument: &Argument<'_>) -> bool {
@@ -154,48 +132,6 @@ fn named<'a>(arguments: &[Argument<'a>], function: &Function) -> Result<&'a str,
         Some(Literal::String(name)) if is_time(&arguments[1]) => Ok(name),
         Some(Literal::String(_)) => Err(refuse(arguments, function)),
         _ => Err(format!("the first argument of `{}` is a word in quotes, such as `'hour'`", function.name)),
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Unit {
-    /// Units of one length.
-    Fixed(i64),
-    Week,
-    /// So many months.
-    Months(u32),
-}
-
-impl Unit {
-    fn find(name: &str) -> Option<Self> {
-        let name = name.to_ascii_lowercase();
-        Some(match name.strip_suffix('s').unwrap_or(&name) {
-            "microsecond" => Unit::Fixed(1),
-            "millisecond" => Unit::Fixed(1_000),
-            "second" => Unit::Fixed(SECOND),
-            "minute" => Unit::Fixed(MINUTE),
-            "hour" => Unit::Fixed(HOUR),
-            "day" => Unit::Fixed(DAY),
-            "week" => Unit::Week,
-            "month" => Unit::Months(1),
-            "quarter" => Unit::Months(3),
-            "year" => Unit::Months(12),
-            _ => return None,
-        })
-    }
-
-    /// Returns the last start not after a time; it may lie before the first timestamp there is.
-    fn start(self, ts: i64) -> (i64, bool) {
-        let start = match self {
-            Unit::Fixed(length) => ts.checked_sub(ts.rem_euclid(length)),
-            // 1970-01-01 was a Thursday, three days after a Monday.
-            Unit::Week => (ts.div_euclid(DAY) - (ts.div_euclid(DAY) + 3).rem_euclid(7)).checked_mul(DAY),
-            Unit::Months(count) => {
-                let Civil { year, month, .. } = civil_from_days(ts.div_euclid(DAY));
-                days_from_civil(year, month - (month - 1) % count, 1).checked_mul(DAY)
-            }
-        };
-        start.map_or((0, true), |start| (start, false))
     }
 }
 
@@ -225,80 +161,6 @@ fn truncated_by(call: &mut Call<'_>, start: impl Fn(i64) -> (i64, bool)) -> Arra
     unary_checked::<T, T>(call, start, |ts| format!("overflow: the start of {ts} µs is beyond timestamp").into())
 }
 
-#[derive(Clone, Copy)]
-enum Part {
-    Year,
-    IsoYear,
-    Quarter,
-    Month,
-    Week,
-    Day,
-    DayOfWeek,
-    IsoDayOfWeek,
-    DayOfYear,
-    Hour,
-    Minute,
-    Second,
-    Millisecond,
-    Microsecond,
-    Epoch,
-}
-
-impl Part {
-    fn find(name: &str) -> Option<Self> {
-        let name = name.to_ascii_lowercase();
-        Some(match name.strip_suffix('s').unwrap_or(&name) {
-            "year" => Part::Year,
-            "isoyear" => Part::IsoYear,
-            "quarter" => Part::Quarter,
-            "month" => Part::Month,
-            "week" | "isoweek" => Part::Week,
-            "day" => Part::Day,
-            "dow" | "dayofweek" => Part::DayOfWeek,
-            "isodow" => Part::IsoDayOfWeek,
-            "doy" | "dayofyear" => Part::DayOfYear,
-            "hour" => Part::Hour,
-            "minute" => Part::Minute,
-            "second" => Part::Second,
-            "millisecond" => Part::Millisecond,
-            "microsecond" => Part::Microsecond,
-            "epoch" => Part::Epoch,
-            _ => return None,
-        })
-    }
-
-    fn of(self, ts: i64) -> i64 {
-        let (days, time) = (ts.div_euclid(DAY), ts.rem_euclid(DAY));
-        match self {
-            Part::Year => civil_from_days(days).year,
-            Part::IsoYear => civil_from_days(thursday(days)).year,
-            Part::Quarter => i64::from(civil_from_days(days).month.div_ceil(3)),
-            Part::Month => i64::from(civil_from_days(days).month),
-            // The number of a week is how many Thursdays its year has had.
-            Part::Week => (thursday(days) - new_year(thursday(days))) / 7 + 1,
-            Part::Day => i64::from(civil_from_days(days).day),
-            Part::DayOfWeek => (days + 4).rem_euclid(7),
-            Part::IsoDayOfWeek => (days + 3).rem_euclid(7) + 1,
-            Part::DayOfYear => days - new_year(days) + 1,
-            Part::Hour => time / HOUR,
-            Part::Minute => time % HOUR / MINUTE,
-            Part::Second => time % MINUTE / SECOND,
-            Part::Millisecond => time % MINUTE / 1_000,
-            Part::Microsecond => time % MINUTE,
-            Part::Epoch => unreachable!("the epoch is a float"),
-        }
-    }
-}
-
-/// Returns the Thursday of a day's ISO week, whose year is the week's year.
-fn thursday(days: i64) -> i64 {
-    days - (days + 3).rem_euclid(7) + 3
-}
-
-fn new_year(days: i64) -> i64 {
-    days_from_civil(civil_from_days(days).year, 1, 1)
-}
-
 fn extract(call: &mut Call<'_>) -> ArrayRef {
     let part = Part::find(call.texts(0).value(0)).expect("the types were checked");
     let ts: &TimestampMicrosecondArray = call.numbers::<TimestampMicrosecondType>(1).array();
@@ -308,58 +170,4 @@ fn extract(call: &mut Call<'_>) -> ArrayRef {
     }
     let parts: Int64Array = arity::unary(ts, |ts| part.of(ts));
     Arc::new(parts)
-}
-
-#[cfg(test)]
-mod tests {
-    use chrono::{DateTime, Datelike, Timelike};
-
-    use super::*;
-
-    fn times() -> impl Iterator<Item = i64> {
-        let years = 4_000 * 365 * DAY;
-        (0..4_000).map(move |i| -years + i * (years / 1_999) + i * 7_654_321)
-    }
-
-    #[test]
-    fn parts_agree_with_chrono() {
-        for ts in times() {
-            let time = DateTime::from_timestamp_micros(ts).unwrap();
-            for (part, expected) in [
-                (Part::Year, i64::from(time.year())),
-                (Part::IsoYear, i64::from(time.iso_week().year())),
-                (Part::Quarter, i64::from(time.month0() / 3 + 1)),
-                (Part::Month, i64::from(time.month())),
-                (Part::Week, i64::from(time.iso_week().week())),
-                (Part::Day, i64::from(time.day())),
-                (Part::DayOfWeek, i64::from(time.weekday().num_days_from_sunday())),
-                (Part::IsoDayOfWeek, i64::from(time.weekday().number_from_monday())),
-                (Part::DayOfYear, i64::from(time.ordinal())),
-                (Part::Hour, i64::from(time.hour())),
-                (Part::Minute, i64::from(time.minute())),
-                (Part::Second, i64::from(time.second())),
-                (Part::Microsecond, i64::from(time.second()) * SECOND + i64::from(time.nanosecond() / 1_000)),
-            ] {
-                assert_eq!(part.of(ts), expected, "{time}");
-            }
-        }
-    }
-
-    #[test]
-    fn starts_are_floored_before_1970_too() {
-        for ts in times() {
-            let time = DateTime::from_timestamp_micros(ts).unwrap().naive_utc();
-            let midnight = |date: chrono::NaiveDate| date.and_hms_opt(0, 0, 0).unwrap().and_utc().timestamp_micros();
-            let monday = time.date() - chrono::Duration::days(i64::from(time.weekday().num_days_from_monday()));
-            let first = |month: u32| chrono::NaiveDate::from_ymd_opt(time.year(), month, 1).unwrap();
-            assert_eq!(Unit::Week.start(ts).0, midnight(monday));
-            assert_eq!(Unit::Months(1).start(ts).0, midnight(first(time.month())));
-            assert_eq!(Unit::Months(3).start(ts).0, midnight(first(time.month0() / 3 * 3 + 1)));
-            assert_eq!(Unit::Months(12).start(ts).0, midnight(first(1)));
-            let hour = time.date().and_hms_opt(time.hour(), 0, 0).unwrap().and_utc().timestamp_micros();
-            assert_eq!(Unit::Fixed(HOUR).start(ts).0, hour);
-        }
-        assert_eq!(Unit::Fixed(MINUTE).start(-1), (-MINUTE, false));
-        assert_eq!(Unit::Months(12).start(i64::MIN), (0, true));
-    }
 }

@@ -1,0 +1,148 @@
+//! Names of functions: which can be called, what was meant by one that cannot, and what others call ours.
+
+use engine::aggregate;
+use engine::expr::function::FUNCTIONS;
+use sqlparser::ast::{Expr as Tree, FunctionArg, FunctionArgExpr, FunctionArguments, Interval};
+
+/// Returns true for names that are called with parentheses.
+pub(super) fn is_word(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        && !matches!(name, "and" | "or" | "not" | "in" | "between" | "like" | "ilike" | "case" | "cast" | "try_cast")
+}
+
+/// What other systems call a function, and how it is written here.
+const FOREIGN: &[(&[&str], &str)] = &[
+    (&["to_char", "date_format", "format_timestamp", "format_date", "format_datetime"], "`strftime(ts, '%Y-%m-%d')`"),
+    (
+        &["to_date", "str_to_date", "parse_date", "date"],
+        "`cast(x as date)`, or `cast(strptime(x, '%d.%m.%Y') as date)`",
+    ),
+    (&["parse_timestamp", "parse_datetime", "date_parse", "str_to_timestamp"], "`strptime(x, '%Y-%m-%d %H:%M:%S')`"),
+    (&["timestamp", "datetime", "to_timestamp_ntz"], "`cast(x as timestamp)`"),
+    (&["from_unixtime", "timestamp_seconds", "unix_seconds_to_timestamp"], "`to_timestamp(seconds)`"),
+    (&["timestamp_millis", "from_unixtime_millis", "to_timestamp_ltz"], "`make_timestamp_ms(milliseconds)`"),
+    (&["timestamp_micros"], "`make_timestamp(microseconds)`"),
+    (&["to_unix_timestamp", "unix_seconds", "to_unixtime", "unixtime"], "`epoch(ts)`"),
+    (
+        &["from_utc_timestamp", "convert_timezone", "convert_tz", "to_local_time"],
+        "`timezone('Europe/Berlin', ts)`, or `ts at time zone 'Europe/Berlin'`",
+    ),
+    (&["to_utc_timestamp"], "`to_utc('Europe/Berlin', local)`"),
+    (
+        &["datediff_big", "age", "days_between", "timestamp_diff"],
+        "`timestampdiff('day', from, to)` for whole units that have passed, or `date_diff('day', from, to)` for boundaries crossed",
+    ),
+    (&["months_between"], "`timestampdiff('month', from, to)`"),
+    (
+        &["date_sub", "datesub", "subdate", "timestamp_sub"],
+        "`ts - interval '1 day'`; between two times, `timestampdiff('day', from, to)`",
+    ),
+    (
+        &["date_add", "dateadd", "adddate", "timestamp_add"],
+        "`ts + interval '1 day'`; with a column for the count, `timestampadd('day', n, ts)`",
+    ),
+    (&["trunc_date", "timestamp_trunc", "datetime_trunc", "toStartOfHour"], "`date_trunc('hour', ts)`"),
+    (&["next_day"], "`date_trunc('week', ts) + interval '7 days'` for the Monday after"),
+    (
+        &["window", "tumble", "hop", "tumble_start", "tumble_end", "session_start"],
+        "windows are the step's: `window: {tumbling: {size: 1m}}`; `time_bucket('5 minutes', ts)` cuts a time",
+    ),
+    (&["rlike", "regex", "regexp_contains", "regexp_test", "regex_match", "match"], "`regexp_matches(x, 'pattern')`"),
+    (&["regexp", "similar_to"], "`regexp_matches(x, 'pattern')`, or `regexp_full_match`"),
+    (
+        &["regexp_extract_all", "regexp_split_to_array", "string_split", "split", "string_to_array", "str_split"],
+        "`split_part(x, ',', n)` or `regexp_extract(x, 'pattern', group)` for one part",
+    ),
+    (&["locate", "charindex", "find", "position"], "`strpos(text, part)`, or `position(part in text)`"),
+    (&["split_index", "split_by"], "`split_part(x, ',', n)`, which counts from 1"),
+    (&["substring_index"], "`split_part(x, ',', n)`"),
+    (&["mid"], "`substr(x, start, length)`"),
+    (&["unicode", "ord"], "`ascii(x)`"),
+    (&["char", "nchar"], "`chr(n)`"),
+    (&["soundex", "difference", "metaphone"], "`levenshtein(a, b)`"),
+    (&["edit_distance", "editdist3"], "`levenshtein(a, b)`"),
+    (&["format", "printf", "format_string"], "`concat(…)` or `a || b`"),
+    (&["space"], "`repeat(' ', n)`"),
+    (&["parse_host", "domain", "host", "net_host"], "`url_extract_host(x)`"),
+    (&["urlencode", "encodeuricomponent", "uri_encode"], "`url_encode(x)`"),
+    (&["urldecode", "decodeuricomponent", "uri_decode"], "`url_decode(x)`"),
+    (&["sha", "sha_1"], "`sha1(x)`"),
+    (&["sha2", "digest"], "`sha256(x)`, or `sha224`, `sha384`, `sha512`"),
+    (
+        &["hash", "xxhash64", "xxh64", "murmur_hash", "farm_fingerprint", "hash_code", "cityhash64"],
+        "`xxh3_64(x)`, whose algorithm is stated",
+    ),
+    (&["zeroifnull", "nvl3", "isnull"], "`coalesce(x, 0)`, or `x is null`"),
+    (&["choose", "elt", "decode_case"], "`case x when 1 then … end`"),
+    (&["try_divide", "safe_divide", "div0"], "`a / nullif(b, 0)`"),
+    (&["safe_cast", "try_to_number", "to_number"], "`try_cast(x as decimal(18,2))`"),
+    (&["log1p"], "`ln(1 + x)`"),
+    (&["expm1"], "`exp(x) - 1`"),
+    (&["rint", "bround", "round_even"], "`round(x)`, halves away from zero"),
+    (&["sgn", "signum"], "`sign(x)`"),
+    (&["fmod", "modulo"], "`a % b`"),
+    (&["div", "int_div", "divide"], "`a // b`"),
+    (&["bitand", "bitwise_and"], "`a & b`"),
+    (&["bitor", "bitwise_or"], "`a | b`"),
+    (&["bitxor", "bitwise_xor"], "`xor(a, b)`"),
+    (&["bitnot", "bitwise_not"], "`~ a`"),
+    (&["shiftleft", "shift_left", "lshift"], "`a << n`"),
+    (&["shiftright", "shift_right", "rshift"], "`a >> n`"),
+    (&["cardinality", "array_length", "size"], "`length(x)` for text"),
+    (
+        &["row_number", "rank", "dense_rank", "lag", "lead", "ntile"],
+        "rows are ordered and cut by `top:` of a window step; `first`, `last` and `arg_max` take one of them",
+    ),
+];
+
+/// Returns what to say about a name that is no function: what was meant, or what others call ours.
+pub(super) fn suggestion(name: &str) -> Option<String> {
+    if let Some((_, ours)) = FOREIGN.iter().find(|(names, _)| names.contains(&name)) {
+        return Some(format!("here: {ours}"));
+    }
+    let ours = FUNCTIONS.iter().flat_map(|function| std::iter::once(&function.name).chain(function.aliases).copied());
+    let aggregates = aggregate::AGGREGATES.iter().map(|aggregate| aggregate.name());
+    let name = nearest(name, ours.filter(|name| is_word(name)).chain(aggregates))?;
+    Some(format!("did you mean `{name}`?"))
+}
+
+/// Returns the name most like the one written, if any is like it.
+pub(super) fn nearest<'n>(written: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    names
+        .map(|name| (strsim::damerau_levenshtein(&written.to_lowercase(), &name.to_lowercase()), name))
+        .filter(|(distance, name)| *distance <= (written.chars().count().max(name.chars().count()) / 3).max(1))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
+}
+
+/// Returns time, interval and direction of `date_add(ts, interval '…')` and `date_sub`.
+pub(super) fn shifted<'t>(name: &str, arguments: &'t FunctionArguments) -> Option<(&'t Tree, &'t Interval, i64)> {
+    let sign = match name {
+        "date_add" | "dateadd" => 1,
+        "date_sub" | "datesub" => -1,
+        _ => return None,
+    };
+    let FunctionArguments::List(list) = arguments else { return None };
+    match list.args.as_slice() {
+        [
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(ts)),
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(Tree::Interval(interval))),
+        ] => Some((ts, interval, sign)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::expr::function;
+
+    #[test]
+    fn what_others_call_ours_is_not_what_we_call_something() {
+        for (names, _) in FOREIGN {
+            for name in *names {
+                assert!(function::find(name).is_none() && aggregate::find(name).is_none(), "`{name}` is there");
+            }
+        }
+    }
+}
