@@ -104,6 +104,11 @@ impl Wide {
         self.limbs.iter().all(|limb| *limb == 0)
     }
 
+    /// Returns true when the number is less than zero.
+    pub fn is_negative(&self) -> bool {
+        self.sign() != 0
+    }
+
     /// Returns the number negated.
     pub fn negated(&self) -> Wide {
         let mut result = Wide::default();
@@ -177,12 +182,50 @@ impl Wide {
 
     /// Returns the number times itself.
     pub fn squared(&self) -> Wide {
-        let (_, magnitude) = self.magnitude();
-        let mut product = vec![0; 2 * magnitude.len() + 1];
-        for (index, limb) in magnitude.iter().enumerate() {
+        self.multiplied(self)
+    }
+
+    /// Returns the product of two numbers.
+    pub fn multiplied(&self, other: &Wide) -> Wide {
+        let ((negative, magnitude), (other_negative, factors)) = (self.magnitude(), other.magnitude());
+        let mut product = vec![0; magnitude.len() + factors.len() + 1];
+        for (index, limb) in factors.iter().enumerate() {
             multiply_into(&mut product[index..], &magnitude, *limb);
         }
-        Wide::from_magnitude(2 * self.low, product, false)
+        Wide::from_magnitude(self.low + other.low, product, negative != other_negative)
+    }
+
+    /// Returns the double nearest to the number divided by another, which is not zero; half to even, rounded once.
+    pub fn ratio_to_f64(&self, divisor: &Wide) -> f64 {
+        let ((negative, mut rest), (other_negative, mut part)) = (self.magnitude(), divisor.magnitude());
+        assert!(!part.is_empty(), "nothing is divided by zero");
+        if rest.is_empty() {
+            return 0.0;
+        }
+        // The quotient gets 66 or 67 bits, more than a double holds, and the rest says whether anything is below.
+        const BITS: usize = 67;
+        let shift = BITS as i32 - 1 + bit_length(&part) as i32 - bit_length(&rest) as i32;
+        if shift >= 0 {
+            shift_left(&mut rest, shift as usize);
+        } else {
+            shift_left(&mut part, shift.unsigned_abs() as usize);
+        }
+        shift_left(&mut part, BITS);
+        let length = rest.len().max(part.len());
+        rest.resize(length, 0);
+        part.resize(length, 0);
+        let mut quotient = 0u128;
+        for _ in 0..=BITS {
+            quotient <<= 1;
+            if rest.iter().rev().ge(part.iter().rev()) {
+                subtract_limbs(&mut rest, &part);
+                quotient |= 1;
+            }
+            halve(&mut part);
+        }
+        let inexact = rest.iter().any(|limb| *limb != 0);
+        let x = round(&[quotient as u64, (quotient >> 64) as u64], 64 * (self.low - divisor.low) - shift, inexact);
+        if negative != other_negative { -x } else { x }
     }
 
     /// Appends the canonical bytes: equal numbers give equal bytes. Zero has none; otherwise the index of the lowest
@@ -321,6 +364,27 @@ fn multiply_into(product: &mut [u64], magnitude: &[u64], factor: u64) {
     add_limbs(&mut product[magnitude.len()..], &[carry], 0);
 }
 
+/// Multiplies by two to the power of `bits`.
+fn shift_left(magnitude: &mut Vec<u64>, bits: usize) {
+    let shift = bits % 64;
+    if shift > 0 {
+        let mut carry = 0;
+        for limb in magnitude.iter_mut() {
+            (*limb, carry) = ((*limb << shift) | carry, *limb >> (64 - shift));
+        }
+        magnitude.push(carry);
+    }
+    magnitude.splice(0..0, std::iter::repeat_n(0, bits / 64));
+}
+
+/// Divides by two, cutting off.
+fn halve(magnitude: &mut [u64]) {
+    let mut carry = 0;
+    for limb in magnitude.iter_mut().rev() {
+        (*limb, carry) = ((*limb >> 1) | carry, *limb << 63);
+    }
+}
+
 /// Divides by `divisor`, cutting off, and returns the remainder.
 fn divide_in_place(magnitude: &mut [u64], divisor: u64) -> u64 {
     let mut remainder = 0u64;
@@ -435,6 +499,16 @@ mod tests {
                     assert_eq!(bytes(&wide(*a, 0).times(factor)), bytes(&wide(product, 0)), "{a} · {b}");
                 }
             }
+            for b in INTEGERS.iter().filter(|b| **b != 0) {
+                if let Some(product) = a.checked_mul(*b) {
+                    assert_eq!(bytes(&wide(*a, 0).multiplied(&wide(*b, 0))), bytes(&wide(product, 0)), "{a} · {b}");
+                    assert_eq!(wide(product, 5).ratio_to_f64(&wide(*b, -3)), *a as f64 * 256.0, "{a} · {b} / {b}");
+                }
+                // Doubles with few bits, so that the processor divides exactly these numbers.
+                let (few_a, few_b) = (*a >> 90, (*b >> 90) | 1);
+                let expected = few_a as f64 / few_b as f64;
+                assert_eq!(wide(few_a, 0).ratio_to_f64(&wide(few_b, 0)), expected, "{few_a} / {few_b}");
+            }
             if let Some(square) = a.checked_mul(*a) {
                 assert_eq!(bytes(&wide(*a, 0).squared()), bytes(&wide(square, 0)), "({a})²");
             }
@@ -500,6 +574,9 @@ mod tests {
                 assert_eq!(numerator.divided_to_f64(&divisors), expected, "remainder {remainder}");
                 assert_eq!(numerator.negated().divided_to_f64(&divisors), -expected);
             }
+            let divisor = wide(1, 0).times(a).times(b);
+            assert_eq!(numerator.ratio_to_f64(&divisor), expected, "remainder {remainder}");
+            assert_eq!(numerator.ratio_to_f64(&divisor.negated()), -expected, "remainder {remainder}");
         }
     }
 

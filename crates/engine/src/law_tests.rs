@@ -27,6 +27,8 @@ fn plan(windowing: Windowing, top: Option<Top>) -> Arc<Plan> {
     let call = |name: &str, arguments: Vec<Expr>, output_type| AggregateCall {
         aggregate: find(name).expect("the aggregate is in the table"),
         arguments,
+        parameters: Vec::new(),
+        filter: None,
         output_type,
     };
     let calls = vec![

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::aggregate::Aggregate;
-use crate::expr::Expr;
+use crate::aggregate::{Accumulator, Aggregate};
+use crate::expr::{Expr, Literal};
 use crate::log::{IMPLIED, Partition};
 use crate::value::{DataType, Field, Schema};
 use crate::window::Windowing;
@@ -377,6 +377,10 @@ pub struct AggregateCall {
     pub aggregate: &'static dyn Aggregate,
     /// Its arguments, over `row_schema`; none for `count(*)`.
     pub arguments: Vec<Expr>,
+    /// Its parameters: constants, one for each of the aggregate's.
+    pub parameters: Vec<Literal>,
+    /// Takes in only rows for which it is true; over `row_schema`. The arguments are evaluated for every row all the same.
+    pub filter: Option<Expr>,
     /// The type of its result.
     pub output_type: DataType,
 }
@@ -386,15 +390,27 @@ impl AggregateCall {
     pub fn argument_types(&self) -> Vec<DataType> {
         self.arguments.iter().map(Expr::data_type).collect()
     }
+
+    /// Returns all expressions that are evaluated for every row.
+    pub fn expressions(&self) -> impl Iterator<Item = &Expr> {
+        self.arguments.iter().chain(&self.filter)
+    }
+
+    /// Makes an empty accumulator.
+    pub fn accumulator(&self) -> Box<dyn Accumulator> {
+        self.aggregate.accumulator(&self.argument_types(), &self.parameters)
+    }
 }
 
 impl std::fmt::Debug for AggregateCall {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}(", self.aggregate.name())?;
-        for (i, argument) in self.arguments.iter().enumerate() {
-            write!(f, "{}{argument}", if i > 0 { ", " } else { "" })?;
+        let arguments = self.arguments.iter().map(Expr::to_string);
+        let parameters = self.parameters.iter().map(|parameter| Expr::literal(parameter.clone()).to_string());
+        write!(f, "{}({})", self.aggregate.name(), arguments.chain(parameters).collect::<Vec<_>>().join(", "))?;
+        match &self.filter {
+            Some(filter) => write!(f, " filter (where {filter})"),
+            None => Ok(()),
         }
-        f.write_str(")")
     }
 }
 

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use arrow::array::{ArrayRef, BinaryArray};
+use arrow::buffer::BooleanBuffer;
 use hashbrown::DefaultHashBuilder;
 
 use crate::aggregate::{Accumulator, GroupId, Rows};
@@ -17,6 +18,8 @@ use crate::window::{Window, Windowing};
 pub(crate) struct Arguments {
     /// Per call, its argument columns.
     pub(crate) calls: Vec<Vec<ArrayRef>>,
+    /// Per call, the rows that it takes in; None: all.
+    pub(crate) filters: Vec<Option<BooleanBuffer>>,
     /// Bytes whose order is the record order, when a call needs it.
     pub(crate) order: Option<BinaryArray>,
 }
@@ -27,7 +30,7 @@ pub(crate) struct Accumulators(Vec<Box<dyn Accumulator>>);
 impl Accumulators {
     /// Makes empty accumulators for the calls.
     pub(crate) fn new(calls: &[AggregateCall]) -> Self {
-        Self(calls.iter().map(|call| call.aggregate.accumulator(&call.argument_types())).collect())
+        Self(calls.iter().map(AggregateCall::accumulator).collect())
     }
 
     fn resize(&mut self, groups: usize) {
@@ -35,8 +38,23 @@ impl Accumulators {
     }
 
     fn update(&mut self, groups: &[GroupId], rows: &[u32], arguments: &Arguments) {
-        for (accumulator, columns) in self.0.iter_mut().zip(&arguments.calls) {
-            accumulator.update(&Rows { groups, rows, arguments: columns, order: arguments.order.as_ref() });
+        let order = arguments.order.as_ref();
+        let (mut chosen_groups, mut chosen_rows) = (Vec::new(), Vec::new());
+        let calls = arguments.calls.iter().zip(&arguments.filters);
+        for (accumulator, (columns, filter)) in self.0.iter_mut().zip(calls) {
+            let (groups, rows) = match filter {
+                None => (groups, rows),
+                Some(filter) => {
+                    chosen_groups.clear();
+                    chosen_rows.clear();
+                    for (group, row) in groups.iter().zip(rows).filter(|(_, row)| filter.value(**row as usize)) {
+                        chosen_groups.push(*group);
+                        chosen_rows.push(*row);
+                    }
+                    (&chosen_groups[..], &chosen_rows[..])
+                }
+            };
+            accumulator.update(&Rows { groups, rows, arguments: columns, order });
         }
     }
 

@@ -16,8 +16,10 @@ use crate::expr::Expr;
 use crate::fold::Checked;
 use crate::group::{KeyCodec, canonical, intern, plain};
 use crate::log::{Chunk, KeyAndValue};
-use crate::plan::{Input, Plan, SourcePlan, StepPlan, WindowPlan, Work};
-use crate::rows::{Batch, Failures, Identity, Origin, evaluate, evaluate_plain, named, take_rows, with_column};
+use crate::plan::{AggregateCall, Input, Plan, SourcePlan, StepPlan, WindowPlan, Work};
+use crate::rows::{
+    Batch, Failures, Identity, Origin, evaluate, evaluate_filter, evaluate_plain, named, take_rows, with_column,
+};
 use crate::state::{Arguments, SessionState, WindowState};
 use crate::watermark::{NEVER, is_late_for_point, is_late_for_window, watermarks};
 use crate::window::{Window, Windowing, last_start};
@@ -308,8 +310,14 @@ impl Engine {
             .iter()
             .map(|call| call.arguments.iter().map(|expr| evaluate_plain(expr, &rows.columns, &mut failures)).collect())
             .collect();
+        let filters = window.calls.iter().map(|call| {
+            let filter = call.filter.as_ref()?;
+            let mask = evaluate_filter(filter, &rows.columns, &mut failures);
+            Some(mask.nulls().map_or_else(|| mask.values().clone(), |nulls| mask.values() & nulls.inner()))
+        });
+        let filters = filters.collect();
         let order = window.calls.iter().any(|call| call.aggregate.needs_order()).then(|| self.record_order(rows));
-        let arguments = Arguments { calls, order };
+        let arguments = Arguments { calls, filters, order };
         let mut placed = Placed::default();
         let codec = self.codecs[step].as_ref().expect("a window step has a key codec");
         let interned = intern(codec, &keys, rows.len(), &self.hasher);
@@ -593,7 +601,7 @@ fn implied_columns(plan: &Plan, source: usize) -> [bool; 3] {
         }
         if let Work::Window(window) = &step.work {
             window.keys.iter().for_each(|(_, expr)| expr.visit_columns(&mut see));
-            window.calls.iter().flat_map(|call| &call.arguments).for_each(|expr| expr.visit_columns(&mut see));
+            window.calls.iter().flat_map(AggregateCall::expressions).for_each(|expr| expr.visit_columns(&mut see));
         }
     }
     // A sink writes every column of what it reads.

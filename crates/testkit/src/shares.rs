@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use crate::case::expr::Expr;
+use crate::case::expr::{Call, Expr};
 use crate::case::log::Content;
-use crate::case::{Case, Step};
+use crate::case::{Case, Step, without_calls};
 use crate::oracle::{Answer, Identity, Stopped};
 use crate::value::Value;
 
@@ -107,6 +107,16 @@ pub const SHARES: &[Share] = &[
         required: 8,
         occurs: |case, answer| has_windows(case, answer, true, true),
     },
+    Share {
+        name: "an aggregate with a filter",
+        required: 15,
+        occurs: |case, _| calls(case).any(|call| call.filter.is_some()),
+    },
+    Share {
+        name: "an aggregate of two columns",
+        required: 20,
+        occurs: |case, _| calls(case).any(|call| call.arguments.len() > 1),
+    },
     Share { name: "nulls", required: 30, occurs: |case, _| has_cell(case, Value::is_null) },
     Share {
         name: "NaN",
@@ -136,6 +146,17 @@ pub const SHARES: &[Share] = &[
         },
     },
 ];
+
+/// Every call of an aggregate.
+fn calls(case: &Case) -> impl Iterator<Item = Call> {
+    let outputs =
+        case.pipeline.steps.iter().filter_map(|step| step.window.as_ref()).flat_map(|window| &window.aggregates);
+    let mut calls = Vec::new();
+    outputs.for_each(|(_, expr)| {
+        without_calls(expr, &mut calls);
+    });
+    calls.into_iter()
+}
 
 fn texts(case: &Case) -> impl Iterator<Item = &String> {
     case.log.partitions.iter().flat_map(|partition| &partition.records).filter_map(|record| record.value.as_ref())
@@ -240,8 +261,32 @@ impl fmt::Display for Counts {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+    use crate::case::expr::{AGGREGATES, Expr};
     use crate::oracle::{Cut, answer};
+
+    #[test]
+    fn every_aggregate_gives_values_in_random_cases() {
+        let mut counts = vec![0; AGGREGATES.len()];
+        for seed in 0..1000 {
+            let case = Case::generate(seed);
+            let Ok(answer) = answer(&case.pipeline, &case.log, &Cut::default()) else { continue };
+            for (step, found) in case.pipeline.steps.iter().zip(&answer.steps) {
+                for (name, expr) in step.window.iter().flat_map(|window| &window.aggregates) {
+                    let Expr::Call(call) = expr else { continue };
+                    let column = found.columns.iter().position(|(column, _)| column == name).expect("its own column");
+                    let different: BTreeSet<&Value> = found.rows.iter().map(|row| &row.cells[column]).collect();
+                    let at = AGGREGATES.iter().position(|aggregate| *aggregate == call.aggregate).expect("in the list");
+                    counts[at] += usize::from(different.len() > 1);
+                }
+            }
+        }
+        for (aggregate, count) in AGGREGATES.iter().zip(counts) {
+            assert!(count >= 10, "{} gives different values in only {count} cases of 1,000", aggregate.sql());
+        }
+    }
 
     #[test]
     fn random_cases_hold_what_is_worth_testing() {

@@ -8,19 +8,25 @@ use super::count::Counts;
 use super::scalar::decimal_array;
 use super::sum::fits_decimal;
 use super::totals::{DecimalTotals, FloatTotals, IntegerTotals, LongInteger, Totals};
-use super::{Accumulator, Aggregate, GroupId, Overflow, Rows, only_argument};
+use super::{About, Accumulator, Aggregate, Example, GroupId, Overflow, Rows, only_argument};
+use crate::expr::Literal;
 use crate::value::DataType;
 
 /// `avg(x)`: float64; of decimals an exact decimal with four more digits after the point.
 pub(super) struct Avg;
 
-impl Aggregate for Avg {
-    fn name(&self) -> &'static str {
-        "avg"
-    }
+const ABOUT: About = About {
+    name: "avg",
+    help: "exact sum, rounded to float64, divided by the count; of decimals exact to four more digits, half even",
+    flink: Some("AVG(x)"),
+    duckdb: Some("avg(x)"),
+    example: Example { over: &["x int64: 1, 2, null, 4"], call: "avg(x)", result: "2.3333333333333335" },
+    parameters: &[],
+};
 
-    fn help(&self) -> &'static str {
-        "exact sum, rounded to float64, divided by the count; of decimals exact to four more digits, half even"
+impl Aggregate for Avg {
+    fn about(&self) -> &About {
+        &ABOUT
     }
 
     fn output_type(&self, arguments: &[DataType]) -> Result<DataType, String> {
@@ -31,7 +37,7 @@ impl Aggregate for Avg {
         }
     }
 
-    fn accumulator(&self, arguments: &[DataType]) -> Box<dyn Accumulator> {
+    fn accumulator(&self, arguments: &[DataType], _: &[Literal]) -> Box<dyn Accumulator> {
         let argument = arguments[0];
         match argument {
             DataType::Float64 => averages::<FloatTotals>(argument, |totals, counts, argument, groups| {

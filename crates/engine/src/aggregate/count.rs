@@ -6,19 +6,25 @@ use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
 use arrow::datatypes::Int64Type;
 
 use super::scalar::{each_valid, grow};
-use super::{Accumulator, Aggregate, GroupId, Overflow, Rows};
+use super::{About, Accumulator, Aggregate, Example, GroupId, Overflow, Rows};
+use crate::expr::Literal;
 use crate::value::DataType;
 
 /// `count(*)`: rows; `count(x)`: rows where `x` is not null.
 pub(super) struct Count;
 
-impl Aggregate for Count {
-    fn name(&self) -> &'static str {
-        "count"
-    }
+const ABOUT: About = About {
+    name: "count",
+    help: "count(*) counts rows, count(x) those where x is not null",
+    flink: Some("COUNT(*), COUNT(x)"),
+    duckdb: Some("count(*), count(x)"),
+    example: Example { over: &["x int64: 3, null, 5"], call: "count(x)", result: "2" },
+    parameters: &[],
+};
 
-    fn help(&self) -> &'static str {
-        "count(*) counts rows, count(x) those where x is not null"
+impl Aggregate for Count {
+    fn about(&self) -> &About {
+        &ABOUT
     }
 
     fn output_type(&self, arguments: &[DataType]) -> Result<DataType, String> {
@@ -28,7 +34,7 @@ impl Aggregate for Count {
         }
     }
 
-    fn accumulator(&self, _: &[DataType]) -> Box<dyn Accumulator> {
+    fn accumulator(&self, _: &[DataType], _: &[Literal]) -> Box<dyn Accumulator> {
         Box::new(Counts(Vec::new()))
     }
 }

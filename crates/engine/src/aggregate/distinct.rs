@@ -7,26 +7,32 @@ use hashbrown::HashSet;
 
 use super::count::Counts;
 use super::scalar::{BytesKind, FixedKind, Kind, dispatch_kind, downcast, each_state, each_valid, grow};
-use super::{Accumulator, Aggregate, GroupId, Overflow, Rows, nested, only_argument};
+use super::{About, Accumulator, Aggregate, Example, GroupId, Overflow, Rows, nested, only_argument};
+use crate::expr::Literal;
 use crate::value::DataType;
 
 /// `count_distinct(x)`.
 pub(super) struct CountDistinct;
 
-impl Aggregate for CountDistinct {
-    fn name(&self) -> &'static str {
-        "count_distinct"
-    }
+const ABOUT: About = About {
+    name: "count_distinct",
+    help: "exact number of different values; nulls are skipped, NaN is one value",
+    flink: Some("COUNT(DISTINCT x)"),
+    duckdb: Some("count(DISTINCT x)"),
+    example: Example { over: &["x string: a, b, null, a"], call: "count_distinct(x)", result: "2" },
+    parameters: &[],
+};
 
-    fn help(&self) -> &'static str {
-        "exact number of different values; nulls are skipped, NaN is one value"
+impl Aggregate for CountDistinct {
+    fn about(&self) -> &About {
+        &ABOUT
     }
 
     fn output_type(&self, arguments: &[DataType]) -> Result<DataType, String> {
         only_argument(arguments).map(|_| DataType::Int64)
     }
 
-    fn accumulator(&self, arguments: &[DataType]) -> Box<dyn Accumulator> {
+    fn accumulator(&self, arguments: &[DataType], _: &[Literal]) -> Box<dyn Accumulator> {
         match arguments[0] {
             // All its values are null, so the number of those that are not is the answer.
             DataType::Null => Box::new(Counts(Vec::new())),

@@ -5,37 +5,51 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray};
 
 use super::scalar::{Kind, dispatch_kind, downcast, each_state, each_valid, grow, refuse_null};
-use super::{Accumulator, Aggregate, GroupId, Overflow, Rows, nested, only_argument};
+use super::{About, Accumulator, Aggregate, Example, GroupId, Overflow, Rows, nested, only_argument};
+use crate::expr::Literal;
 use crate::value::DataType;
 
 /// `first(x)` or `last(x)`.
 pub(super) struct FirstLast {
+    about: About,
     last: bool,
 }
 
 /// `first(x)`.
-pub(super) const FIRST: FirstLast = FirstLast { last: false };
+pub(super) const FIRST: FirstLast = FirstLast {
+    about: About {
+        name: "first",
+        help: "the first value by event time, then source, partition, offset; nulls are skipped",
+        flink: Some("FIRST_VALUE(x)"),
+        duckdb: Some("first(x ORDER BY event_time) FILTER (WHERE x IS NOT NULL)"),
+        example: Example { over: &["x string: null, b, a"], call: "first(x)", result: "b" },
+        parameters: &[],
+    },
+    last: false,
+};
 /// `last(x)`.
-pub(super) const LAST: FirstLast = FirstLast { last: true };
+pub(super) const LAST: FirstLast = FirstLast {
+    about: About {
+        name: "last",
+        help: "the last value by event time, then source, partition, offset; nulls are skipped",
+        flink: Some("LAST_VALUE(x)"),
+        duckdb: Some("last(x ORDER BY event_time) FILTER (WHERE x IS NOT NULL)"),
+        example: Example { over: &["x string: c, b, null"], call: "last(x)", result: "b" },
+        parameters: &[],
+    },
+    last: true,
+};
 
 impl Aggregate for FirstLast {
-    fn name(&self) -> &'static str {
-        if self.last { "last" } else { "first" }
-    }
-
-    fn help(&self) -> &'static str {
-        if self.last {
-            "the last value by event time, then source, partition, offset; nulls are skipped"
-        } else {
-            "the first value by event time, then source, partition, offset; nulls are skipped"
-        }
+    fn about(&self) -> &About {
+        &self.about
     }
 
     fn output_type(&self, arguments: &[DataType]) -> Result<DataType, String> {
         refuse_null(only_argument(arguments)?)
     }
 
-    fn accumulator(&self, arguments: &[DataType]) -> Box<dyn Accumulator> {
+    fn accumulator(&self, arguments: &[DataType], _: &[Literal]) -> Box<dyn Accumulator> {
         nested::accumulator(arguments, Some(0), |arguments| {
             let (data_type, last) = (arguments[0], self.last);
             dispatch_kind!(data_type, K => accumulator::<K>(data_type, last), B => accumulator::<B>(data_type, last))
@@ -48,11 +62,11 @@ impl Aggregate for FirstLast {
 }
 
 fn accumulator<K: Kind>(data_type: DataType, last: bool) -> Box<dyn Accumulator> {
-    Box::new(Ends::<K> { data_type, last, kept: Vec::new(), best_row: Vec::new(), heap_bytes: 0 })
+    Box::new(Ends::<K>::new(data_type, last))
 }
 
 /// The first or last value of each group, with the order bytes of its record.
-struct Ends<K: Kind> {
+pub(super) struct Ends<K: Kind> {
     data_type: DataType,
     last: bool,
     kept: Vec<Option<Kept<K::Value>>>,
@@ -70,13 +84,18 @@ struct Kept<V> {
 const NO_ROW: u32 = u32::MAX;
 
 impl<K: Kind> Ends<K> {
+    pub(super) fn new(data_type: DataType, last: bool) -> Self {
+        Self { data_type, last, kept: Vec::new(), best_row: Vec::new(), heap_bytes: 0 }
+    }
+
     /// Returns true when the first of the two replaces the second. Rows of equal order, which only a row chosen twice
     /// or a faulty source has, are told apart by their values, so that the result is still a function of the rows.
     fn replaces(last: bool, new: (&[u8], &K::Value), old: (&[u8], &K::Value)) -> bool {
         if last { new > old } else { new < old }
     }
 
-    fn offer(&mut self, group: usize, order: &[u8], value: K::Value) {
+    /// Lets a value into the group's slot if its order says so.
+    pub(super) fn offer(&mut self, group: usize, order: &[u8], value: K::Value) {
         let slot = &mut self.kept[group];
         if slot.as_ref().is_none_or(|kept| Self::replaces(self.last, (order, &value), (&kept.order, &kept.value))) {
             self.heap_bytes += order.len() + K::heap_bytes(&value);

@@ -123,7 +123,7 @@ fn integer_sum_is_judged_on_its_final_value() {
 
 #[test]
 fn overflow_names_the_group_by_its_index() {
-    let mut sum = find("sum").unwrap().accumulator(&[DataType::Int64]);
+    let mut sum = find("sum").unwrap().accumulator(&[DataType::Int64], &[]);
     sum.resize(3);
     let values: ArrayRef = Arc::new(Int64Array::from(vec![1, i64::MAX, 1]));
     sum.update(&Rows { groups: &[0, 2, 2], rows: &[0, 1, 2], arguments: &[values], order: None });
@@ -207,7 +207,7 @@ fn first_and_last_follow_the_order_bytes_and_skip_nulls() {
     let values: ArrayRef = Arc::new(StringArray::from(vec![Some("third"), None, Some("first"), Some("second"), None]));
     let order = BinaryArray::from_iter_values([&b"\x03"[..], b"\x00", b"\x01", b"\x02", b"\x04"]);
     for (name, expected) in [("first", "first"), ("last", "third")] {
-        let mut ends = find(name).unwrap().accumulator(&[DataType::String]);
+        let mut ends = find(name).unwrap().accumulator(&[DataType::String], &[]);
         ends.resize(2);
         ends.update(&Rows {
             groups: &[0; 5],
@@ -229,7 +229,7 @@ fn counts_of_rows_of_values_and_of_different_values() {
             true => (vec![DataType::Float64], vec![values.clone()]),
             false => (vec![], vec![]),
         };
-        let mut counts = find(name).unwrap().accumulator(&types);
+        let mut counts = find(name).unwrap().accumulator(&types, &[]);
         counts.resize(2);
         counts.update(&Rows { groups: &[1; 6], rows: &[0, 1, 2, 3, 4, 5], arguments: &arguments, order: None });
         let result = counts.finish(&[1, 0]).unwrap();
@@ -248,4 +248,130 @@ fn arguments_that_do_not_fit_are_refused_with_the_reason() {
     assert_eq!(refused("stddev_pop", &[DataType::Timestamp]), "takes a number, not timestamp");
     assert_eq!(refused("avg", &[]), "takes one argument, not 0");
     assert!(refused("max", &[DataType::Null]).contains("cast(null as"));
+}
+
+/// Two columns of floats in one group.
+fn pairs(name: &str, y: &[f64], x: &[f64]) -> Option<f64> {
+    let arguments: Vec<ArrayRef> = [y, x].map(|side| Arc::new(Float64Array::from(side.to_vec())) as ArrayRef).to_vec();
+    numbers(name, &[DataType::Float64, DataType::Float64], arguments)
+}
+
+fn numbers(name: &str, types: &[DataType], arguments: Vec<ArrayRef>) -> Option<f64> {
+    let mut accumulator = find(name).unwrap().accumulator(types, &[]);
+    accumulator.resize(1);
+    let rows: Vec<u32> = (0..arguments[0].len() as u32).collect();
+    accumulator.update(&Rows { groups: &vec![0; rows.len()], rows: &rows, arguments: &arguments, order: None });
+    accumulator.finish(&[0]).unwrap().as_primitive::<Float64Type>().iter().next().unwrap()
+}
+
+#[test]
+fn covariances_correlations_and_slopes_are_those_of_python() {
+    // python3: from fractions import Fraction as F; y, x = list(map(F, ys)), list(map(F, xs)); n = len(x)
+    //          s = lambda a, b: n*sum(p*q for p, q in zip(a, b)) - sum(a)*sum(b); N, X, Y = s(y, x), s(x, x), s(y, y)
+    //          print(float(N/(n*n)), float(N/(n*(n-1))), (1 if N >= 0 else -1)*sqrt(float(N*N/(X*Y))), float(N/X))
+    type Row<'a> = (&'a [f64], &'a [f64], [Option<f64>; 4]);
+    let rows: &[Row<'_>] = &[
+        (
+            &[0.1, 0.2, 0.3, 0.7],
+            &[1.5, -2.25, 3.1, 0.3],
+            [-0.005312500000000012, -0.007083333333333349, -0.011943100581639164, -0.0013928147146778122].map(Some),
+        ),
+        (
+            &[1e16, 1.0, -1e16, 3.0],
+            &[1.0, 1e16, 2.0, -1e16],
+            [-7500000000000001.0, -1e16, -1.5000000000000002e-16, -1.5000000000000002e-16].map(Some),
+        ),
+        (
+            &[1e-160, 3e-160, 5e-160],
+            &[1.0, 2.0, 4.0],
+            [2e-160, 3e-160, 0.9819805060619657, 1.2857142857142857e-160].map(Some),
+        ),
+        (
+            &[5e-324, 1e-310, 1.0],
+            &[1e300, 1e-300, 2.5],
+            [-1.1111111111111112e299, -1.6666666666666668e299, -0.5, -5e-301].map(Some),
+        ),
+        (&[1.0, 2.0, 3.0], &[0.1, 0.1, 0.1], [Some(0.0), Some(0.0), None, None]),
+        (
+            &[1e9 + 1.0, 1e9 + 2.0, 1e9 + 4.0],
+            &[-1e9, -1e9 - 3.0, -1e9 - 5.5],
+            [-2.7222222222222223, -4.083333333333333, -0.970725343394151, -0.5384615384615384].map(Some),
+        ),
+        (
+            &[3.0, -3.0],
+            &[1.0, 1.0000000000000002],
+            [-3.3306690738754696e-16, -6.661338147750939e-16, -1.0, -2.7021597764222976e16].map(Some),
+        ),
+    ];
+    for (y, x, expected) in rows {
+        for (name, expected) in ["covar_pop", "covar_samp", "corr", "regr_slope"].iter().zip(expected) {
+            assert_eq!(pairs(name, y, x).map(f64::to_bits), expected.map(f64::to_bits), "{name} of {y:?} and {x:?}");
+        }
+    }
+    // The same with y = [F('0.10'), F('0.25'), F('9999.99')] and x = [2**63-1, -2**63, 5].
+    let decimal = DataType::Decimal(6, 2);
+    let y: ArrayRef = Arc::new(Decimal128Array::from(vec![10, 25, 999_999]).with_data_type(decimal.arrow()));
+    let x: ArrayRef = Arc::new(Int64Array::from(vec![i64::MAX, i64::MIN, 5]));
+    for (name, expected) in [
+        ("covar_pop", -4.611686018427266e17),
+        ("covar_samp", -6.917529027640899e17),
+        ("corr", -1.29906213821657e-05),
+        ("regr_slope", -8.131516293641068e-21),
+    ] {
+        assert_eq!(numbers(name, &[decimal, DataType::Int64], vec![y.clone(), x.clone()]), Some(expected), "{name}");
+    }
+}
+
+#[test]
+fn pairs_that_are_few_or_special_give_null_or_nan() {
+    let infinity = f64::INFINITY;
+    for name in ["covar_samp", "corr", "regr_slope"] {
+        assert_eq!(pairs(name, &[1.0], &[2.0]), None, "{name}");
+        assert_eq!(pairs(name, &[infinity], &[2.0]), None, "{name}");
+    }
+    assert_eq!(pairs("covar_pop", &[1.0], &[2.0]), Some(0.0));
+    for name in ["covar_pop", "covar_samp", "corr", "regr_slope"] {
+        assert_eq!(pairs(name, &[], &[]), None, "{name}");
+        for special in [infinity, f64::NAN] {
+            assert!(pairs(name, &[1.0, special], &[2.0, 3.0]).unwrap().is_nan(), "{name}");
+            assert!(pairs(name, &[1.0, 2.0], &[special, 3.0]).unwrap().is_nan(), "{name}");
+        }
+        // A pair with a null counts for nothing, whatever the other side is.
+        let y: ArrayRef = Arc::new(Float64Array::from(vec![Some(1.0), None, Some(2.0)]));
+        let x: ArrayRef = Arc::new(Float64Array::from(vec![Some(5.0), Some(f64::NAN), None]));
+        let of_nulls = numbers(name, &[DataType::Float64, DataType::Float64], vec![y, x]);
+        assert_eq!(of_nulls, pairs(name, &[1.0], &[5.0]), "{name}");
+    }
+}
+
+#[test]
+fn arg_min_and_arg_max_take_the_first_of_equals_and_order_as_values_do() {
+    let texts = |values: &[&str]| -> ArrayRef { Arc::new(StringArray::from(values.to_vec())) };
+    let of = |name: &str, by_type: DataType, by: ArrayRef| {
+        let rows: Vec<u32> = (0..by.len() as u32).rev().collect();
+        let x = texts(&["a", "b", "c", "d", "e", "f"][..by.len()]);
+        let order = BinaryArray::from_iter_values((0..by.len() as u32).map(u32::to_be_bytes));
+        let mut accumulator = find(name).unwrap().accumulator(&[DataType::String, by_type], &[]);
+        accumulator.resize(1);
+        // One row an update, the last one first.
+        for row in rows {
+            let arguments = [x.clone(), by.clone()];
+            accumulator.update(&Rows { groups: &[0], rows: &[row], arguments: &arguments, order: Some(&order) });
+        }
+        accumulator.finish(&[0]).unwrap().as_string::<i32>().value(0).to_string()
+    };
+    let both = |by_type, by: ArrayRef| of("arg_min", by_type, by.clone()) + &of("arg_max", by_type, by);
+    assert_eq!(both(DataType::Int64, Arc::new(Int64Array::from(vec![0, 3, -7, 3, -7]))), "cb");
+    assert_eq!(both(DataType::Int64, Arc::new(Int64Array::from(vec![Some(1), None, Some(2)]))), "ac");
+    let floats = vec![f64::INFINITY, f64::NAN, -f64::NAN, -0.0, 0.0, f64::NEG_INFINITY];
+    assert_eq!(both(DataType::Float64, Arc::new(Float64Array::from(floats))), "fb");
+    assert_eq!(both(DataType::Float64, Arc::new(Float64Array::from(vec![1.0, 0.0, -0.0]))), "ba");
+    // Zero bytes and prefixes: "a" < "a\0" < "a\0b" < "a\u{1}" < "aa".
+    assert_eq!(both(DataType::String, texts(&["a\0", "a\u{1}", "a", "aa", "a\0b", "a"])), "cd");
+    assert_eq!(both(DataType::String, texts(&["a\0b", "a\0"])), "ba");
+    let data_type = DataType::Decimal(38, 0);
+    let most = 10i128.pow(38) - 1;
+    let by = Decimal128Array::from(vec![1, -1, most, -most]).with_data_type(data_type.arrow());
+    assert_eq!(both(data_type, Arc::new(by)), "dc");
+    assert_eq!(both(DataType::Bool, Arc::new(BooleanArray::from(vec![true, false, true, false]))), "ba");
 }

@@ -3,37 +3,51 @@
 use arrow::array::{Array, ArrayRef};
 
 use super::scalar::{BytesKind, FixedKind, Marks, dispatch_kind, downcast, each_state, each_valid, grow, refuse_null};
-use super::{Accumulator, Aggregate, GroupId, Overflow, Rows, nested, only_argument};
+use super::{About, Accumulator, Aggregate, Example, GroupId, Overflow, Rows, nested, only_argument};
+use crate::expr::Literal;
 use crate::value::DataType;
 
 /// `min(x)` or `max(x)`.
 pub(super) struct MinMax {
+    about: About,
     greatest: bool,
 }
 
 /// `min(x)`.
-pub(super) const MIN: MinMax = MinMax { greatest: false };
+pub(super) const MIN: MinMax = MinMax {
+    about: About {
+        name: "min",
+        help: "the least value; text bytewise, NaN only when there is nothing else",
+        flink: Some("MIN(x)"),
+        duckdb: Some("min(x)"),
+        example: Example { over: &["x float64: 2.5, null, NaN, -1.0"], call: "min(x)", result: "-1.0" },
+        parameters: &[],
+    },
+    greatest: false,
+};
 /// `max(x)`.
-pub(super) const MAX: MinMax = MinMax { greatest: true };
+pub(super) const MAX: MinMax = MinMax {
+    about: About {
+        name: "max",
+        help: "the greatest value; text bytewise, NaN is greater than every number",
+        flink: Some("MAX(x)"),
+        duckdb: Some("max(x)"),
+        example: Example { over: &["x string: b, B, null, a"], call: "max(x)", result: "b" },
+        parameters: &[],
+    },
+    greatest: true,
+};
 
 impl Aggregate for MinMax {
-    fn name(&self) -> &'static str {
-        if self.greatest { "max" } else { "min" }
-    }
-
-    fn help(&self) -> &'static str {
-        if self.greatest {
-            "the greatest value; text bytewise, NaN is greater than every number"
-        } else {
-            "the least value; text bytewise, NaN only when there is nothing else"
-        }
+    fn about(&self) -> &About {
+        &self.about
     }
 
     fn output_type(&self, arguments: &[DataType]) -> Result<DataType, String> {
         refuse_null(only_argument(arguments)?)
     }
 
-    fn accumulator(&self, arguments: &[DataType]) -> Box<dyn Accumulator> {
+    fn accumulator(&self, arguments: &[DataType], _: &[Literal]) -> Box<dyn Accumulator> {
         nested::accumulator(arguments, Some(0), |arguments| {
             let data_type = arguments[0];
             dispatch_kind!(data_type,
@@ -43,7 +57,8 @@ impl Aggregate for MinMax {
     }
 }
 
-fn fixed<K: FixedKind>(data_type: DataType, greatest: bool) -> Box<dyn Accumulator> {
+/// Makes an accumulator of the least or greatest values.
+pub(super) fn fixed<K: FixedKind>(data_type: DataType, greatest: bool) -> Box<dyn Accumulator> {
     if greatest { Box::new(Fixed::<K, true>::new(data_type)) } else { Box::new(Fixed::<K, false>::new(data_type)) }
 }
 

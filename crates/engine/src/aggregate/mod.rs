@@ -6,7 +6,10 @@
 //!
 //! A new aggregate is one file here and one line in the table; the law test in `law.rs` walks the table.
 
+mod arg_min_max;
 mod avg;
+mod bits;
+mod boolean;
 mod count;
 mod distinct;
 #[cfg(test)]
@@ -18,6 +21,7 @@ mod known;
 mod law;
 mod min_max;
 mod nested;
+mod pairs;
 mod scalar;
 mod sum;
 mod totals;
@@ -26,6 +30,7 @@ mod variance;
 use arrow::array::ArrayRef;
 
 use crate::error::Result;
+use crate::expr::Literal;
 use crate::value::DataType;
 
 /// A dense number of a group inside one accumulator.
@@ -39,20 +44,76 @@ fn only_argument(arguments: &[DataType]) -> Result<DataType, String> {
     }
 }
 
+/// Returns the types of the only two arguments, or says that there must be exactly two.
+fn two_arguments(arguments: &[DataType]) -> Result<(DataType, DataType), String> {
+    match arguments {
+        [first, second] => Ok((*first, *second)),
+        _ => Err(format!("takes two arguments, not {}", arguments.len())),
+    }
+}
+
 /// What an aggregate is: its names, types and how to make its accumulator.
 pub trait Aggregate: Sync {
-    /// Returns the name in SQL, lower case.
-    fn name(&self) -> &'static str;
-    /// Returns one line of help.
-    fn help(&self) -> &'static str;
+    /// Returns what the table says about it.
+    fn about(&self) -> &About;
     /// Returns the type of the result for arguments of these types, or why they do not fit.
     fn output_type(&self, arguments: &[DataType]) -> Result<DataType, String>;
-    /// Makes an accumulator for arguments of these types; only called with types that `output_type` accepted.
-    fn accumulator(&self, arguments: &[DataType]) -> Box<dyn Accumulator>;
+    /// Makes an accumulator for arguments of these types; only called with types that `output_type` accepted, and with
+    /// one literal for each of [`About::parameters`], which its check accepted.
+    fn accumulator(&self, arguments: &[DataType], parameters: &[Literal]) -> Box<dyn Accumulator>;
     /// Returns true when `update` needs the order keys of the rows (`first`, `last`).
     fn needs_order(&self) -> bool {
         false
     }
+    /// Returns the name in SQL, lower case.
+    fn name(&self) -> &'static str {
+        self.about().name
+    }
+    /// Returns one line of help.
+    fn help(&self) -> &'static str {
+        self.about().help
+    }
+    /// Returns what must be written as a constant, after the arguments.
+    fn parameters(&self) -> &'static [Parameter] {
+        self.about().parameters
+    }
+}
+
+/// What the table says about an aggregate, for the reader and for tests.
+#[derive(Debug)]
+pub struct About {
+    /// The name in SQL, lower case.
+    pub name: &'static str,
+    /// One line of help.
+    pub help: &'static str,
+    /// How Flink SQL spells it, if it has it.
+    pub flink: Option<&'static str>,
+    /// How DuckDB spells it, if it has it.
+    pub duckdb: Option<&'static str>,
+    /// A call and what it gives.
+    pub example: Example,
+    /// What must be written as a constant, after the arguments.
+    pub parameters: &'static [Parameter],
+}
+
+/// A call of an aggregate over a few rows, in record order, and what it gives.
+#[derive(Debug)]
+pub struct Example {
+    /// The columns, each as `name type: value, value, …`.
+    pub over: &'static [&'static str],
+    /// The call.
+    pub call: &'static str,
+    /// The result as text.
+    pub result: &'static str,
+}
+
+/// Something about a call that every row has in common, such as `q` of `quantile(x, q)`.
+#[derive(Debug)]
+pub struct Parameter {
+    /// Its name.
+    pub name: &'static str,
+    /// Says why a literal cannot stand here, if it cannot.
+    pub check: fn(&Literal) -> Result<(), String>,
 }
 
 /// The rows that one `update` takes in.
@@ -106,6 +167,17 @@ pub const AGGREGATES: &[&dyn Aggregate] = &[
     &variance::VAR_SAMP,
     &variance::STDDEV_POP,
     &variance::STDDEV_SAMP,
+    &arg_min_max::ARG_MIN,
+    &arg_min_max::ARG_MAX,
+    &boolean::BOOL_AND,
+    &boolean::BOOL_OR,
+    &bits::BIT_AND,
+    &bits::BIT_OR,
+    &bits::BIT_XOR,
+    &pairs::COVAR_POP,
+    &pairs::COVAR_SAMP,
+    &pairs::CORR,
+    &pairs::REGR_SLOPE,
 ];
 
 /// Returns the aggregate of that SQL name (lower case).

@@ -89,6 +89,8 @@ pub(super) trait Kind: 'static {
     fn encode(value: &Self::Value, bytes: &mut Vec<u8>);
     /// Takes a value from the front of `bytes`.
     fn decode(bytes: &mut &[u8]) -> Self::Value;
+    /// Appends bytes that order as the value does and hold their own end.
+    fn order_key(value: &Self::Value, bytes: &mut Vec<u8>);
     /// Returns the bytes that a value holds outside itself.
     fn heap_bytes(_value: &Self::Value) -> usize {
         0
@@ -188,6 +190,10 @@ impl Kind for BoolKind {
     fn decode(bytes: &mut &[u8]) -> bool {
         take::<1>(bytes) == [1]
     }
+
+    fn order_key(value: &bool, bytes: &mut Vec<u8>) {
+        bytes.push(u8::from(*value));
+    }
 }
 
 impl FixedKind for BoolKind {
@@ -221,6 +227,10 @@ macro_rules! primitive_kind {
 
             fn decode(bytes: &mut &[u8]) -> $native {
                 <$native>::from_le_bytes(take(bytes))
+            }
+
+            fn order_key(value: &$native, bytes: &mut Vec<u8>) {
+                bytes.extend_from_slice(&(*value ^ <$native>::MIN).to_be_bytes());
             }
         }
 
@@ -285,6 +295,10 @@ impl Kind for FloatKind {
     fn decode(bytes: &mut &[u8]) -> i64 {
         Int64Kind::decode(bytes)
     }
+
+    fn order_key(value: &i64, bytes: &mut Vec<u8>) {
+        Int64Kind::order_key(value, bytes);
+    }
 }
 
 impl FixedKind for FloatKind {
@@ -328,6 +342,17 @@ macro_rules! bytes_kind {
                 let (value, rest) = bytes.split_at(length);
                 *bytes = rest;
                 value.into()
+            }
+
+            fn order_key(value: &Box<[u8]>, bytes: &mut Vec<u8>) {
+                // A zero byte is followed by ones, the end by a zero byte, so that a shorter text is less.
+                for byte in value {
+                    bytes.push(*byte);
+                    if *byte == 0 {
+                        bytes.push(0xff);
+                    }
+                }
+                bytes.extend_from_slice(&[0, 0]);
             }
 
             fn heap_bytes(value: &Box<[u8]>) -> usize {

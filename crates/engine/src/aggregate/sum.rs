@@ -6,19 +6,25 @@ use arrow::array::{ArrayRef, Decimal128Array, Float64Array, Int64Array};
 
 use super::scalar::decimal_array;
 use super::totals::{DecimalTotals, FloatTotals, IntegerTotals, Totals};
-use super::{Accumulator, Aggregate, GroupId, Overflow, Rows, only_argument};
+use super::{About, Accumulator, Aggregate, Example, GroupId, Overflow, Rows, only_argument};
+use crate::expr::Literal;
 use crate::value::DataType;
 
 /// `sum(x)`: int64 of integers, float64 of floats, decimal(38,s) of decimals.
 pub(super) struct Sum;
 
-impl Aggregate for Sum {
-    fn name(&self) -> &'static str {
-        "sum"
-    }
+const ABOUT: About = About {
+    name: "sum",
+    help: "exact sum: int64 of integers, float64 of floats (rounded once), decimal(38,s) of decimals",
+    flink: Some("SUM(x)"),
+    duckdb: Some("sum(x)"),
+    example: Example { over: &["x float64: 1e16, 1.0, -1e16, null"], call: "sum(x)", result: "1.0" },
+    parameters: &[],
+};
 
-    fn help(&self) -> &'static str {
-        "exact sum: int64 of integers, float64 of floats (rounded once), decimal(38,s) of decimals"
+impl Aggregate for Sum {
+    fn about(&self) -> &About {
+        &ABOUT
     }
 
     fn output_type(&self, arguments: &[DataType]) -> Result<DataType, String> {
@@ -30,7 +36,7 @@ impl Aggregate for Sum {
         }
     }
 
-    fn accumulator(&self, arguments: &[DataType]) -> Box<dyn Accumulator> {
+    fn accumulator(&self, arguments: &[DataType], _: &[Literal]) -> Box<dyn Accumulator> {
         let argument = arguments[0];
         match argument {
             DataType::Float64 => Box::new(Sums { totals: FloatTotals::default(), argument, finish: finish_floats }),

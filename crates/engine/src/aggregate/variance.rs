@@ -11,46 +11,74 @@ use arrow::array::{Array, ArrayRef, AsArray, BinaryBuilder, BooleanArray, Float6
 use arrow::datatypes::{Decimal128Type, Float64Type, Int32Type, Int64Type};
 
 use super::scalar::{each_valid, grow};
-use super::{Accumulator, Aggregate, GroupId, Overflow, Rows, only_argument};
+use super::{About, Accumulator, Aggregate, Example, GroupId, Overflow, Rows, only_argument};
 use crate::exact::{Wide, parts};
+use crate::expr::Literal;
 use crate::value::DataType;
 
 /// One of the four.
 pub(super) struct Variance {
-    name: &'static str,
-    help: &'static str,
+    about: About,
     sample: bool,
     root: bool,
 }
 
 /// `var_pop(x)`.
 pub(super) const VAR_POP: Variance = Variance {
-    name: "var_pop",
-    help: "variance of the values as the whole population, exact and rounded once",
+    about: About {
+        name: "var_pop",
+        help: "variance of the values as the whole population, exact and rounded once",
+        flink: Some("VAR_POP(x)"),
+        duckdb: Some("var_pop(x)"),
+        example: Example { over: &["x int64: 1, 2, null, 3, 4"], call: "var_pop(x)", result: "1.25" },
+        parameters: &[],
+    },
     sample: false,
     root: false,
 };
 /// `var_samp(x)`.
 pub(super) const VAR_SAMP: Variance = Variance {
-    name: "var_samp",
-    help: "variance of the values as a sample, exact and rounded once; null of one value",
+    about: About {
+        name: "var_samp",
+        help: "variance of the values as a sample, exact and rounded once; null of one value",
+        flink: Some("VAR_SAMP(x)"),
+        duckdb: Some("var_samp(x)"),
+        example: Example { over: &["x int64: 1, 2, 3"], call: "var_samp(x)", result: "1.0" },
+        parameters: &[],
+    },
     sample: true,
     root: false,
 };
 /// `stddev_pop(x)`.
-pub(super) const STDDEV_POP: Variance =
-    Variance { name: "stddev_pop", help: "square root of var_pop", sample: false, root: true };
+pub(super) const STDDEV_POP: Variance = Variance {
+    about: About {
+        name: "stddev_pop",
+        help: "square root of var_pop",
+        flink: Some("STDDEV_POP(x)"),
+        duckdb: Some("stddev_pop(x)"),
+        example: Example { over: &["x float64: 1.0, 5.0"], call: "stddev_pop(x)", result: "2.0" },
+        parameters: &[],
+    },
+    sample: false,
+    root: true,
+};
 /// `stddev_samp(x)`.
-pub(super) const STDDEV_SAMP: Variance =
-    Variance { name: "stddev_samp", help: "square root of var_samp; null of one value", sample: true, root: true };
+pub(super) const STDDEV_SAMP: Variance = Variance {
+    about: About {
+        name: "stddev_samp",
+        help: "square root of var_samp; null of one value",
+        flink: Some("STDDEV_SAMP(x)"),
+        duckdb: Some("stddev_samp(x)"),
+        example: Example { over: &["x float64: 7.0, null"], call: "stddev_samp(x)", result: "null" },
+        parameters: &[],
+    },
+    sample: true,
+    root: true,
+};
 
 impl Aggregate for Variance {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn help(&self) -> &'static str {
-        self.help
+    fn about(&self) -> &About {
+        &self.about
     }
 
     fn output_type(&self, arguments: &[DataType]) -> Result<DataType, String> {
@@ -60,7 +88,7 @@ impl Aggregate for Variance {
         }
     }
 
-    fn accumulator(&self, arguments: &[DataType]) -> Box<dyn Accumulator> {
+    fn accumulator(&self, arguments: &[DataType], _: &[Literal]) -> Box<dyn Accumulator> {
         let scale = match arguments[0] {
             DataType::Decimal(_, scale) => scale,
             _ => 0,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use engine::expr::Expr;
 use engine::log::IMPLIED;
-use engine::plan::{Input, Plan, RowWork, SinkPlan, Work};
+use engine::plan::{AggregateCall, Input, Plan, RowWork, SinkPlan, Work};
 use engine::{Field, Schema};
 
 type Names = BTreeSet<String>;
@@ -97,7 +97,11 @@ impl Demand {
             }
             Work::Window(window) => {
                 window.keys.iter().for_each(|(_, expr)| columns_of(expr, &mut carried));
-                window.calls.iter().flat_map(|call| &call.arguments).for_each(|expr| columns_of(expr, &mut carried));
+                window
+                    .calls
+                    .iter()
+                    .flat_map(AggregateCall::expressions)
+                    .for_each(|expr| columns_of(expr, &mut carried));
             }
         }
         step.rules.iter().for_each(|rule| columns_of(&rule.expr, &mut carried));

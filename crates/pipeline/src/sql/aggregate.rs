@@ -1,10 +1,10 @@
 //! Aggregate calls inside an output expression: their arguments are read over the rows, the call becomes a column `#i`.
 
 use engine::aggregate::Aggregate;
-use engine::expr::Expr;
+use engine::expr::{Expr, Literal};
 use engine::plan::AggregateCall;
-use engine::{Code, Schema};
-use sqlparser::ast::{DuplicateTreatment, Function, FunctionArg, FunctionArgExpr, FunctionArguments};
+use engine::{Code, DataType, Schema};
+use sqlparser::ast::{self, DuplicateTreatment, Function, FunctionArg, FunctionArgExpr, FunctionArguments};
 
 use super::translate::{Translator, cannot};
 use super::{Positions, SqlError};
@@ -24,7 +24,7 @@ pub(super) fn translate_call(
     positions: &Positions<'_>,
 ) -> Result<Expr, SqlError> {
     let name = aggregate.name();
-    refuse_clauses(name, function, range)?;
+    refuse_clauses(function, range)?;
     let FunctionArguments::List(list) = &function.args else {
         return Err(SqlError::new(Code::Expression, format!("`{name}` needs parentheses")).at(range));
     };
@@ -56,24 +56,71 @@ pub(super) fn translate_call(
             .help("write `count(*)` for rows or `count(x)` for rows where x is not null")
             .at(range));
     }
+    let parameters = take_parameters(aggregate, &mut arguments, range)?;
     let types: Vec<_> = arguments.iter().map(Expr::data_type).collect();
     let output_type = aggregate.output_type(&types).map_err(|why| SqlError::new(Code::Type, why).at(range))?;
-    let index = position(aggregates.calls, aggregate, &arguments).unwrap_or_else(|| {
-        aggregates.calls.push(AggregateCall { aggregate, arguments, output_type });
+    let filter = match &function.filter {
+        Some(filter) => Some(translate_filter(filter, name, range, aggregates, positions)?),
+        None => None,
+    };
+    let call = AggregateCall { aggregate, arguments, parameters, filter, output_type };
+    let index = position(aggregates.calls, &call).unwrap_or_else(|| {
+        aggregates.calls.push(call);
         aggregates.calls.len() - 1
     });
     Ok(Expr::column(format!("#{index}"), output_type))
 }
 
-fn refuse_clauses(name: &str, function: &Function, range: (usize, usize)) -> Result<(), SqlError> {
-    if function.filter.is_some() {
-        return Err(SqlError::new(Code::NotBuilt, format!("`{name}(…) filter (where …)` is not built yet"))
-            .help(format!(
-                "write `{name}(case when condition then {} end)`; aggregates skip nulls",
-                if name == "count" { "1" } else { "x" }
-            ))
-            .at(range));
+/// Takes the aggregate's parameters off the end of its arguments: constants that it accepts.
+fn take_parameters(
+    aggregate: &dyn Aggregate,
+    arguments: &mut Vec<Expr>,
+    range: (usize, usize),
+) -> Result<Vec<Literal>, SqlError> {
+    let (name, wanted) = (aggregate.name(), aggregate.parameters());
+    if wanted.is_empty() {
+        return Ok(Vec::new());
     }
+    let error =
+        |why: String| SqlError::new(Code::Type, why).help(format!("write `{}`", aggregate.about().example.call));
+    let Some(first) = arguments.len().checked_sub(wanted.len()) else {
+        let names: Vec<&str> = wanted.iter().map(|parameter| parameter.name).collect();
+        return Err(error(format!("`{name}` needs `{}`", names.join("`, `"))).at(range));
+    };
+    let given = arguments.split_off(first);
+    wanted
+        .iter()
+        .zip(given)
+        .map(|(parameter, given)| {
+            let literal = given.as_literal().ok_or_else(|| format!("is a constant, not `{given}`"));
+            let checked = literal.and_then(|literal| (parameter.check)(literal).map(|()| literal.clone()));
+            checked.map_err(|why| error(format!("`{}` of `{name}` {why}", parameter.name)).at(range))
+        })
+        .collect()
+}
+
+fn translate_filter(
+    filter: &ast::Expr,
+    name: &'static str,
+    range: (usize, usize),
+    aggregates: &Aggregates<'_>,
+    positions: &Positions<'_>,
+) -> Result<Expr, SqlError> {
+    let filter = Translator::inside_aggregate(aggregates.row_schema, name, positions).translate(filter)?;
+    match filter.data_type() {
+        DataType::Bool => Ok(filter),
+        DataType::Null => {
+            Expr::cast(filter, DataType::Bool, false).map_err(|why| SqlError::new(Code::Type, why).at(range))
+        }
+        other => {
+            Err(SqlError::new(Code::Type, format!("the condition of `filter (where …)` is bool, and this is {other}"))
+                .help("compare it with something, such as `x > 0` or `x is not null`")
+                .at(range))
+        }
+    }
+}
+
+fn refuse_clauses(function: &Function, range: (usize, usize)) -> Result<(), SqlError> {
     if function.over.is_some() {
         return Err(cannot("`over (…)`", range).help("windows are the step's: `window: {tumbling: {size: 1m}}`"));
     }
@@ -83,9 +130,8 @@ fn refuse_clauses(name: &str, function: &Function, range: (usize, usize)) -> Res
     Ok(())
 }
 
-/// Returns the call that is the same already: same aggregate, same arguments.
-fn position(calls: &[AggregateCall], aggregate: &dyn Aggregate, arguments: &[Expr]) -> Option<usize> {
-    let texts = |arguments: &[Expr]| arguments.iter().map(Expr::to_string).collect::<Vec<_>>();
-    let wanted = texts(arguments);
-    calls.iter().position(|call| call.aggregate.name() == aggregate.name() && texts(&call.arguments) == wanted)
+/// Returns the call that is the same already: same aggregate, arguments, parameters and filter.
+fn position(calls: &[AggregateCall], wanted: &AggregateCall) -> Option<usize> {
+    let wanted = format!("{wanted:?}");
+    calls.iter().position(|call| format!("{call:?}") == wanted)
 }

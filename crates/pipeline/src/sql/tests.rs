@@ -690,11 +690,25 @@ fn mistakes_in_aggregates_are_told_and_leave_no_call_behind() {
             "write `count(*)` for rows or `count(x)` for rows where x is not null",
         ),
         (
-            "count(*) filter (where ok)",
-            Code::NotBuilt,
-            "count(*) filter (where ok)",
-            "`count(…) filter (where …)` is not built yet",
-            "write `count(case when condition then 1 end)`; aggregates skip nulls",
+            "count(*) filter (where a)",
+            Code::Type,
+            "count(*) filter (where a)",
+            "the condition of `filter (where …)` is bool, and this is int64",
+            "compare it with something, such as `x > 0` or `x is not null`",
+        ),
+        (
+            "count(*) filter (where count(*) > 1)",
+            Code::Expression,
+            "count(*)",
+            "the aggregate `count` stands inside `count(…)`",
+            "an aggregate of aggregates is a second step over this one",
+        ),
+        (
+            "count(*) filter (where pge = '')",
+            Code::Expression,
+            "pge",
+            "there is no column `pge`",
+            "did you mean `page`?",
         ),
         (
             "sum(a) over ()",
@@ -716,4 +730,72 @@ fn mistakes_in_aggregates_are_told_and_leave_no_call_behind() {
     }
     let mut calls = Vec::new();
     assert_eq!(parse_aggregate_output("sum(page)", &schema(), &closed(), &mut calls).unwrap_err().code, Code::Type);
+}
+
+#[test]
+fn equal_calls_are_one_when_their_filters_are_equal_too() {
+    let mut calls = Vec::new();
+    for text in [
+        "sum(a) filter (where ok)",
+        "sum(a) FILTER (WHERE ok) + 1",
+        "sum(a)",
+        "sum(a) filter (where ok and a > 1)",
+        "sum(a) filter (where null)",
+    ] {
+        parse_aggregate_output(text, &schema(), &closed(), &mut calls)
+            .unwrap_or_else(|error| panic!("{text}: {error:?}"));
+    }
+    let texts: Vec<String> = calls.iter().map(|call| format!("{call:?}")).collect();
+    assert_eq!(
+        texts,
+        [
+            "sum(a) filter (where ok)",
+            "sum(a)",
+            "sum(a) filter (where (ok and (a > 1)))",
+            "sum(a) filter (where cast(null as bool))"
+        ]
+    );
+}
+
+/// Reads `x int64: 1, 2, null` as a column of an example.
+fn example_column(text: &str) -> (Field, arrow::array::ArrayRef) {
+    let (head, cells) = text.split_once(": ").expect("`name type: values`");
+    let (name, data_type) = head.split_once(' ').expect("`name type`");
+    let data_type = DataType::parse(data_type).expect("a type");
+    let cells: Vec<Option<&str>> = cells.split(", ").map(|cell| (cell != "null").then_some(cell)).collect();
+    let texts: arrow::array::ArrayRef = Arc::new(cells.into_iter().collect::<arrow::array::StringArray>());
+    let schema = Schema::new(vec![Field::new("text", DataType::String)]);
+    let batch = RecordBatch::try_new(schema.arrow(), vec![texts]).unwrap();
+    let cast = Expr::cast(Expr::column("text", DataType::String), data_type, false).unwrap();
+    let evaluated = cast.evaluate(&batch);
+    assert_eq!(evaluated.failures, [], "{text}");
+    (Field::new(name, data_type), evaluated.values)
+}
+
+#[test]
+fn every_aggregate_gives_what_its_example_says() {
+    for aggregate in engine::aggregate::AGGREGATES {
+        let example = &aggregate.about().example;
+        let (fields, columns): (Vec<_>, Vec<_>) = example.over.iter().map(|column| example_column(column)).unzip();
+        let schema = Schema::new(fields);
+        let batch = RecordBatch::try_new(schema.arrow(), columns).unwrap();
+        let mut calls = Vec::new();
+        let output = parse_aggregate_output(example.call, &schema, &Schema::default(), &mut calls)
+            .unwrap_or_else(|error| panic!("{}: {error:?}", example.call));
+        assert_eq!((output.as_column(), calls.len()), (Some("#0"), 1), "{}", example.call);
+        let arguments: Vec<_> = calls[0].arguments.iter().map(|expr| expr.evaluate(&batch).values).collect();
+        let rows: Vec<u32> = (0..batch.num_rows() as u32).collect();
+        let order = rows.iter().map(|row| Some(row.to_be_bytes())).collect();
+        let mut accumulator = calls[0].accumulator();
+        accumulator.resize(1);
+        let groups = vec![0; rows.len()];
+        accumulator.update(&engine::aggregate::Rows {
+            groups: &groups,
+            rows: &rows,
+            arguments: &arguments,
+            order: Some(&order),
+        });
+        let result = accumulator.finish(&[0]).unwrap();
+        assert_eq!(engine::value::display(&result, 0), example.result, "{} over {:?}", example.call, example.over);
+    }
 }

@@ -73,6 +73,8 @@ fn each_thing_that_results_depend_on_is_in_it() {
         ("group_by: [user_id]", "group_by: [{u: user_id}]"),
         ("{n: count(*)}", "{m: count(*)}"),
         ("{n: count(*)}", "{n: count(amount)}"),
+        ("{n: count(*)}", "{n: count(*) filter (where amount > 1)}"),
+        ("{n: count(*)}", "{n: count(*) filter (where amount > 2)}"),
         ("{n: count(*)}", "{n: count(*), m: max(amount)}"),
         ("{n: count(*)}", "{n: count(*) + 1}"),
         ("having: views > 1", "having: views > 2"),

@@ -177,6 +177,11 @@ fn a_source_reads_only_what_something_asks_for() {
     assert_eq!(plan.sources[0].needed, ["user_id", "page", "at"]);
     let plan = with("  r: {from: clicks}", "  out: {from: clicks.bad, stdout: }");
     assert_eq!(plan.sources[0].needed, ["at"]);
+    let plan = with(
+        "  w: {from: clicks, window: {tumbling: {size: 1m}}, aggregate: {n: count(*) filter (where user_id > 0)}}",
+        "  out: {from: w, stdout: {}}",
+    );
+    assert_eq!(plan.sources[0].needed, ["user_id", "at"]);
 }
 
 #[test]

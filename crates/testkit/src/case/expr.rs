@@ -22,8 +22,19 @@ pub enum Expr {
     Function(Function, Vec<Expr>),
     /// `case when … then … else … end`.
     Case(Box<Expr>, Box<Expr>, Box<Expr>),
-    /// An aggregate; only in a step's `aggregate:`. Without an argument: `count(*)`.
-    Call(Aggregate, Option<Box<Expr>>),
+    /// An aggregate; only in a step's `aggregate:`.
+    Call(Call),
+}
+
+/// A call of an aggregate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call {
+    /// The aggregate.
+    pub aggregate: Aggregate,
+    /// Its arguments, constant ones too; none: `count(*)`.
+    pub arguments: Vec<Expr>,
+    /// `filter (where …)`.
+    pub filter: Option<Box<Expr>>,
 }
 
 /// An operator between two operands.
@@ -108,6 +119,17 @@ pub enum Aggregate {
     VarSamp,
     StddevPop,
     StddevSamp,
+    ArgMin,
+    ArgMax,
+    BoolAnd,
+    BoolOr,
+    BitAnd,
+    BitOr,
+    BitXor,
+    CovarPop,
+    CovarSamp,
+    Corr,
+    RegrSlope,
 }
 
 /// Every aggregate.
@@ -124,6 +146,17 @@ pub const AGGREGATES: &[Aggregate] = &[
     Aggregate::VarSamp,
     Aggregate::StddevPop,
     Aggregate::StddevSamp,
+    Aggregate::ArgMin,
+    Aggregate::ArgMax,
+    Aggregate::BoolAnd,
+    Aggregate::BoolOr,
+    Aggregate::BitAnd,
+    Aggregate::BitOr,
+    Aggregate::BitXor,
+    Aggregate::CovarPop,
+    Aggregate::CovarSamp,
+    Aggregate::Corr,
+    Aggregate::RegrSlope,
 ];
 
 impl Aggregate {
@@ -142,28 +175,57 @@ impl Aggregate {
             Aggregate::VarSamp => "var_samp",
             Aggregate::StddevPop => "stddev_pop",
             Aggregate::StddevSamp => "stddev_samp",
+            Aggregate::ArgMin => "arg_min",
+            Aggregate::ArgMax => "arg_max",
+            Aggregate::BoolAnd => "bool_and",
+            Aggregate::BoolOr => "bool_or",
+            Aggregate::BitAnd => "bit_and",
+            Aggregate::BitOr => "bit_or",
+            Aggregate::BitXor => "bit_xor",
+            Aggregate::CovarPop => "covar_pop",
+            Aggregate::CovarSamp => "covar_samp",
+            Aggregate::Corr => "corr",
+            Aggregate::RegrSlope => "regr_slope",
         }
     }
 
-    /// Returns the type of its result, or None when it does not take such an argument.
-    pub fn output(self, argument: Option<Type>) -> Option<Type> {
-        let number = argument.filter(|argument| argument.is_number());
-        match (self, argument) {
-            (Aggregate::Count, _) | (Aggregate::CountDistinct, Some(_)) => Some(Type::Int64),
-            (Aggregate::Min | Aggregate::Max | Aggregate::First | Aggregate::Last, Some(argument)) => Some(argument),
-            (Aggregate::Sum, _) => number.map(|number| match number {
+    /// Returns how many arguments it takes.
+    pub fn argument_count(self) -> usize {
+        match self {
+            Aggregate::ArgMin | Aggregate::ArgMax => 2,
+            Aggregate::CovarPop | Aggregate::CovarSamp | Aggregate::Corr | Aggregate::RegrSlope => 2,
+            _ => 1,
+        }
+    }
+
+    /// Returns the type of its result, or None when it does not take such arguments.
+    pub fn output(self, arguments: &[Type]) -> Option<Type> {
+        let (first, number) = match arguments {
+            [] => return (self == Aggregate::Count).then_some(Type::Int64),
+            [first, ..] if arguments.len() == self.argument_count() => (*first, first.is_number()),
+            _ => return None,
+        };
+        match self {
+            Aggregate::Count | Aggregate::CountDistinct => Some(Type::Int64),
+            Aggregate::Min | Aggregate::Max | Aggregate::First | Aggregate::Last => Some(first),
+            Aggregate::ArgMin | Aggregate::ArgMax => Some(first),
+            Aggregate::Sum => number.then_some(match first {
                 Type::Decimal(_, scale) => Type::Decimal(38, scale),
                 Type::Float => Type::Float,
                 _ => Type::Int64,
             }),
-            (Aggregate::Avg, _) => number.map(|number| match number {
+            Aggregate::Avg => number.then_some(match first {
                 Type::Decimal(_, scale) => Type::Decimal(38, scale + 4),
                 _ => Type::Float,
             }),
-            (Aggregate::VarPop | Aggregate::VarSamp | Aggregate::StddevPop | Aggregate::StddevSamp, _) => {
-                number.map(|_| Type::Float)
+            Aggregate::VarPop | Aggregate::VarSamp | Aggregate::StddevPop | Aggregate::StddevSamp => {
+                number.then_some(Type::Float)
             }
-            (_, None) => None,
+            Aggregate::CovarPop | Aggregate::CovarSamp | Aggregate::Corr | Aggregate::RegrSlope => {
+                arguments.iter().all(|argument| argument.is_number()).then_some(Type::Float)
+            }
+            Aggregate::BoolAnd | Aggregate::BoolOr => (first == Type::Bool).then_some(first),
+            Aggregate::BitAnd | Aggregate::BitOr | Aggregate::BitXor => first.is_integer().then_some(first),
         }
     }
 }
@@ -171,6 +233,18 @@ impl Aggregate {
 /// Makes a column expression.
 pub fn column(name: &str) -> Expr {
     Expr::Column(name.to_string())
+}
+
+/// Makes a call of an aggregate without a filter.
+pub fn call(aggregate: Aggregate, arguments: Vec<Expr>) -> Expr {
+    Expr::Call(Call { aggregate, arguments, filter: None })
+}
+
+impl Call {
+    /// Returns the types of its arguments over these columns, or None when one does not fit them.
+    pub fn types_over(&self, columns: &[Column]) -> Option<Vec<Type>> {
+        self.arguments.iter().map(|argument| argument.type_over(columns)).collect()
+    }
 }
 
 /// Makes a binary expression.
@@ -201,8 +275,12 @@ impl Expr {
                 let (then, otherwise) = (then.type_over(columns)?, otherwise.type_over(columns)?);
                 (condition.type_over(columns)? == Type::Bool && then == otherwise).then_some(then)
             }
-            Expr::Call(aggregate, None) => aggregate.output(None),
-            Expr::Call(aggregate, Some(argument)) => aggregate.output(Some(argument.type_over(columns)?)),
+            Expr::Call(call) => {
+                if let Some(filter) = &call.filter {
+                    filter.type_over(columns).filter(|ty| *ty == Type::Bool)?;
+                }
+                call.aggregate.output(&call.types_over(columns)?)
+            }
         }
     }
 }
@@ -252,8 +330,15 @@ impl fmt::Display for Expr {
             Expr::Case(condition, then, otherwise) => {
                 write!(f, "case when {condition} then {then} else {otherwise} end")
             }
-            Expr::Call(aggregate, None) => write!(f, "{}(*)", aggregate.sql()),
-            Expr::Call(aggregate, Some(argument)) => write!(f, "{}({argument})", aggregate.sql()),
+            Expr::Call(call) => {
+                let arguments: Vec<String> = call.arguments.iter().map(Expr::to_string).collect();
+                let arguments = if arguments.is_empty() { "*".to_string() } else { arguments.join(", ") };
+                write!(f, "{}({arguments})", call.aggregate.sql())?;
+                match &call.filter {
+                    Some(filter) => write!(f, " filter (where {filter})"),
+                    None => Ok(()),
+                }
+            }
         }
     }
 }

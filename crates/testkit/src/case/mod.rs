@@ -8,7 +8,7 @@ mod yaml;
 
 use serde::{Deserialize, Serialize};
 
-use self::expr::{Column, Expr};
+use self::expr::{Call, Column, Expr};
 use self::log::Log;
 use crate::random::Random;
 use crate::value::Type;
@@ -317,7 +317,7 @@ fn output_type(expr: &Expr, inside: &[Column], rows: &[Column]) -> Option<Type> 
     let outer = without_calls(expr, &mut calls);
     let mut columns = inside.to_vec();
     for (i, call) in calls.iter().enumerate() {
-        columns.push((call_name(i), call.type_over(rows)?));
+        columns.push((call_name(i), Expr::Call(call.clone()).type_over(rows)?));
     }
     outer.type_over(&columns)
 }
@@ -328,10 +328,10 @@ pub fn call_name(index: usize) -> String {
 }
 
 /// Returns the expression with columns `#0`, `#1`, … in the place of aggregate calls, which go to `calls`.
-pub fn without_calls(expr: &Expr, calls: &mut Vec<Expr>) -> Expr {
+pub fn without_calls(expr: &Expr, calls: &mut Vec<Call>) -> Expr {
     match expr {
-        Expr::Call(..) => {
-            calls.push(expr.clone());
+        Expr::Call(call) => {
+            calls.push(call.clone());
             Expr::Column(call_name(calls.len() - 1))
         }
         Expr::Column(_) | Expr::Literal(_) => expr.clone(),

@@ -1,6 +1,6 @@
 //! Random pipelines.
 
-use super::expr::{AGGREGATES, Aggregate, Binary, Column, Expr, Function, binary, column};
+use super::expr::{AGGREGATES, Aggregate, Binary, Call, Column, Expr, Function, binary, call as call_of, column};
 use super::{Dedup, Kind, Pipeline, Rule, Shape, Source, SourceColumn, Step, Top, Window};
 use crate::random::Random;
 use crate::value::{Type, Value};
@@ -270,8 +270,8 @@ fn aggregate(random: &mut Random, rows: &[Column]) -> Expr {
     match call_type(&call) {
         Type::Int64 => match random.below(4) {
             0 => Expr::Function(Function::Coalesce, vec![call, Expr::Literal(Value::Int(-1))]),
-            1 => binary(Binary::Divide, call, Expr::Call(Aggregate::Count, None)),
-            2 => binary(Binary::Add, call, Expr::Call(Aggregate::Count, None)),
+            1 => binary(Binary::Divide, call, call_of(Aggregate::Count, Vec::new())),
+            2 => binary(Binary::Add, call, call_of(Aggregate::Count, Vec::new())),
             _ => binary(Binary::Greater, call, Expr::Literal(Value::Int(2))),
         },
         Type::Float => match random.below(3) {
@@ -286,15 +286,20 @@ fn aggregate(random: &mut Random, rows: &[Column]) -> Expr {
 }
 
 fn call(random: &mut Random, rows: &[Column]) -> Expr {
+    let filter = random.chance(20).then(|| Box::new(boolean(random, rows, 1)));
     if random.chance(15) {
-        return Expr::Call(Aggregate::Count, None);
+        return Expr::Call(Call { aggregate: Aggregate::Count, arguments: Vec::new(), filter });
     }
     loop {
         let aggregate = *random.pick(AGGREGATES);
-        let argument = if random.chance(65) { column(&random.pick(rows).0) } else { any(random, rows, 1) };
-        let call = Expr::Call(aggregate, Some(Box::new(argument)));
-        if call.type_over(rows).is_some() {
-            return call;
+        // Drawn several times, so that aggregates that take few types are not rare.
+        for _ in 0..6 {
+            let mut argument = || if random.chance(65) { column(&random.pick(rows).0) } else { any(random, rows, 1) };
+            let arguments = (0..aggregate.argument_count()).map(|_| argument()).collect();
+            let call = Call { aggregate, arguments, filter: None };
+            if call.types_over(rows).is_some_and(|types| aggregate.output(&types).is_some()) {
+                return Expr::Call(Call { filter, ..call });
+            }
         }
     }
 }

@@ -8,11 +8,16 @@ use crate::value::{Type, Value};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Overflow;
 
-/// Returns the result over values that stand in record order, nulls among them; `ty` is the argument's type.
-/// Without a type it is `count(*)` and the values only stand for rows.
-pub(crate) fn aggregate(function: Aggregate, ty: Option<Type>, values: &[Value]) -> Result<Value, Overflow> {
-    let Some(ty) = ty else { return Ok(Value::Int(values.len() as i64)) };
-    let values: Vec<&Value> = values.iter().filter(|value| !value.is_null()).collect();
+/// Returns the result over rows of arguments that stand in record order, nulls among them; `types` are those of the
+/// arguments. Without arguments it is `count(*)`.
+pub(crate) fn aggregate(function: Aggregate, types: &[Type], rows: &[Vec<Value>]) -> Result<Value, Overflow> {
+    if types.is_empty() {
+        return Ok(Value::Int(rows.len() as i64));
+    }
+    let rows: Vec<&Vec<Value>> = rows.iter().filter(|row| row.iter().all(|value| !value.is_null())).collect();
+    let ty = types[0];
+    let values: Vec<&Value> = rows.iter().map(|row| &row[0]).collect();
+    let others: Vec<&Value> = rows.iter().filter_map(|row| row.get(1)).collect();
     let count = values.len();
     match function {
         Aggregate::Count => return Ok(Value::Int(count as i64)),
@@ -37,6 +42,96 @@ pub(crate) fn aggregate(function: Aggregate, ty: Option<Type>, values: &[Value])
         Aggregate::VarSamp => Ok(variance(ty, &values, true)),
         Aggregate::StddevPop => Ok(root(variance(ty, &values, false))),
         Aggregate::StddevSamp => Ok(root(variance(ty, &values, true))),
+        // Of several rows the first.
+        Aggregate::ArgMin => Ok(values[(0..count).min_by_key(|i| others[*i]).expect("not empty")].clone()),
+        Aggregate::ArgMax => Ok(values[(0..count).rev().max_by_key(|i| others[*i]).expect("not empty")].clone()),
+        Aggregate::BoolAnd => Ok(Value::Bool(values.iter().all(|value| **value == Value::Bool(true)))),
+        Aggregate::BoolOr => Ok(Value::Bool(values.iter().any(|value| **value == Value::Bool(true)))),
+        Aggregate::BitAnd => Ok(bits(&values, |set| set == count)),
+        Aggregate::BitOr => Ok(bits(&values, |set| set > 0)),
+        Aggregate::BitXor => Ok(bits(&values, |set| set % 2 == 1)),
+        Aggregate::CovarPop => Ok(Pairs::new(types, &values, &others).map_or(nan(), |pairs| pairs.covariance(false))),
+        Aggregate::CovarSamp if count == 1 => Ok(Value::Null),
+        Aggregate::CovarSamp => Ok(Pairs::new(types, &values, &others).map_or(nan(), |pairs| pairs.covariance(true))),
+        Aggregate::Corr | Aggregate::RegrSlope if count == 1 => Ok(Value::Null),
+        Aggregate::Corr => Ok(Pairs::new(types, &values, &others).map_or(nan(), |pairs| pairs.correlation())),
+        Aggregate::RegrSlope => Ok(Pairs::new(types, &values, &others).map_or(nan(), |pairs| pairs.slope())),
+    }
+}
+
+fn nan() -> Value {
+    Value::Float(f64::NAN)
+}
+
+/// Puts together an integer of the bits that are set in so many values that `holds`.
+fn bits(values: &[&Value], holds: impl Fn(usize) -> bool) -> Value {
+    let is_set = |value: &Value, bit: u32| matches!(value, Value::Int(x) if (*x >> bit) & 1 == 1);
+    let mut result = 0i64;
+    for bit in 0..64 {
+        if holds(values.iter().filter(|value| is_set(value, bit)).count()) {
+            result |= 1i64 << bit;
+        }
+    }
+    Value::Int(result)
+}
+
+/// Pairs (y, x) of finite numbers as integers, each side times a power of two and divided by a power of ten.
+struct Pairs {
+    y: Vec<Big>,
+    x: Vec<Big>,
+    twos: (i64, i64),
+    tens: (Big, Big),
+}
+
+impl Pairs {
+    /// None when a number is not finite.
+    fn new(types: &[Type], y: &[&Value], x: &[&Value]) -> Option<Self> {
+        if special_sum(y).is_some() || special_sum(x).is_some() {
+            return None;
+        }
+        let tens = |ty: Type| match ty {
+            Type::Decimal(_, scale) => (0..scale).fold(Big::from(1), |power, _| power.times(&Big::from(10))),
+            _ => Big::from(1),
+        };
+        let ((y, y_twos), (x, x_twos)) = (integers(y), integers(x));
+        Some(Self { y, x, twos: (y_twos, x_twos), tens: (tens(types[0]), tens(types[1])) })
+    }
+
+    fn count(&self) -> Big {
+        Big::from(self.y.len() as i128)
+    }
+
+    /// `n · Σab − Σa · Σb`.
+    fn spread(&self, a: &[Big], b: &[Big]) -> Big {
+        let products: Vec<Big> = a.iter().zip(b).map(|(a, b)| a.times(b)).collect();
+        self.count().times(&total(&products)).minus(&total(a).times(&total(b)))
+    }
+
+    fn covariance(&self, sample: bool) -> Value {
+        let degrees = if sample { self.count().minus(&Big::from(1)) } else { self.count() };
+        let denominator = self.count().times(&degrees).times(&self.tens.0).times(&self.tens.1);
+        Value::float(nearest(&self.spread(&self.y, &self.x), &denominator, self.twos.0 + self.twos.1))
+    }
+
+    /// `N / X`: of the powers, those of `y` above and those of `x` below are left.
+    fn slope(&self) -> Value {
+        let (numerator, denominator) = (self.spread(&self.y, &self.x), self.spread(&self.x, &self.x));
+        if denominator.is_zero() {
+            return Value::Null;
+        }
+        let (numerator, denominator) = (numerator.times(&self.tens.1), denominator.times(&self.tens.0));
+        Value::float(nearest(&numerator, &denominator, self.twos.0 - self.twos.1))
+    }
+
+    /// `√(N² / (X · Y))` with the sign of `N`; the powers cancel out.
+    fn correlation(&self) -> Value {
+        let numerator = self.spread(&self.y, &self.x);
+        let denominator = self.spread(&self.x, &self.x).times(&self.spread(&self.y, &self.y));
+        if denominator.is_zero() {
+            return Value::Null;
+        }
+        let size = nearest(&numerator.times(&numerator), &denominator, 0).sqrt();
+        Value::float(if numerator.is_negative() { -size } else { size })
     }
 }
 
@@ -144,12 +239,12 @@ fn variance(ty: Type, values: &[&Value], sample: bool) -> Value {
 mod tests {
     use super::*;
 
-    fn floats(values: &[f64]) -> Vec<Value> {
-        values.iter().map(|x| Value::float(*x)).collect()
+    fn floats(values: &[f64]) -> Vec<Vec<Value>> {
+        values.iter().map(|x| vec![Value::float(*x)]).collect()
     }
 
     fn of(function: Aggregate, values: &[f64]) -> Value {
-        aggregate(function, Some(Type::Float), &floats(values)).expect("floats do not overflow")
+        aggregate(function, &[Type::Float], &floats(values)).expect("floats do not overflow")
     }
 
     #[test]
@@ -172,8 +267,8 @@ mod tests {
     #[test]
     fn averages_of_decimals_go_half_to_even() {
         let average = |values: &[i128]| {
-            let values: Vec<Value> = values.iter().map(|x| Value::Decimal(*x)).collect();
-            aggregate(Aggregate::Avg, Some(Type::Decimal(10, 2)), &values)
+            let values: Vec<Vec<Value>> = values.iter().map(|x| vec![Value::Decimal(*x)]).collect();
+            aggregate(Aggregate::Avg, &[Type::Decimal(10, 2)], &values)
         };
         assert_eq!(average(&[1, 1, 2]), Ok(Value::Decimal(13_333)));
         assert_eq!(average(&[-1, -1, -2]), Ok(Value::Decimal(-13_333)));
@@ -185,8 +280,8 @@ mod tests {
     #[test]
     fn integer_sums_overflow_only_at_the_end() {
         let sum = |values: &[i64]| {
-            let values: Vec<Value> = values.iter().map(|x| Value::Int(*x)).collect();
-            aggregate(Aggregate::Sum, Some(Type::Int64), &values)
+            let values: Vec<Vec<Value>> = values.iter().map(|x| vec![Value::Int(*x)]).collect();
+            aggregate(Aggregate::Sum, &[Type::Int64], &values)
         };
         assert_eq!(sum(&[i64::MAX, 1, -1]), Ok(Value::Int(i64::MAX)));
         assert_eq!(sum(&[i64::MAX, 1]), Err(Overflow));

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use self::aggregate::Overflow;
 pub use self::digest::Digests;
 use self::eval::{Failed, evaluate};
-use crate::case::expr::{Column, Expr};
+use crate::case::expr::{Call, Column, Expr};
 use crate::case::log::Log;
 use crate::case::{Dedup, Kind, Pipeline, Step, Window, call_name, without_calls};
 use crate::value::{Type, Value};
@@ -385,10 +385,13 @@ fn row_work(step: &Step, columns: &[Column], row: &Row) -> Result<Option<Vec<Val
     Ok(Some(cells?))
 }
 
+/// For each call its arguments; None where the call's filter leaves the row out.
+type Arguments = Vec<Option<Vec<Value>>>;
+
 /// A row in a window or session: what it brings, and its place in the record order.
 #[derive(Clone)]
 struct Member {
-    arguments: Vec<Value>,
+    arguments: Arguments,
     time: i64,
     identity: Identity,
     path: Vec<String>,
@@ -495,19 +498,23 @@ fn window_work(window: &Window, input: Flow, found: &mut StepAnswer) -> Result<F
 
 fn key_and_arguments(
     window: &Window,
-    calls: &[Expr],
+    calls: &[Call],
     columns: &[Column],
     row: &Row,
-) -> Result<(Vec<Value>, Vec<Value>), Failed> {
+) -> Result<(Vec<Value>, Arguments), Failed> {
     let value = |name: &str| value_in(columns, &row.cells, name);
     let key: Result<Vec<Value>, Failed> = window.keys.iter().map(|(_, expr)| evaluate(expr, &value)).collect();
-    let arguments: Result<Vec<Value>, Failed> = calls
-        .iter()
-        .map(|call| match call {
-            Expr::Call(_, Some(argument)) => evaluate(argument, &value),
-            _ => Ok(Value::Null),
-        })
-        .collect();
+    let arguments = calls.iter().map(|call| {
+        // The arguments are evaluated for every row, those that the filter leaves out too.
+        let arguments: Result<Vec<Value>, Failed> =
+            call.arguments.iter().map(|argument| evaluate(argument, &value)).collect();
+        let chosen = match &call.filter {
+            Some(filter) => evaluate(filter, &value)? == Value::Bool(true),
+            None => true,
+        };
+        Ok(Some(arguments?).filter(|_| chosen))
+    });
+    let arguments: Result<Arguments, Failed> = arguments.collect();
     Ok((key?, arguments?))
 }
 
@@ -566,15 +573,14 @@ fn partitions_in(session: &[Member]) -> usize {
     partitions.len()
 }
 
-fn results(calls: &[Expr], columns: &[Column], members: &[Member]) -> Result<Vec<Value>, Overflow> {
+fn results(calls: &[Call], columns: &[Column], members: &[Member]) -> Result<Vec<Value>, Overflow> {
     calls
         .iter()
         .enumerate()
         .map(|(i, call)| {
-            let Expr::Call(function, argument) = call else { unreachable!("calls are calls") };
-            let ty = argument.as_ref().map(|argument| argument.type_over(columns).expect("a valid pipeline"));
-            let values: Vec<Value> = members.iter().map(|member| member.arguments[i].clone()).collect();
-            aggregate::aggregate(*function, ty, &values)
+            let types = call.types_over(columns).expect("a valid pipeline");
+            let rows: Vec<Vec<Value>> = members.iter().filter_map(|member| member.arguments[i].clone()).collect();
+            aggregate::aggregate(call.aggregate, &types, &rows)
         })
         .collect()
 }

@@ -43,6 +43,10 @@ impl Big {
         self.limbs.is_empty()
     }
 
+    pub(crate) fn is_negative(&self) -> bool {
+        self.negative
+    }
+
     fn bits(&self) -> i64 {
         self.limbs.last().map_or(0, |last| 32 * self.limbs.len() as i64 - i64::from(last.leading_zeros()))
     }

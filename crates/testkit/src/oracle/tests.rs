@@ -1,7 +1,7 @@
 //! The oracle on logs so small that the law can be followed by hand.
 
 use super::*;
-use crate::case::expr::{Aggregate, Binary, binary, column};
+use crate::case::expr::{Aggregate, Binary, binary, call, column};
 use crate::case::log::{Content, PartitionLog, Record};
 use crate::case::{Source, SourceColumn, Top};
 use crate::value::Type;
@@ -34,7 +34,7 @@ fn step(name: &str, from: &str, window: Window) -> Step {
 }
 
 fn window(kind: Kind, allowed: i64) -> Window {
-    let count = Expr::Call(Aggregate::Count, None);
+    let count = call(Aggregate::Count, Vec::new());
     Window { kind, allowed, keys: Vec::new(), aggregates: vec![("rows".into(), count)], having: None, top: None }
 }
 
@@ -151,7 +151,7 @@ fn the_slowest_partition_decides_what_is_final_and_each_one_what_is_late_in_it()
 #[test]
 fn a_second_step_is_final_when_its_input_is_complete_to_its_end() {
     let mut second = window(Kind::Tumbling { size: 20, offset: 0 }, 0);
-    second.aggregates = vec![("sum".into(), Expr::Call(Aggregate::Sum, Some(Box::new(column("rows")))))];
+    second.aggregates = vec![("sum".into(), call(Aggregate::Sum, vec![column("rows")]))];
     let first = window(Kind::Tumbling { size: 10, offset: 0 }, 4);
     let plan = pipeline(0, vec![step("a", SOURCE, first), step("b", "a", second)]);
     // G = 23: C = 19 is short of 20; G = 24: C = 20 reaches it.
@@ -166,7 +166,7 @@ fn a_second_step_is_final_when_its_input_is_complete_to_its_end() {
 fn a_failing_row_is_bad_not_late_and_still_moves_the_maximum() {
     let mut sum = window(Kind::Tumbling { size: 10, offset: 0 }, 0);
     let quotient = binary(Binary::Quotient, Expr::Literal(Value::Int(1)), column("num"));
-    sum.aggregates.push(("sum".into(), Expr::Call(Aggregate::Sum, Some(Box::new(quotient)))));
+    sum.aggregates.push(("sum".into(), call(Aggregate::Sum, vec![quotient])));
     sum.aggregates.swap(0, 1);
     let plan = pipeline(0, vec![step("s", SOURCE, sum)]);
     let answer = run(&plan, &log(&[&[(30, 0), (1, 0), (2, 1), (31, 1)]]));
