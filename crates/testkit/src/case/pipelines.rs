@@ -41,7 +41,7 @@ pub(super) fn pipeline(random: &mut Random) -> (Pipeline, Shape) {
     }
     let mut pipeline = Pipeline { columns, event_time: event_time.to_string(), sources: Vec::new(), steps: Vec::new() };
     let mut shape = Shape { tick, window_ticks: 1 };
-    let count = 1 + random.weighted(&[45, 40, 15]);
+    let count = 1 + random.weighted(&[35, 42, 23]);
     let source_count = if count > 1 && random.chance(25) { 2 } else { 1 };
     for name in &["events", "others"][..source_count] {
         pipeline.sources.push(Source {
