@@ -10,6 +10,7 @@ use arrow::datatypes::{
     DataType as ArrowType, Field as ArrowField, Schema as ArrowSchema, SchemaRef, TimeUnit, TimestampMicrosecondType,
 };
 
+pub(crate) use nested::is_name;
 pub use nested::{MAX_TYPE_DEPTH, StructField};
 
 /// The type of a column or an expression.

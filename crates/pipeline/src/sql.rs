@@ -4,7 +4,9 @@
 //! back as a [`SqlError`] with the stretch of the text it is about.
 
 mod aggregate;
+mod dialect;
 mod names;
+mod nested;
 mod translate;
 
 use std::fmt;
@@ -13,7 +15,6 @@ use engine::expr::Expr;
 use engine::plan::AggregateCall;
 use engine::{Code, DataType, Schema};
 use sqlparser::ast;
-use sqlparser::dialect::DuckDbDialect;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Location, Span, Token, Tokenizer};
 
@@ -117,7 +118,7 @@ fn on_deep_stack<T: Send>(work: impl FnOnce() -> T + Send) -> T {
 }
 
 fn parse(text: &str, positions: &Positions<'_>) -> Result<ast::Expr, SqlError> {
-    let dialect = DuckDbDialect;
+    let dialect = dialect::Sql;
     let tokens = Tokenizer::new(&dialect, text).tokenize_with_location().map_err(|error| {
         let start = positions.offset(error.location);
         SqlError::new(Code::Expression, lower_first(&error.message)).at((start, text.len().max(start)))
@@ -130,6 +131,7 @@ fn parse(text: &str, positions: &Positions<'_>) -> Result<ast::Expr, SqlError> {
         let message = format!("the expression has {meaningful} words and signs, more than {MAX_TOKENS}");
         return Err(SqlError::new(Code::Expression, message).at((0, text.len())));
     }
+    let tokens = dialect::with_types_as_names(tokens, positions);
     let mut parser = Parser::new(&dialect).with_recursion_limit(MAX_NESTING).with_tokens_with_locations(tokens);
     let tree = parser.parse_expr().map_err(|error| parse_error(error, &parser, positions))?;
     let next = parser.peek_token();

@@ -13,6 +13,8 @@
 //! | timestamp ↔ date | the day it lies in; midnight |
 //! | text ↔ binary | its UTF-8 bytes; bytes that are not UTF-8 fail |
 //! | bool ↔ integer, text | false is 0, any other integer true; `true` and `false` in any case |
+//!
+//! Lists, structs and JSON: see `nested`.
 
 use std::sync::Arc;
 
@@ -24,7 +26,7 @@ use arrow::datatypes::{Date32Type, Decimal128Type, Float64Type, Int32Type, Int64
 
 use super::evaluate::{nulls, rows_of};
 use super::operand::{Call, Reason, each_row, unary_checked};
-use super::{decimal, time};
+use super::{decimal, nested, time};
 use crate::value::{DataType, canonical_f64};
 
 /// Says whether a type can be converted to another at all, and if not what to do instead.
@@ -32,7 +34,7 @@ pub(crate) fn check(from: DataType, to: DataType) -> Result<(), String> {
     use DataType as T;
     let possible = match (from, to) {
         (T::Null, _) => true,
-        (nested, other) | (other, nested) if nested.is_nested() || nested == T::Json => nested == other,
+        _ if nested::concerns(from, to) => nested::is_possible(from, to),
         (T::String, T::Null) | (_, T::Null) => false,
         (_, T::String) | (T::String, _) => true,
         (T::Bool, other) | (other, T::Bool) => other.is_integer() || other == T::Bool,
@@ -67,6 +69,8 @@ fn convert_checked(call: &mut Call<'_>) -> ArrayRef {
     let operand = call.arguments[0].array();
     match operand.data_type() {
         A::Null => nulls(call.result, call.rows),
+        A::List(_) | A::Struct(_) | A::LargeUtf8 => nested::convert_nested(call),
+        _ if call.result.is_nested() || call.result == DataType::Json => nested::convert_nested(call),
         same if *same == call.result.arrow() => rows_of(&call.arguments[0], call.rows),
         A::Boolean => from_bool(call),
         A::Int32 => from_integer::<Int32Type>(call),

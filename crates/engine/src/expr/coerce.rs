@@ -3,7 +3,7 @@
 use super::function::Argument;
 use super::literal::Literal;
 use super::{Expr, Kind, decimal, time};
-use crate::value::DataType;
+use crate::value::{DataType, StructField};
 
 /// Converts an operand to the type that its function takes. Literals are converted here and now, others by a `cast`.
 pub(crate) fn coerce(operand: Expr, to: DataType) -> Result<Expr, String> {
@@ -47,7 +47,8 @@ fn coerce_literal(literal: &Literal, to: DataType) -> Result<Option<Literal>, St
 ///
 /// Integers meet in the wider one; an integer and a decimal in a decimal; any number and a float in float64 (a number
 /// literal with a point is a decimal beside a decimal, unless there is a float); a date and a timestamp in a timestamp;
-/// a text literal beside a timestamp or date is one. Null fits everywhere.
+/// a text literal beside a timestamp or date is one. Lists meet in a list of what their elements meet in, structs of the
+/// same names field by field. Null fits everywhere.
 pub(crate) fn common_type(arguments: &[Argument<'_>]) -> Result<DataType, String> {
     let types: Vec<DataType> = effective_types(arguments);
     let mut common = DataType::Null;
@@ -82,7 +83,7 @@ pub(crate) fn effective_types(arguments: &[Argument<'_>]) -> Vec<DataType> {
 }
 
 fn meet(a: DataType, b: DataType) -> Option<DataType> {
-    use DataType::{Date, Decimal, Float64, Int32, Int64, Null, Timestamp};
+    use DataType::{Date, Decimal, Float64, Int32, Int64, List, Null, Struct, Timestamp};
     Some(match (a, b) {
         _ if a == b => a,
         (Null, other) | (other, Null) => other,
@@ -94,6 +95,14 @@ fn meet(a: DataType, b: DataType) -> Option<DataType> {
             Decimal(((p - s).max(q - t) + scale).min(decimal::MAX_PRECISION), scale)
         }
         (Date, Timestamp) | (Timestamp, Date) => Timestamp,
+        (List(a), List(b)) => DataType::list(meet(*a, *b)?),
+        (Struct(a), Struct(b)) if a.len() == b.len() => {
+            let fields = a.iter().zip(b).map(|(a, b)| {
+                let data_type = meet(a.data_type, b.data_type).filter(|_| a.name == b.name)?;
+                Some(StructField { name: a.name.clone(), data_type })
+            });
+            DataType::structure(fields.collect::<Option<_>>()?)
+        }
         _ => return None,
     })
 }

@@ -2,7 +2,7 @@
 //!
 //! A template is SQL with places: `{0}` is an argument, `{*, }` all arguments with `, ` between them, `{1*, }` those from
 //! the second on, `{0!}` a text literal without quotes, `{2? escape }` the third with that text before it if there is one, `{type}` the type of the result,
-//! `{case}` the branches of a `case`.
+//! `{case}` the branches of a `case`, `{struct}` the fields of a struct, `{1`}` a text literal between backticks.
 
 use std::fmt;
 
@@ -135,6 +135,7 @@ fn write_place(place: &str, arguments: &[Expr], result: &dyn fmt::Display, f: &m
     match place {
         "type" => return write!(f, "{result}"),
         "case" => return write_case(arguments, f),
+        "struct" => return write_struct(arguments, f),
         _ => {}
     }
     let digits = place.bytes().take_while(u8::is_ascii_digit).count();
@@ -151,12 +152,23 @@ fn write_place(place: &str, arguments: &[Expr], result: &dyn fmt::Display, f: &m
             Some(super::Literal::String(word)) => f.write_str(&word.to_ascii_lowercase()),
             _ => write!(f, "{}", arguments[index]),
         },
+        Some('`') => match arguments[index].as_literal() {
+            Some(super::Literal::String(name)) => write!(f, "`{name}`"),
+            _ => write!(f, "{}", arguments[index]),
+        },
         Some('?') => match arguments.get(index) {
             Some(argument) => write!(f, "{}{argument}", &place[digits + 1..]),
             None => Ok(()),
         },
         Some(_) => unreachable!("unknown place `{place}` in a template"),
     }
+}
+
+fn write_struct(arguments: &[Expr], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for (i, field) in arguments.chunks_exact(2).enumerate() {
+        write!(f, "{}{}: {}", if i > 0 { ", " } else { "{" }, field[0], field[1])?;
+    }
+    f.write_str("}")
 }
 
 fn write_case(arguments: &[Expr], f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -24,6 +24,7 @@ mod evaluate;
 pub mod function;
 mod interval;
 mod literal;
+mod nested;
 mod operand;
 mod time;
 

@@ -126,7 +126,8 @@ fn split(text: &str) -> Vec<&str> {
     parts
 }
 
-fn is_name(text: &str) -> bool {
+/// Returns true for what may name a field.
+pub(crate) fn is_name(text: &str) -> bool {
     let mut bytes = text.bytes();
     bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')

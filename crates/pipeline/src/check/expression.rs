@@ -109,9 +109,13 @@ fn refuse_secret(scalar: &Scalar, problems: &mut Problems) -> Option<()> {
 
 /// Refuses a column that is nothing but null: no column type would hold it.
 fn has_type(expr: Expr, name: &Scalar, span: Span, problems: &mut Problems) -> Option<Expr> {
-    if expr.data_type() == DataType::Null {
-        problems.error(Code::Type, span, format!("`{}` is nothing but null", name.text), "which type?").help =
-            Some("say the type: `cast(null as string)`".into());
+    if expr.data_type().has_null() {
+        let message = match expr.data_type() {
+            DataType::Null => format!("`{}` is nothing but null", name.text),
+            other => format!("`{}` is {other}, and no column has that type", name.text),
+        };
+        problems.error(Code::Type, span, message, "which type?").help =
+            Some("say the type: `cast(null as string)`, `cast([] as list<string>)`".into());
         return None;
     }
     Some(expr)

@@ -447,7 +447,7 @@ fn mistakes_are_told_where_they_are() {
             "E_TYPE",
             "a",
             "unknown type `uint8`",
-            "types: bool, int32, int64, float64, decimal(p,s), string, timestamp, date, binary",
+            "types: bool, int32, int64, float64, decimal(p,s), string, timestamp, date, binary, json, list<T>, struct<a: T, …>",
         ),
         (
             "ts < now()",
@@ -486,10 +486,10 @@ fn mistakes_are_told_where_they_are() {
         ),
         (
             "left.x > 1",
-            "E_NOT_BUILT",
+            "E_EXPRESSION",
             "left.x",
-            "`left.x`: fields of structs and of join sides are not built yet",
-            "write a column's name alone; if the name itself has a point, quote it: `\"left.x\"`",
+            "there is no column `left`",
+            "columns here: a, b, x, price, page, ok, ts, day, odd \"name\"",
         ),
         (
             "date_trunc('fortnight', ts) = ts",

@@ -11,13 +11,13 @@ use sqlparser::ast::{
 
 use super::aggregate::{Aggregates, translate_call};
 use super::names;
-use super::{Positions, SqlError};
+use super::{Positions, SqlError, dialect};
 
 type Range = (usize, usize);
 
 /// Translates one text. A mistake that knows no place is put at the innermost stretch around it.
 pub(super) struct Translator<'a> {
-    schema: &'a Schema,
+    pub(super) schema: &'a Schema,
     place: Place<'a>,
     positions: &'a Positions<'a>,
     depth: usize,
@@ -133,14 +133,15 @@ impl<'a> Translator<'a> {
             Tree::Ceil { expr, field } => self.round_to("ceil", expr, field, tree),
             Tree::Floor { expr, field } => self.round_to("floor", expr, field, tree),
             Tree::Function(function) => self.function(function, tree),
-            Tree::CompoundIdentifier(names) => {
-                let message = format!("`{tree}`: fields of structs and of join sides are not built yet");
-                let help = format!(
-                    "write a column's name alone; if the name itself has a point, quote it: `\"{}\"`",
-                    names.iter().map(|name| name.value.as_str()).collect::<Vec<_>>().join(".")
-                );
-                Err(SqlError::new(Code::NotBuilt, message).help(help).at(self.range(tree)))
+            Tree::CompoundIdentifier(names) => self.path(names, tree),
+            Tree::CompoundFieldAccess { root, access_chain } => self.access(root, access_chain, tree),
+            Tree::Array(array) => self.call("list_value", &array.elem.iter().collect::<Vec<_>>(), tree),
+            Tree::Dictionary(fields) => {
+                let fields = fields.iter().map(|field| (&field.key, field.value.as_ref()));
+                self.structure(fields.collect(), tree)
             }
+            Tree::Tuple(_) => Err(cannot("a list in parentheses", self.range(tree))
+                .help("a struct is `{'a': 1, 'b': 2}`, a list is `[1, 2]`")),
             Tree::Subquery(_) | Tree::Exists { .. } | Tree::InSubquery { .. } => {
                 Err(cannot("a subquery", self.range(tree)).help("use another step and `from:` or `join:`"))
             }
@@ -153,7 +154,7 @@ impl<'a> Translator<'a> {
         }
     }
 
-    fn column(&self, name: &ast::Ident, tree: &Tree) -> Result<Expr, SqlError> {
+    pub(super) fn column(&self, name: &ast::Ident, tree: &Tree) -> Result<Expr, SqlError> {
         if let Some(field) = self.schema.field(&name.value) {
             return Ok(Expr::column(&field.name, field.data_type));
         }
@@ -257,6 +258,8 @@ impl<'a> Translator<'a> {
             BinaryOperator::LtEq => "<=",
             BinaryOperator::Gt => ">",
             BinaryOperator::GtEq => ">=",
+            BinaryOperator::Arrow => "->",
+            BinaryOperator::LongArrow => "->>",
             BinaryOperator::And => return self.chain("and", BinaryOperator::And, left, right, tree),
             BinaryOperator::Or => return self.chain("or", BinaryOperator::Or, left, right, tree),
             BinaryOperator::StringConcat => {
@@ -442,10 +445,10 @@ impl<'a> Translator<'a> {
     }
 
     fn data_type(&self, written: &ast::DataType, tree: &Tree) -> Result<DataType, SqlError> {
-        data_type(&written.to_string()).ok_or_else(|| {
+        dialect::data_type(written).ok_or_else(|| {
             let message = format!("unknown type `{}`", written.to_string().to_ascii_lowercase());
             SqlError::new(Code::Type, message)
-                .help("types: bool, int32, int64, float64, decimal(p,s), string, timestamp, date, binary")
+                .help("types: bool, int32, int64, float64, decimal(p,s), string, timestamp, date, binary, json, list<T>, struct<a: T, …>")
                 .at(self.range(tree))
         })
     }
@@ -527,6 +530,9 @@ impl<'a> Translator<'a> {
         if list.duplicate_treatment.is_some() || !list.clauses.is_empty() {
             return Err(cannot(format!("`distinct` or a clause inside `{name}(…)`"), range));
         }
+        if found.name == "struct_pack" {
+            return self.named_arguments(&list.args, tree);
+        }
         let mut operands = Vec::with_capacity(list.args.len());
         for argument in &list.args {
             match argument {
@@ -571,21 +577,21 @@ impl<'a> Translator<'a> {
         }
     }
 
-    fn call(&mut self, name: &str, operands: &[&Tree], tree: &Tree) -> Result<Expr, SqlError> {
+    pub(super) fn call(&mut self, name: &str, operands: &[&Tree], tree: &Tree) -> Result<Expr, SqlError> {
         let operands = operands.iter().map(|operand| self.translate(operand)).collect::<Result<Vec<_>, _>>()?;
         self.make(name, operands, tree)
     }
 
-    fn make(&self, name: &str, operands: Vec<Expr>, tree: &Tree) -> Result<Expr, SqlError> {
+    pub(super) fn make(&self, name: &str, operands: Vec<Expr>, tree: &Tree) -> Result<Expr, SqlError> {
         Expr::call(name, operands).map_err(|why| self.type_error(why, tree))
     }
 
-    fn type_error(&self, why: String, tree: &Tree) -> SqlError {
+    pub(super) fn type_error(&self, why: String, tree: &Tree) -> SqlError {
         SqlError::new(Code::Type, why).at(self.range(tree))
     }
 
     /// Returns the bytes that a node stands on; the whole text when the parser does not know.
-    fn range(&self, tree: &Tree) -> Range {
+    pub(super) fn range(&self, tree: &Tree) -> Range {
         let (start, end) = self.positions.range(tree.span()).unwrap_or((0, self.positions.text.len()));
         // The parser leaves out the closing parenthesis of a call, and both when there are no arguments.
         let text = self.positions.text;
@@ -628,27 +634,6 @@ fn shortened(text: &str) -> String {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.into(),
     }
-}
-
-/// Returns the type of a name of SQL or of the pipeline file.
-fn data_type(written: &str) -> Option<DataType> {
-    let lower = written.to_ascii_lowercase().replace(", ", ",");
-    Some(match lower.as_str() {
-        "bool" | "boolean" => DataType::Bool,
-        "int" | "integer" | "int4" => DataType::Int32,
-        "bigint" | "int8" | "long" => DataType::Int64,
-        "double" | "double precision" | "float8" => DataType::Float64,
-        "varchar" | "text" | "string" => DataType::String,
-        "timestamp" | "timestamptz" | "timestamp with time zone" => DataType::Timestamp,
-        "binary" | "blob" | "bytea" | "varbinary" | "bytes" => DataType::Binary,
-        other => {
-            let other = other.replacen("numeric", "decimal", 1);
-            return DataType::parse(&other).or_else(|| {
-                // Without a scale there are no digits after the point.
-                DataType::parse(&format!("{},0)", other.strip_suffix(')')?))
-            });
-        }
-    })
 }
 
 /// Returns what an interval says in one text, or why it cannot be read.

@@ -16,11 +16,14 @@ mod formats;
 mod hash;
 mod integers;
 mod intervals;
+mod json;
 mod like;
+mod list;
 mod logic;
 mod math;
 mod regex;
 mod slices;
+mod structs;
 mod text;
 mod time;
 mod time_text;
@@ -229,6 +232,37 @@ pub static FUNCTIONS: &[&Function] = &[
     &integers::SHIFT_LEFT,
     &integers::SHIFT_RIGHT,
     &integers::BIT_COUNT,
+    &list::LIST,
+    &list::ELEMENT,
+    &list::LENGTH,
+    &list::CONTAINS,
+    &list::POSITION,
+    &list::SLICE,
+    &list::SORT,
+    &list::REVERSE_SORT,
+    &list::REVERSE,
+    &list::DISTINCT,
+    &list::CONCAT,
+    &list::APPEND,
+    &list::PREPEND,
+    &list::MIN,
+    &list::MAX,
+    &list::SUM,
+    &list::FLATTEN,
+    &list::RANGE,
+    &list::SPLIT,
+    &list::TO_STRING,
+    &structs::STRUCT_PACK,
+    &structs::STRUCT_EXTRACT,
+    &json::EXTRACT,
+    &json::EXTRACT_TEXT,
+    &json::VALUE,
+    &json::EXISTS,
+    &json::ARRAY_LENGTH,
+    &json::KEYS,
+    &json::TYPE,
+    &json::VALID,
+    &json::TO_JSON,
 ];
 
 /// Functions that SQL has and results cannot depend on: they read the clock, chance or the environment.
@@ -324,6 +358,10 @@ pub enum Family {
     Hashes,
     /// Times and dates.
     Time,
+    /// Lists and structs.
+    Nested,
+    /// JSON.
+    Json,
 }
 
 /// Returns what most entries of a family say; an entry says the rest.
