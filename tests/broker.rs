@@ -573,6 +573,7 @@ pub(crate) mod sinks {
             select: None,
             schema: Schema::new(vec![Field::new("page", DataType::String), Field::new("views", DataType::Int64)]),
             identity: vec!["page".to_string()],
+            early: false,
             target: SinkTarget { kind: "kafka".to_string(), settings: all },
         }
     }

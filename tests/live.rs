@@ -32,7 +32,15 @@ vars:
 "#;
 
 fn plan(folder: &Path) -> Arc<engine::plan::Plan> {
-    let text = PIPELINE
+    plan_of(PIPELINE, folder)
+}
+
+fn early_plan(folder: &Path) -> Arc<engine::plan::Plan> {
+    plan_of(&PIPELINE.replace("from: per_page,", "from: per_page, emit: early,"), folder)
+}
+
+fn plan_of(text: &str, folder: &Path) -> Arc<engine::plan::Plan> {
+    let text = text
         .replace("${LOG}", &folder.join("log").display().to_string())
         .replace("${OUT}", &folder.join("out.jsonl").display().to_string());
     match pipeline::load("live.yaml", &text, &Variables::default()) {
@@ -94,6 +102,49 @@ fn rows_appear_as_windows_become_final_and_a_stop_is_clean() {
     let held = report.summary.held_by.unwrap();
     assert_eq!((held.source.as_str(), held.partition), ("clicks", 1));
     assert_eq!(held.watermark.as_deref(), Some("1970-01-01T00:01:05Z"));
+}
+
+#[test]
+fn early_rows_are_there_before_their_window_is_final_and_are_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Journal::create(folder.path().join("log"), 1).unwrap();
+    let mut writer = journal.writer().unwrap();
+    append(&mut writer, 0, "/a", 0.5, 5);
+    writer.commit().unwrap();
+
+    let plan = early_plan(folder.path());
+    let mut options = RunOptions::new(Mode::Stream);
+    options.state_dir = folder.path().join("state");
+    options.settings.commit_every = Duration::from_millis(50);
+    let stop = options.settings.stop.clone();
+    let running = std::thread::spawn({
+        let (plan, options) = (plan.clone(), options.clone());
+        move || runtime::run(&plan, &options, &()).unwrap()
+    });
+    let row = |minute: i64, views: i64, revenue: &str, is_final: bool| {
+        format!(
+            r#"{{"window_start":"1970-01-01T00:0{minute}:00.000000Z","window_end":"1970-01-01T00:0{}:00.000000Z","page":"/a","views":{views},"revenue":{revenue},"final":{is_final}}}"#,
+            minute + 1
+        )
+    };
+    let wait_for = |expected: &[String]| {
+        let patience = Instant::now() + Duration::from_secs(60);
+        while lines(folder.path()) != expected {
+            assert!(Instant::now() < patience, "{:?} do not become {expected:?}", lines(folder.path()));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    wait_for(&[row(0, 1, "0.5", false)]);
+    append(&mut writer, 0, "/a", 1.0, 6);
+    writer.commit().unwrap();
+    wait_for(&[row(0, 2, "1.5", false)]);
+    append(&mut writer, 0, "/a", 2.0, 75);
+    writer.commit().unwrap();
+    wait_for(&[row(0, 2, "1.5", true), row(1, 1, "2.0", false)]);
+    stop.store(true, Ordering::Relaxed);
+    let report = running.join().unwrap();
+    wait_for(&[row(0, 2, "1.5", true), row(1, 1, "2.0", false)]);
+    assert_eq!(report.summary.digest_final, report.summary.digest_all, "early rows are no results");
 }
 
 /// Makes a journal of 5,000 disordered records.

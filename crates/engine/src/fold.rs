@@ -10,7 +10,9 @@ use std::collections::BTreeMap;
 
 use arrow::array::{ArrayRef, BinaryArray};
 
+use crate::close::Closed;
 use crate::dedup::Seen;
+use crate::error::Result;
 use crate::group::canonical;
 use crate::log::{Chunk, Partition};
 use crate::plan::{DedupPlan, Input, Plan, StepPlan, Work};
@@ -134,6 +136,16 @@ impl Engine {
             }
         }
         state.memories.extend(other.memories);
+    }
+
+    /// Returns what closing everything now would give, as if the log ended here, and leaves the state as it is: rows that
+    /// may still change.
+    pub fn provisional(&self, state: &State) -> Result<Closed> {
+        let windows = state.windows.iter().zip(&self.plan.steps).map(|(state, step)| match (state, &step.work) {
+            (Some(state), Work::Window(window)) => Some(state.copy(window, &self.hasher)),
+            _ => None,
+        });
+        self.finish(State { windows: windows.collect(), memories: BTreeMap::new() })
     }
 
     /// Folds the next chunk of a partition into the state. `maximum` is the running maximum before it

@@ -442,6 +442,8 @@ pub struct SinkPlan {
     pub schema: Schema,
     /// The columns whose values name a row (bounds and keys), if it has such.
     pub identity: Vec<String>,
+    /// Whether a stream writes rows of open windows too, to be replaced as they change (`emit: early`).
+    pub early: bool,
     /// Its kind and settings.
     pub target: SinkTarget,
 }

@@ -137,6 +137,21 @@ impl WindowState {
         }
     }
 
+    /// Returns a state of the same windows and values.
+    pub(crate) fn copy(&self, plan: &WindowPlan, hasher: &DefaultHashBuilder) -> Self {
+        let mut copy = Self::new(plan);
+        match (&mut copy, self) {
+            (WindowState::Fixed(copy), WindowState::Fixed(state)) => {
+                for (window, table) in &state.tables {
+                    copy.tables.entry(*window).or_insert_with(|| Table::new(&plan.calls)).merge(table, hasher);
+                }
+            }
+            (WindowState::Session(copy), WindowState::Session(state)) => copy.merge(state, &plan.calls, hasher),
+            _ => unreachable!("two states of one step are of one kind"),
+        }
+        copy
+    }
+
     /// Returns how many windows or sessions are open.
     pub(crate) fn open(&self) -> usize {
         match self {

@@ -49,6 +49,9 @@ pub fn text(loaded: &Loaded) -> String {
             line(&mut out, "select", &named(select));
         }
         line(&mut out, "to", &target(&sink.target));
+        if sink.early {
+            line(&mut out, "emit", "open rows too, replaced as they change");
+        }
         line(&mut out, "columns", &columns(&sink.schema));
         if !sink.identity.is_empty() {
             line(&mut out, "named by", &sink.identity.join(", "));

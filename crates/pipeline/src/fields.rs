@@ -282,7 +282,11 @@ pub(crate) const SINK: Block = Block {
         required("from", Shape::Input, "The step that it writes; also `SOURCE.bad`, `STEP.late`, `STEP.bad`"),
         optional("where", Shape::Expression, "Writes only the rows for which it is true"),
         optional("select", Shape::ColumnList, "Writes exactly these columns"),
-        not_built("emit", "final rows are written as windows become final; a run with an end writes open rows too"),
+        optional(
+            "emit",
+            Shape::Choice(&["final", "early"]),
+            "`early`: a stream writes rows of open windows too and replaces them as they change",
+        ),
         optional("parquet", Shape::Block(&PARQUET), "A folder of Parquet files with a manifest"),
         optional("jsonl", Shape::Block(&JSONL), "JSON lines in a file or folder"),
         optional("csv", Shape::Block(&CSV), "CSV in a file or folder"),

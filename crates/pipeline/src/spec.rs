@@ -137,6 +137,8 @@ pub(crate) struct SinkSpec {
     pub(crate) from: Option<Scalar>,
     pub(crate) filter: Option<Scalar>,
     pub(crate) select: Option<Placed<Vec<ColumnItem>>>,
+    /// Where `emit: early` stands.
+    pub(crate) early: Option<Span>,
     pub(crate) kind: Option<SinkKindSpec>,
 }
 

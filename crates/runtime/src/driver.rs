@@ -19,6 +19,10 @@ pub trait Outlet {
     fn rows(&mut self, emission: &Emission) -> Result<()>;
     /// Takes late, failed or bad rows.
     fn aside(&mut self, aside: &Aside) -> Result<()>;
+    /// Takes rows of windows that are still open, for sinks that want them early. They replace the early rows before them.
+    fn early(&mut self, _: &Emission) -> Result<()> {
+        Ok(())
+    }
     /// Makes visible what was taken since the last commit.
     fn commit(&mut self) -> Result<()>;
 }

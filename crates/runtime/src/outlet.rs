@@ -89,6 +89,16 @@ impl Outlet for SinkOutlet {
         Ok(())
     }
 
+    fn early(&mut self, emission: &Emission) -> Result<()> {
+        let wanted = |target: &&mut Target| target.plan.early && target.takes_open;
+        for target in self.targets.iter_mut().filter(wanted).filter(|target| target.plan.input == emission.input) {
+            let rows = shaped(&target.plan, &emission.rows, false)?;
+            let staged = target.sink.stage_open(&rows);
+            staged.map_err(|error| error.context(format!("sink `{}`", target.plan.name)))?;
+        }
+        Ok(())
+    }
+
     fn aside(&mut self, aside: &Aside) -> Result<()> {
         let mut table = None;
         for target in self.targets.iter_mut().filter(|target| target.plan.input == aside.input) {
@@ -178,6 +188,7 @@ fn kept_aside(plan: &Plan, folder: &Path) -> Vec<SinkPlan> {
             select: None,
             schema: aside_schema(plan, input),
             identity: Vec::new(),
+            early: false,
             target: SinkTarget {
                 kind: "parquet".into(),
                 settings: [("path".to_string(), aside_folder(plan, input, folder).display().to_string())].into(),

@@ -4,13 +4,15 @@
 //! that run ahead of the slowest one in event time pause, so that what is held open stays small; only partitions that
 //! still have records count in that minimum, otherwise an empty one would stop all.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use connectors::format::{Codec, codec};
 use connectors::records::clip;
 use engine::edge::{LogStream, Polled};
 use engine::log::{Offset, Partition, RawRecords};
-use engine::watermark::NEVER;
+use engine::plan::Plan;
+use engine::watermark::{NEVER, watermark};
 use engine::{Code, Engine, Error, Result, State};
 
 use crate::cut::{Cut, check_partitions};
@@ -55,8 +57,7 @@ pub fn run(
             closed_at = Instant::now();
         }
         if stream.unpublished && committed_at.elapsed() >= settings.commit_every {
-            stream.output.outlet.commit()?;
-            stream.unpublished = false;
+            stream.publish()?;
             committed_at = Instant::now();
         }
         if told_at.elapsed() >= Duration::from_millis(250) {
@@ -70,8 +71,10 @@ pub fn run(
         let closed = engine.finish(state)?;
         stream.output.closed(closed, true)?;
         stream.output.check_end()?;
+        stream.output.outlet.commit()?;
+    } else {
+        stream.publish()?;
     }
-    stream.output.outlet.commit()?;
     observer.progress(&stream.progress());
     Ok(Outcome { tally: stream.output.tally, partitions: stream.partitions, ended, caveats: Vec::new() })
 }
@@ -90,7 +93,11 @@ struct Stream<'a> {
     ends_at: Instant,
     unclosed: bool,
     unpublished: bool,
+    /// Whether a sink wants rows of open windows.
+    early: bool,
     bounded: bool,
+    /// Per source: a number that it shares with the sources whose records meet its own in a step.
+    meeting: Vec<usize>,
 }
 
 impl<'a> Stream<'a> {
@@ -138,6 +145,8 @@ impl<'a> Stream<'a> {
             ends_at: Instant::now(),
             unclosed: false,
             unpublished: false,
+            early: engine.plan().sinks.iter().any(|sink| sink.early),
+            meeting: meeting(engine.plan()),
             bounded: !matches!(until, Until::Stopped),
         })
     }
@@ -192,7 +201,7 @@ impl<'a> Stream<'a> {
             self.output.tally.read += chunk.len() as u64;
             self.output.tally.dedups(self.engine.plan(), &folded.dedups);
             self.output.tally.checked(self.engine.plan(), &folded.checked);
-            self.unpublished |= !folded.emissions.is_empty() || !folded.asides.is_empty();
+            self.unpublished |= self.early || !folded.emissions.is_empty() || !folded.asides.is_empty();
             self.unclosed = true;
             self.output.emissions(folded.emissions)?;
             self.output.asides(folded.asides)?;
@@ -211,20 +220,42 @@ impl<'a> Stream<'a> {
         self.output.closed(closed, false)
     }
 
+    /// Publishes what was closed, and for sinks that want them the rows of windows that are still open.
+    fn publish(&mut self) -> Result<()> {
+        if self.early {
+            // A sum that does not fit now may fit when its window closes, which is when it is judged.
+            let open = self.engine.provisional(&self.state).map(|closed| closed.emissions).unwrap_or_default();
+            for emission in open {
+                let emission = self.output.tally.in_range(emission);
+                if emission.rows.num_rows() > 0 {
+                    self.output.outlet.early(&emission)?;
+                }
+            }
+        }
+        self.unpublished = false;
+        self.output.outlet.commit()
+    }
+
     /// Pauses partitions that run ahead or are read to their end, resumes the others.
     fn align(&mut self) -> Result<()> {
+        let bounds: Vec<i64> = self.engine.plan().sources.iter().map(|source| source.out_of_orderness).collect();
+        // Per group of sources that meet, the least watermark of the partitions that have unread records.
+        let mut slowest: BTreeMap<usize, i64> = BTreeMap::new();
+        for (source, states) in self.partitions.iter().enumerate() {
+            for (state, is_idle) in states.iter().zip(&self.idle[source]) {
+                if !is_idle && state.end.is_none_or(|end| state.next < end) {
+                    let mark = watermark(state.maximum, bounds[source]);
+                    slowest.entry(self.meeting[source]).and_modify(|least| *least = mark.min(*least)).or_insert(mark);
+                }
+            }
+        }
         for source in 0..self.streams.len() {
             let Some(stream) = &mut self.streams[source] else { continue };
-            // Partitions of another source share no window with these, so each source is aligned by itself.
-            let unread = self.partitions[source]
-                .iter()
-                .zip(&self.idle[source])
-                .filter(|(state, is_idle)| !**is_idle && state.end.is_none_or(|end| state.next < end));
-            let slowest = unread.map(|(state, _)| state.maximum).min();
+            let slowest = slowest.get(&self.meeting[source]);
             let limit = slowest.map_or(i64::MAX, |slowest| slowest.saturating_add(self.output.settings.max_drift));
             for (place, state) in self.partitions[source].iter().enumerate() {
                 let is_over = state.end.is_some_and(|end| state.next >= end);
-                let ahead = is_over || (state.maximum != NEVER && state.maximum > limit);
+                let ahead = is_over || (state.maximum != NEVER && watermark(state.maximum, bounds[source]) > limit);
                 if ahead != self.paused[source][place] {
                     stream.pause(state.partition, ahead)?;
                     self.paused[source][place] = ahead;
@@ -261,6 +292,17 @@ impl<'a> Stream<'a> {
             bad: tally.bad + tally.failed,
         }
     }
+}
+
+/// Returns for each source a number that it shares with all sources whose records come together with its own in a step.
+fn meeting(plan: &Plan) -> Vec<usize> {
+    let mut group: Vec<usize> = (0..plan.sources.len()).collect();
+    for step in &plan.steps {
+        let least = step.sources.iter().map(|source| group[*source]).min().unwrap_or(0);
+        let joined: Vec<usize> = step.sources.iter().map(|source| group[*source]).collect();
+        group.iter_mut().filter(|of| joined.contains(of)).for_each(|of| *of = least);
+    }
+    group
 }
 
 /// Returns where reading of a partition begins and ends.

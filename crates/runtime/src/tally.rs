@@ -73,8 +73,8 @@ impl Tally {
         }
     }
 
-    /// Leaves only the rows of the range, and digests them if their step has a sink.
-    pub fn emission(&mut self, plan: &Plan, mut emission: Emission) -> Emission {
+    /// Leaves only the rows of the range.
+    pub fn in_range(&self, mut emission: Emission) -> Emission {
         if self.range != (None, None) {
             let (from, to) = self.range;
             let inside = |time: &i64| from.is_none_or(|from| *time >= from) && to.is_none_or(|to| *time < to);
@@ -82,6 +82,12 @@ impl Tally {
             emission.rows = filter_record_batch(&emission.rows, &mask).expect("the mask is as long as the batch");
             emission.times.retain(inside);
         }
+        emission
+    }
+
+    /// Leaves only the rows of the range, and digests them if their step has a sink.
+    pub fn emission(&mut self, plan: &Plan, emission: Emission) -> Emission {
+        let emission = self.in_range(emission);
         let name = plan.name_of(emission.input);
         if let Some((finals, all)) = self.rows.get_mut(name) {
             let digester = self.digesters.get_mut(name).expect("a digested step has a digester");

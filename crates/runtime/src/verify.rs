@@ -168,6 +168,7 @@ fn plain_sink(plan: &Plan, input: Input, path: &Path) -> SinkPlan {
         select: None,
         schema,
         identity,
+        early: false,
         target: SinkTarget {
             kind: "parquet".into(),
             settings: BTreeMap::from([("path".to_string(), path.display().to_string())]),

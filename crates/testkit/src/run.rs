@@ -110,6 +110,7 @@ pub fn run(
     let outcome = match schedule.mode {
         Mode::Stream { close_every_ms, max_drift } => {
             settings.close_every = Duration::from_millis(close_every_ms);
+            settings.commit_every = Duration::from_millis(close_every_ms);
             settings.max_drift = max_drift;
             let stream = |source| -> Option<Box<dyn engine::edge::LogStream>> {
                 Some(Box::new(MemoryStream::new(
@@ -202,6 +203,18 @@ impl Outlet for Gathered {
             step.finals.extend(rows)
         } else {
             step.open.extend(rows)
+        }
+        Ok(())
+    }
+
+    fn early(&mut self, emission: &Emission) -> Result<()> {
+        let Input::Step(step) = emission.input else { panic!("no sink reads {:?}", emission.input) };
+        let step = &mut self.steps[step];
+        if emission.is_final {
+            step.oddities.push("an early row is final".into());
+        }
+        if step.columns.as_ref().is_some_and(|columns| *columns != rows::columns(&emission.rows)) {
+            step.oddities.push("early rows have other columns".into());
         }
         Ok(())
     }

@@ -35,6 +35,7 @@ pub(super) fn plan(kind: &str, settings: &[(&str, &str)]) -> SinkPlan {
         select: None,
         schema: Schema::new(fields.into_iter().map(|(name, data_type)| Field::new(name, data_type)).collect()),
         identity: vec!["window_start".to_string(), "page".to_string()],
+        early: false,
         target: SinkTarget {
             kind: kind.to_string(),
             settings: settings.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),

@@ -1,6 +1,6 @@
 //! Sinks: what they read, which columns they write, and by what a row is named.
 
-use engine::plan::{Input, SinkPlan, SinkTarget, Work};
+use engine::plan::{Input, SinkPlan, SinkTarget, StepPlan, Work};
 use engine::{Code, Schema};
 
 use super::Checker;
@@ -47,6 +47,7 @@ impl Checker<'_> {
         let kind = spec.kind.as_ref()?;
         self.check_identity(spec, kind, &relation)?;
         let target = self.check_target(kind, &schema)?;
+        self.check_early(spec, input, &target)?;
         Some(SinkPlan {
             name: spec.name.text.clone(),
             input,
@@ -54,8 +55,30 @@ impl Checker<'_> {
             select,
             schema,
             identity: identity.unwrap_or_default(),
+            early: spec.early.is_some(),
             target,
         })
+    }
+
+    /// Refuses `emit: early` where no row is ever open, and where open rows are not written.
+    fn check_early(&mut self, spec: &SinkSpec, input: Input, target: &SinkTarget) -> Option<()> {
+        let Some(span) = spec.early else { return Some(()) };
+        let has_windows = |step: &StepPlan| step.over_windows || matches!(step.work, Work::Window(_));
+        let (message, help) = if !input.step().is_some_and(|step| has_windows(&self.steps[step])) {
+            (
+                "`emit: early` is for rows of windows",
+                "the rows of this sink are final as soon as they are there".to_owned(),
+            )
+        } else if ["kafka", "stdout"].contains(&target.kind.as_str())
+            && target.settings.get("open_rows").is_none_or(|open| open != "true")
+        {
+            let help = format!("say `{}: {{…, open_rows: true}}`, or write `parquet`, `jsonl` or `csv`", target.kind);
+            ("`emit: early` needs a sink that takes open rows", help)
+        } else {
+            return Some(());
+        };
+        self.problems.error(Code::Field, span, message, "has no place here").help = Some(help);
+        None
     }
 
     /// Finds what a sink reads: a step, or the bad or late rows of something.

@@ -22,6 +22,7 @@ impl SinkSpec {
             from: fields.some_text("from", problems),
             filter: fields.some_text("where", problems),
             select: read_column_list(&fields, "select", problems),
+            early: fields.choice("emit", problems).filter(|word| word.value == "early").map(|word| word.span),
             kind: SinkKindSpec::read(&fields, entry, refused, problems),
         })
     }

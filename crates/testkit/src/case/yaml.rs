@@ -15,8 +15,10 @@ impl Pipeline {
             write_step(&mut text, step);
         }
         text.push_str("sinks:\n");
-        for step in &self.steps {
-            let _ = writeln!(text, "  out_{0}: {{from: {0}, jsonl: {{path: out/{0}}}}}", step.name);
+        for (i, step) in self.steps.iter().enumerate() {
+            // Early rows must leave the others as they are, so some sinks ask for them.
+            let emit = if i % 2 == 0 && self.is_windowed(&step.name) { "emit: early, " } else { "" };
+            let _ = writeln!(text, "  out_{0}: {{from: {0}, {emit}jsonl: {{path: out/{0}}}}}", step.name);
         }
         text
     }
