@@ -16,7 +16,7 @@ use crate::fold::{Checked, State};
 use crate::group::{KeyCodec, plain};
 use crate::plan::{Input, StepPlan, Top, WindowPlan, Work};
 use crate::rows::{Batch, Failures, Identity, Origin, evaluate_filter, evaluate_plain, named, row_work};
-use crate::state::{Accumulators, WindowState};
+use crate::state::{Accumulators, Table, WindowState};
 use crate::task::{Aside, Emission, Engine, rfc3339};
 use crate::value::display;
 use crate::watermark::{NEVER, completeness, is_final};
@@ -117,6 +117,26 @@ impl Engine {
         emissions.push(Emission { input: Input::Step(index), rows, times: starts, is_final });
     }
 
+    /// Takes closed windows out of the state of a step with fixed windows.
+    fn closed_tables(
+        &self,
+        index: usize,
+        window: &WindowPlan,
+        state: &mut WindowState,
+        ends: impl Fn(i64) -> bool,
+    ) -> Vec<(Window, Table)> {
+        match state {
+            WindowState::Fixed(state) => state.close(ends),
+            WindowState::Unique(state) => {
+                let codec = self.codecs[index].as_ref().expect("a window step has a key codec");
+                let codecs = self.uniques[index].as_ref().expect("a step where ids count once has codecs for them");
+                let tables = state.close(ends).into_iter();
+                tables.map(|(at, table)| (at, codecs.table(at, window, codec, table, &self.hasher))).collect()
+            }
+            WindowState::Session(_) => unreachable!("sessions are no fixed windows"),
+        }
+    }
+
     /// Takes closed windows out of a step's state and makes their rows.
     fn take_closed(
         &self,
@@ -132,8 +152,8 @@ impl Engine {
         let mut batches = Vec::new();
         let windows;
         match state {
-            WindowState::Fixed(state) => {
-                let closed = state.close(ends);
+            WindowState::Fixed(_) | WindowState::Unique(_) => {
+                let closed = self.closed_tables(index, window, state, ends);
                 windows = closed.len() as u64;
                 for (at, table) in closed {
                     let order = table.groups.sorted();

@@ -69,6 +69,7 @@ fn plan(windowing: Windowing, top: Option<Top>) -> Arc<Plan> {
         windowing,
         allowed_lateness: 2,
         keys: vec![("key".into(), Expr::column("key", DataType::String))],
+        unique_by: Vec::new(),
         calls,
         outputs,
         having: None,

@@ -23,6 +23,7 @@ mod rows;
 mod rules;
 mod state;
 mod task;
+mod unique;
 pub mod value;
 pub mod watermark;
 pub mod window;

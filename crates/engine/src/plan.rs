@@ -349,6 +349,9 @@ pub struct WindowPlan {
     pub allowed_lateness: i64,
     /// Grouping columns: name and expression over `row_schema`.
     pub keys: Vec<(String, Expr)>,
+    /// What a row is told by where it counts once in its window, whatever partitions its copies are in: name and expression
+    /// over `row_schema`. Nulls are equal. Empty: every row counts. Not over sessions.
+    pub unique_by: Vec<(String, Expr)>,
     /// The aggregate calls that the outputs need, without repetition.
     pub calls: Vec<AggregateCall>,
     /// The aggregate outputs: name and expression over [`WindowPlan::closed_schema`].

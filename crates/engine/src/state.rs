@@ -12,6 +12,7 @@ use hashbrown::DefaultHashBuilder;
 use crate::aggregate::{Accumulator, GroupId, Rows};
 use crate::group::{Groups, Interned};
 use crate::plan::{AggregateCall, WindowPlan};
+use crate::unique::UniqueState;
 use crate::window::{Window, Windowing};
 
 /// The evaluated arguments of a step's aggregate calls for one batch.
@@ -115,6 +116,8 @@ impl Table {
 pub(crate) enum WindowState {
     /// A table for each open window.
     Fixed(FixedState),
+    /// The ids of each open window, where each counts once.
+    Unique(UniqueState),
     /// Open sessions of each key.
     Session(SessionState),
 }
@@ -122,6 +125,9 @@ pub(crate) enum WindowState {
 impl WindowState {
     /// Makes an empty state for a step.
     pub(crate) fn new(plan: &WindowPlan) -> Self {
+        if !plan.unique_by.is_empty() {
+            return WindowState::Unique(UniqueState::default());
+        }
         match plan.windowing {
             Windowing::Fixed { .. } | Windowing::Same => WindowState::Fixed(FixedState::default()),
             Windowing::Session { gap } => WindowState::Session(SessionState::new(gap, &plan.calls)),
@@ -132,6 +138,7 @@ impl WindowState {
     pub(crate) fn merge(&mut self, other: WindowState, calls: &[AggregateCall], hasher: &DefaultHashBuilder) {
         match (self, other) {
             (WindowState::Fixed(state), WindowState::Fixed(other)) => state.merge(other, hasher),
+            (WindowState::Unique(state), WindowState::Unique(other)) => state.merge(other, hasher),
             (WindowState::Session(state), WindowState::Session(other)) => state.merge(&other, calls, hasher),
             _ => unreachable!("two states of one step are of one kind"),
         }
@@ -146,6 +153,7 @@ impl WindowState {
                     copy.tables.entry(*window).or_insert_with(|| Table::new(&plan.calls)).merge(table, hasher);
                 }
             }
+            (WindowState::Unique(copy), WindowState::Unique(state)) => copy.clone_from(state),
             (WindowState::Session(copy), WindowState::Session(state)) => copy.merge(state, &plan.calls, hasher),
             _ => unreachable!("two states of one step are of one kind"),
         }
@@ -156,6 +164,7 @@ impl WindowState {
     pub(crate) fn open(&self) -> usize {
         match self {
             WindowState::Fixed(state) => state.tables.len(),
+            WindowState::Unique(state) => state.open(),
             WindowState::Session(state) => state.open(),
         }
     }
@@ -164,7 +173,7 @@ impl WindowState {
     #[cfg(test)]
     pub(crate) fn slots(&self) -> usize {
         match self {
-            WindowState::Fixed(_) => 0,
+            WindowState::Fixed(_) | WindowState::Unique(_) => 0,
             WindowState::Session(state) => state.slots,
         }
     }
@@ -175,6 +184,7 @@ impl WindowState {
             WindowState::Fixed(state) => {
                 state.tables.values().map(|table| table.groups.size_bytes() + table.accumulators.size_bytes()).sum()
             }
+            WindowState::Unique(state) => state.size_bytes(),
             WindowState::Session(state) => {
                 state.keys.size_bytes() + state.accumulators.size_bytes() + state.sessions.len() * 48
             }

@@ -21,6 +21,7 @@ use crate::rows::{
     Batch, Failures, Identity, Origin, evaluate, evaluate_filter, evaluate_plain, named, take_rows, with_column,
 };
 use crate::state::{Arguments, SessionState, WindowState};
+use crate::unique::UniqueCodecs;
 use crate::watermark::{NEVER, is_late_for_point, is_late_for_window, watermarks};
 use crate::window::{Window, Windowing, last_start};
 
@@ -30,6 +31,8 @@ pub struct Engine {
     pub(crate) hasher: DefaultHashBuilder,
     /// By step, of its keys; None for row steps.
     pub(crate) codecs: Vec<Option<KeyCodec>>,
+    /// By step, where ids count once in a window.
+    pub(crate) uniques: Vec<Option<UniqueCodecs>>,
     /// Which implied columns the steps of each source may read.
     implied: Vec<[bool; 3]>,
     sunk: Vec<Input>,
@@ -118,7 +121,12 @@ impl Engine {
         names.sort_by_key(|input| plan.name_of(*input).as_bytes());
         let ranks = names.into_iter().zip(0..).collect();
         let stages = crate::fold::stages(&plan);
-        Self { plan, hasher: DefaultHashBuilder::default(), codecs, implied, sunk, ranks, stages }
+        let uniques = plan.steps.iter().map(|step| match &step.work {
+            Work::Window(window) => UniqueCodecs::new(window),
+            Work::Rows | Work::Dedup(_) => None,
+        });
+        let uniques = uniques.collect();
+        Self { plan, hasher: DefaultHashBuilder::default(), codecs, uniques, implied, sunk, ranks, stages }
     }
 
     /// Returns the plan.
@@ -316,30 +324,37 @@ impl Engine {
             Some(mask.nulls().map_or_else(|| mask.values().clone(), |nulls| mask.values() & nulls.inner()))
         });
         let filters = filters.collect();
-        let order = window.calls.iter().any(|call| call.aggregate.needs_order()).then(|| self.record_order(rows));
+        let ids: Vec<ArrayRef> =
+            window.unique_by.iter().map(|(_, expr)| canonical(&evaluate(expr, &rows.columns, &mut failures))).collect();
+        let needs_order = !ids.is_empty() || window.calls.iter().any(|call| call.aggregate.needs_order());
+        let order = needs_order.then(|| self.record_order(rows));
         let arguments = Arguments { calls, filters, order };
         let mut placed = Placed::default();
         let codec = self.codecs[step].as_ref().expect("a window step has a key codec");
-        let interned = intern(codec, &keys, rows.len(), &self.hasher);
         match state {
             WindowState::Fixed(state) => {
-                let at_once = rows_at_once(window.windowing) as u32;
-                for start in (0..rows.len() as u32).step_by(at_once as usize) {
-                    placed.forget_windows();
-                    let slice = start..start.saturating_add(at_once).min(rows.len() as u32);
-                    match window.windowing {
-                        Windowing::Fixed { size, every, offset } => {
-                            placed.fixed(rows, slice, window.allowed_lateness, size, every, offset, &failures)
-                        }
-                        Windowing::Same => placed.same(rows, slice, &failures),
-                        Windowing::Session { .. } => unreachable!("sessions have session state"),
-                    }
+                let interned = intern(codec, &keys, rows.len(), &self.hasher);
+                for slice in slices(rows, window) {
+                    placed.place(rows, slice, window, &failures);
                     for (at, chosen) in &placed.windows {
                         state.update(*at, chosen, &interned, &arguments, &window.calls, &self.hasher);
                     }
                 }
             }
+            WindowState::Unique(state) => {
+                let codecs = self.uniques[step].as_ref().expect("a step where ids count once has codecs for them");
+                let ids = intern(&codecs.ids, &ids, rows.len(), &self.hasher);
+                let bytes = codecs.encode(&keys, &arguments, rows.len());
+                let order = arguments.order.as_ref().expect("it was asked for");
+                for slice in slices(rows, window) {
+                    placed.place(rows, slice, window, &failures);
+                    for (at, chosen) in &placed.windows {
+                        state.update(*at, chosen, &ids, order, &bytes, &self.hasher);
+                    }
+                }
+            }
             WindowState::Session(state) => {
+                let interned = intern(codec, &keys, rows.len(), &self.hasher);
                 let Windowing::Session { gap } = window.windowing else { unreachable!("session state of sessions") };
                 placed.points(rows, window.allowed_lateness, &failures);
                 let time = |row| rows.event_time(row);
@@ -424,6 +439,12 @@ fn rows_at_once(windowing: Windowing) -> usize {
     }
 }
 
+/// Returns the rows of a batch in slices that are placed one after the other.
+fn slices(rows: &Batch, window: &WindowPlan) -> impl Iterator<Item = Range<u32>> + use<> {
+    let (at_once, rows) = (rows_at_once(window.windowing) as u32, rows.len() as u32);
+    (0..rows).step_by(at_once as usize).map(move |start| start..start.saturating_add(at_once).min(rows))
+}
+
 /// Where the rows of a batch go.
 #[derive(Default)]
 struct Placed {
@@ -438,6 +459,18 @@ struct Placed {
 }
 
 impl Placed {
+    /// Finds the fixed windows of a slice.
+    fn place(&mut self, rows: &Batch, slice: Range<u32>, window: &WindowPlan, failures: &Failures) {
+        self.forget_windows();
+        match window.windowing {
+            Windowing::Fixed { size, every, offset } => {
+                self.fixed(rows, slice, window.allowed_lateness, size, every, offset, failures)
+            }
+            Windowing::Same => self.same(rows, slice, failures),
+            Windowing::Session { .. } => unreachable!("sessions have session state"),
+        }
+    }
+
     /// Makes room for the next slice.
     fn forget_windows(&mut self) {
         self.windows.clear();
@@ -600,7 +633,7 @@ fn implied_columns(plan: &Plan, source: usize) -> [bool; 3] {
             dedup.keys.iter().for_each(|(_, expr)| expr.visit_columns(&mut see));
         }
         if let Work::Window(window) = &step.work {
-            window.keys.iter().for_each(|(_, expr)| expr.visit_columns(&mut see));
+            window.keys.iter().chain(&window.unique_by).for_each(|(_, expr)| expr.visit_columns(&mut see));
             window.calls.iter().flat_map(AggregateCall::expressions).for_each(|expr| expr.visit_columns(&mut see));
         }
     }

@@ -136,6 +136,7 @@ fn window(window: &WindowPlan) -> Value {
         "windowing": windowing,
         "allowed_lateness": window.allowed_lateness,
         "keys": named(&window.keys),
+        "unique_by": named(&window.unique_by),
         "calls": window.calls.iter().map(|call| format!("{call:?}")).collect::<Vec<_>>(),
         "outputs": named(&window.outputs),
         "having": window.having.as_ref().map(Expr::to_string),

@@ -134,6 +134,9 @@ fn window_text(step: &StepPlan, window: &WindowPlan, out: &mut String) {
     if !window.keys.is_empty() {
         line(out, "group by", &named(&window.keys));
     }
+    if !window.unique_by.is_empty() {
+        line(out, "unique by", &named(&window.unique_by));
+    }
     for (name, expr) in &window.outputs {
         line(out, "aggregate", &format!("{name} = {}", with_calls(&expr.to_string(), window)));
     }

@@ -235,7 +235,11 @@ pub(crate) const STEP: Block = Block {
         optional("having", Shape::Expression, "Keeps the closed rows for which it is true"),
         optional("top", Shape::Block(&TOP), "Keeps the first rows of each window"),
         optional("allowed_lateness", Shape::Duration, "How long after its end a window stays open for late records"),
-        not_built("unique_by", "`count_distinct` of an id counts each id once in a window"),
+        optional(
+            "unique_by",
+            Shape::ColumnList,
+            "What a row is told by that counts once in its window, across partitions",
+        ),
     ],
 };
 

@@ -33,7 +33,7 @@ fn block(block: &Block) -> Value {
         schema["oneOf"] = SINK_KINDS.iter().map(|kind| json!({"required": [kind.name]})).collect();
     }
     if std::ptr::eq(block, &fields::STEP) {
-        let needs = ["group_by", "aggregate", "having", "top", "allowed_lateness"]
+        let needs = ["group_by", "aggregate", "having", "top", "allowed_lateness", "unique_by"]
             .map(|name| (name.to_owned(), json!(["window"])));
         schema["dependencies"] = Value::Object(needs.into_iter().collect());
     }

@@ -90,6 +90,7 @@ pub(crate) struct StepSpec {
     pub(crate) window: Option<Placed<WindowSpec>>,
     pub(crate) group_by: Vec<ColumnItem>,
     pub(crate) aggregate: Vec<ColumnItem>,
+    pub(crate) unique_by: Option<Placed<Vec<ColumnItem>>>,
     pub(crate) having: Option<Scalar>,
     pub(crate) top: Option<TopSpec>,
     pub(crate) allowed_lateness: Option<Placed<i64>>,

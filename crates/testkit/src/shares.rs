@@ -96,6 +96,11 @@ pub const SHARES: &[Share] = &[
         },
     },
     Share {
+        name: "an id that counts once in a window",
+        required: 2,
+        occurs: |_, answer| answer.steps.iter().any(|step| step.copies > 0),
+    },
+    Share {
         name: "rows that break a rule",
         required: 4,
         occurs: |_, answer| answer.steps.iter().any(|step| step.checks.iter().any(|(_, _, broken)| *broken > 0)),

@@ -96,7 +96,7 @@ impl Demand {
                 dedup.keys.iter().for_each(|(_, expr)| columns_of(expr, &mut carried));
             }
             Work::Window(window) => {
-                window.keys.iter().for_each(|(_, expr)| columns_of(expr, &mut carried));
+                window.keys.iter().chain(&window.unique_by).for_each(|(_, expr)| columns_of(expr, &mut carried));
                 window
                     .calls
                     .iter()

@@ -326,6 +326,7 @@ fn check_window(
             .help =
             Some("a step over a window step reads final rows only; put it on the step that reads records".into());
     }
+    let unique_by = check_unique_by(spec, windowing, over, problems);
     let keys = check_keys(&spec.group_by, over, problems);
     let key_fields: Vec<Field> = keys.iter().flatten().map(|(name, expr)| key_field(name, expr, over)).collect();
     let closed = closed_schema(&key_fields);
@@ -346,7 +347,7 @@ fn check_window(
             _ => outputs = None,
         }
     }
-    let (keys, outputs) = (keys?, outputs?);
+    let (keys, outputs, unique_by) = (keys?, outputs?, unique_by?);
     let relation = window_relation(windowing, over, closed, &outputs);
     let having = match &spec.having {
         Some(having) => Some(condition(having, &relation, problems)?),
@@ -357,7 +358,27 @@ fn check_window(
         None => None,
     };
     let allowed_lateness = spec.allowed_lateness.as_ref().map_or(0, |lateness| lateness.value);
-    Some((WindowPlan { windowing, allowed_lateness, keys, calls, outputs, having, top }, relation))
+    Some((WindowPlan { windowing, allowed_lateness, keys, unique_by, calls, outputs, having, top }, relation))
+}
+
+fn check_unique_by(
+    spec: &StepSpec,
+    windowing: Windowing,
+    over: &Relation,
+    problems: &mut Problems,
+) -> Option<Vec<(String, Expr)>> {
+    let Some(unique_by) = &spec.unique_by else { return Some(Vec::new()) };
+    if unique_by.value.is_empty() {
+        problems.error(Code::Field, unique_by.span, "`unique_by` names no column", "all rows would be one");
+        return None;
+    }
+    if matches!(windowing, Windowing::Session { .. }) {
+        problems
+            .error(Code::Field, unique_by.span, "`unique_by` does not work on sessions", "not over sessions")
+            .help = Some("take repetitions away with `dedup` before, or count ids with `count_distinct`".into());
+        return None;
+    }
+    check_items(&unique_by.value, over, problems)
 }
 
 fn check_windowing(windowing: Windowing, window: &Placed<WindowSpec>, over: &Relation, problems: &mut Problems) {

@@ -29,6 +29,7 @@ impl StepSpec {
             dedup: fields.entry("dedup").and_then(|entry| DedupSpec::read(entry, problems)),
             window: read_window(&fields, problems),
             group_by: read_column_list(&fields, "group_by", problems).map(|list| list.value).unwrap_or_default(),
+            unique_by: read_column_list(&fields, "unique_by", problems),
             aggregate: read_expressions(&fields, "aggregate", problems),
             having: fields.some_text("having", problems),
             top: fields.entry("top").and_then(|entry| TopSpec::read(entry, problems)),
@@ -62,7 +63,7 @@ fn check_window_fields(fields: &Fields<'_>, problems: &mut Problems) {
     if fields.entry("window").is_some() {
         return;
     }
-    for name in ["group_by", "aggregate", "having", "top", "allowed_lateness"] {
+    for name in ["group_by", "aggregate", "having", "top", "allowed_lateness", "unique_by"] {
         if let Some(entry) = fields.entry(name) {
             problems
                 .error(

@@ -149,6 +149,9 @@ pub struct Window {
     pub allowed: i64,
     /// `group_by`.
     pub keys: Vec<(String, Expr)>,
+    /// `unique_by`.
+    #[serde(default)]
+    pub unique_by: Vec<(String, Expr)>,
     /// `aggregate`.
     pub aggregates: Vec<(String, Expr)>,
     /// `having`.
@@ -297,6 +300,7 @@ impl Window {
     pub fn columns(&self, rows: &[Column]) -> Option<Vec<Column>> {
         let mut result = vec![("window_start".to_string(), Type::Time), ("window_end".to_string(), Type::Time)];
         result.extend(listed(&self.keys, rows)?);
+        listed(&self.unique_by, rows)?;
         let inside = result.clone();
         for (name, expr) in &self.aggregates {
             result.push((name.clone(), output_type(expr, &inside, rows)?));

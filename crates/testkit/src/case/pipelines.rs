@@ -183,12 +183,17 @@ fn select(random: &mut Random, columns: &[Column], index: usize) -> Vec<(String,
 }
 
 fn dedup(random: &mut Random, rows: &[Column], shape: &Shape) -> Dedup {
-    let mut keys: Vec<(String, Expr)> = keys(random, rows);
-    if keys.is_empty() {
+    Dedup { keys: ids(random, rows), within: random.between(1, 20) * shape.tick }
+}
+
+/// What rows are told apart by.
+fn ids(random: &mut Random, rows: &[Column]) -> Vec<(String, Expr)> {
+    let mut ids: Vec<(String, Expr)> = keys(random, rows);
+    if ids.is_empty() {
         let (name, _) = random.pick(rows).clone();
-        keys.push(if is_plain(&name) { (name.clone(), column(&name)) } else { ("k0".into(), column(&name)) });
+        ids.push(if is_plain(&name) { (name.clone(), column(&name)) } else { ("k0".into(), column(&name)) });
     }
-    Dedup { keys, within: random.between(1, 20) * shape.tick }
+    ids
 }
 
 fn window(random: &mut Random, pipeline: &Pipeline, step: &Step, rows: &[Column], shape: &mut Shape) -> Window {
@@ -201,12 +206,16 @@ fn window(random: &mut Random, pipeline: &Pipeline, step: &Step, rows: &[Column]
         kind,
         allowed: if over_windows || random.chance(50) { 0 } else { random.between(1, 8) * shape.tick },
         keys,
+        unique_by: Vec::new(),
         aggregates: Vec::new(),
         having: None,
         top: None,
     };
     for number in 0..1 + random.below(5) {
         window.aggregates.push((format!("a{number}"), aggregate(random, rows)));
+    }
+    if !matches!(kind, Kind::Session { .. }) && random.chance(10) {
+        window.unique_by = ids(random, rows);
     }
     // Names stay apart from those of earlier steps' outputs, which may be keys here.
     let suffix = step.name.trim_start_matches('s').to_string();

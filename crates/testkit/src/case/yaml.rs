@@ -91,6 +91,9 @@ fn write_window(text: &mut String, window: &Window) {
     if !window.keys.is_empty() {
         let _ = writeln!(text, "    group_by: {}", list(&window.keys));
     }
+    if !window.unique_by.is_empty() {
+        let _ = writeln!(text, "    unique_by: {}", list(&window.unique_by));
+    }
     text.push_str("    aggregate:\n");
     for (name, expr) in &window.aggregates {
         let _ = writeln!(text, "      {name}: {}", quoted(expr));

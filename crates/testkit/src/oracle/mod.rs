@@ -78,6 +78,8 @@ pub struct StepAnswer {
     pub failed: Vec<Position>,
     /// How many final window rows failed here.
     pub failed_window_rows: u64,
+    /// How many rows did not count because their id was in the window already.
+    pub copies: usize,
     /// For each rule, how many rows were held against it, and how many broke it.
     pub checks: Vec<(String, u64, u64)>,
     /// How many rows came to its `dedup`, and how many were let through.
@@ -254,6 +256,7 @@ fn run_step(step: &Step, input: Flow) -> Result<(StepAnswer, Flow), Stopped> {
         late: Vec::new(),
         failed: Vec::new(),
         failed_window_rows: 0,
+        copies: 0,
         checks: Vec::new(),
         dedup: None,
         partly_late: BTreeSet::new(),
@@ -391,6 +394,7 @@ type Arguments = Vec<Option<Vec<Value>>>;
 /// A row in a window or session: what it brings, and its place in the record order.
 #[derive(Clone)]
 struct Member {
+    id: Vec<Value>,
     arguments: Arguments,
     time: i64,
     identity: Identity,
@@ -416,11 +420,13 @@ fn window_work(window: &Window, input: Flow, found: &mut StepAnswer) -> Result<F
     let mut fixed: BTreeMap<(i64, i64, Vec<Value>), Vec<Member>> = BTreeMap::new();
     let mut by_key: BTreeMap<Vec<Value>, Vec<Member>> = BTreeMap::new();
     for row in &input.rows {
-        let Ok((key, arguments)) = key_and_arguments(window, &calls, &input.columns, row) else {
+        let value = |name: &str| value_in(&input.columns, &row.cells, name);
+        let id: Result<Vec<Value>, Failed> = window.unique_by.iter().map(|(_, expr)| evaluate(expr, &value)).collect();
+        let (Ok((key, arguments)), Ok(id)) = (key_and_arguments(window, &calls, &input.columns, row), id) else {
             fail(row, found);
             continue;
         };
-        let member = Member { arguments, time: row.time, identity: row.identity.clone(), path: row.path.clone() };
+        let member = Member { id, arguments, time: row.time, identity: row.identity.clone(), path: row.path.clone() };
         let position = if let Identity::Record(source, partition, offset) = row.identity {
             Some((source, partition, offset))
         } else {
@@ -459,6 +465,9 @@ fn window_work(window: &Window, input: Flow, found: &mut StepAnswer) -> Result<F
         }
     }
 
+    if !window.unique_by.is_empty() {
+        found.copies = once_per_window(&mut fixed);
+    }
     let mut rows = Vec::new();
     for ((end, start, key), mut members) in fixed {
         members.sort_by(|a, b| a.order().cmp(&b.order()));
@@ -494,6 +503,30 @@ fn window_work(window: &Window, input: Flow, found: &mut StepAnswer) -> Result<F
     // C = G − A after a window on records; C of the input after a window on window rows.
     let complete = input.complete.map(|complete| complete - window.allowed);
     Ok(Flow { columns, rows, complete, over_windows: true, is_ordered: true })
+}
+
+/// Of the rows with one id in a window only the first in the record order stays, whatever its key. Returns how many go.
+fn once_per_window(fixed: &mut BTreeMap<(i64, i64, Vec<Value>), Vec<Member>>) -> usize {
+    let mut firsts: BTreeMap<(i64, i64, Vec<Value>), (Vec<Value>, Member)> = BTreeMap::new();
+    let mut copies = 0;
+    for ((end, start, key), members) in std::mem::take(fixed) {
+        for member in members {
+            let place = (end, start, member.id.clone());
+            match firsts.get_mut(&place) {
+                None => drop(firsts.insert(place, (key.clone(), member))),
+                Some(first) => {
+                    copies += 1;
+                    if member.order() < first.1.order() {
+                        *first = (key.clone(), member);
+                    }
+                }
+            }
+        }
+    }
+    for ((end, start, _), (key, member)) in firsts {
+        fixed.entry((end, start, key)).or_default().push(member);
+    }
+    copies
 }
 
 fn key_and_arguments(

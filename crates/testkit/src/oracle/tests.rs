@@ -35,7 +35,15 @@ fn step(name: &str, from: &str, window: Window) -> Step {
 
 fn window(kind: Kind, allowed: i64) -> Window {
     let count = call(Aggregate::Count, Vec::new());
-    Window { kind, allowed, keys: Vec::new(), aggregates: vec![("rows".into(), count)], having: None, top: None }
+    Window {
+        kind,
+        allowed,
+        keys: Vec::new(),
+        unique_by: Vec::new(),
+        aggregates: vec![("rows".into(), count)],
+        having: None,
+        top: None,
+    }
 }
 
 /// One partition for each list of (event time, num).

@@ -1,0 +1,161 @@
+//! Windows in which an id counts once, whatever partitions its copies are in (`unique_by`).
+//!
+//! Which copy counts is known only when the window closes: of all accepted ones it is the first in the record order. So
+//! such a window holds, for each id, that copy's keys and aggregate arguments instead of running values, and its groups are
+//! made when it closes. The least of several is the least of them in any order, so two states merge exactly.
+
+use std::collections::BTreeMap;
+use std::hash::BuildHasher;
+
+use arrow::array::{ArrayRef, AsArray, BinaryArray, BooleanArray};
+use hashbrown::DefaultHashBuilder;
+
+use crate::expr::Expr;
+use crate::group::{Groups, Interned, KeyCodec, intern, plain};
+use crate::plan::WindowPlan;
+use crate::state::{Arguments, FixedState, Table};
+use crate::value::DataType;
+use crate::window::Window;
+
+/// How ids and what they bring are held as bytes.
+pub(crate) struct UniqueCodecs {
+    /// Of the ids.
+    pub(crate) ids: KeyCodec,
+    /// Of keys, arguments and filters, in this order.
+    rows: KeyCodec,
+}
+
+impl UniqueCodecs {
+    /// Returns the codecs of a window in which ids count once; None for any other.
+    pub(crate) fn new(window: &WindowPlan) -> Option<Self> {
+        if window.unique_by.is_empty() {
+            return None;
+        }
+        let types = |exprs: &[(String, Expr)]| exprs.iter().map(|(_, expr)| expr.data_type()).collect::<Vec<_>>();
+        let mut rows = types(&window.keys);
+        rows.extend(window.calls.iter().flat_map(|call| call.argument_types()));
+        rows.extend(window.calls.iter().filter(|call| call.filter.is_some()).map(|_| DataType::Bool));
+        Some(Self { ids: KeyCodec::new(&types(&window.unique_by)), rows: KeyCodec::new(&rows) })
+    }
+
+    /// Returns keys, arguments and filters of each row as bytes.
+    pub(crate) fn encode(&self, keys: &[ArrayRef], arguments: &Arguments, rows: usize) -> BinaryArray {
+        let mut columns: Vec<ArrayRef> = keys.iter().map(plain).collect();
+        columns.extend(arguments.calls.iter().flatten().cloned());
+        let filters = arguments.filters.iter().flatten();
+        columns.extend(filters.map(|mask| -> ArrayRef { std::sync::Arc::new(BooleanArray::new(mask.clone(), None)) }));
+        self.rows.encode(&columns, rows)
+    }
+
+    /// Makes the groups of a closed window of the copies that count.
+    pub(crate) fn table(
+        &self,
+        at: Window,
+        window: &WindowPlan,
+        codec: &KeyCodec,
+        table: UniqueTable,
+        hasher: &DefaultHashBuilder,
+    ) -> Table {
+        let rows = table.copies.len();
+        let mut columns = self.rows.decode(table.copies.iter().map(|copy| &*copy.row)).into_iter();
+        let keys: Vec<ArrayRef> = columns.by_ref().take(window.keys.len()).collect();
+        let calls = window.calls.iter().map(|call| columns.by_ref().take(call.arguments.len()).collect()).collect();
+        let filters = window.calls.iter().map(|call| {
+            let mask = call.filter.as_ref().and_then(|_| columns.next())?;
+            Some(mask.as_boolean().values().clone())
+        });
+        let filters = filters.collect();
+        let order = Some(BinaryArray::from_iter_values(table.copies.iter().map(|copy| &copy.order)));
+        let interned = intern(codec, &keys, rows, hasher);
+        let mut state = FixedState::default();
+        let all: Vec<u32> = (0..rows as u32).collect();
+        state.update(at, &all, &interned, &Arguments { calls, filters, order }, &window.calls, hasher);
+        state.close(|_| true).pop().expect("a window with an id has a table").1
+    }
+}
+
+/// Open windows and their ids.
+#[derive(Clone, Default)]
+pub(crate) struct UniqueState(BTreeMap<Window, UniqueTable>);
+
+/// The ids of a window.
+#[derive(Clone, Default)]
+pub(crate) struct UniqueTable {
+    ids: Groups,
+    /// By id, the copy that counts among those seen so far.
+    copies: Vec<Copy>,
+}
+
+/// What a row brings to its window.
+#[derive(Clone)]
+struct Copy {
+    /// Its place in the record order.
+    order: Box<[u8]>,
+    /// Its keys, arguments and filters.
+    row: Box<[u8]>,
+}
+
+impl UniqueTable {
+    fn take_in(&mut self, hash: u64, id: &[u8], order: &[u8], row: &[u8], hasher: &DefaultHashBuilder) {
+        let place = self.ids.group(hash, id, hasher) as usize;
+        match self.copies.get_mut(place) {
+            None => self.copies.push(Copy { order: order.into(), row: row.into() }),
+            Some(copy) if order < &*copy.order => *copy = Copy { order: order.into(), row: row.into() },
+            Some(_) => {}
+        }
+    }
+}
+
+impl UniqueState {
+    /// Takes rows of a batch into a window.
+    pub(crate) fn update(
+        &mut self,
+        at: Window,
+        rows: &[u32],
+        ids: &Interned,
+        order: &BinaryArray,
+        bytes: &BinaryArray,
+        hasher: &DefaultHashBuilder,
+    ) {
+        let table = self.0.entry(at).or_default();
+        for row in rows.iter().map(|row| *row as usize) {
+            let id = ids.ids[row] as usize;
+            table.take_in(ids.hashes[id], ids.keys.value(id), order.value(row), bytes.value(row), hasher);
+        }
+    }
+
+    /// Takes in the windows of another state.
+    pub(crate) fn merge(&mut self, other: UniqueState, hasher: &DefaultHashBuilder) {
+        for (at, table) in other.0 {
+            let mine = self.0.entry(at).or_default();
+            for (place, copy) in table.copies.iter().enumerate() {
+                let id = table.ids.key(place as u32);
+                mine.take_in(hasher.hash_one(id), id, &copy.order, &copy.row, hasher);
+            }
+        }
+    }
+
+    /// Takes out the windows for which `is_final` holds, in canonical order. It must hold for all ends up to some end.
+    pub(crate) fn close(&mut self, is_final: impl Fn(i64) -> bool) -> Vec<(Window, UniqueTable)> {
+        let mut closed = Vec::new();
+        while let Some(entry) = self.0.first_entry() {
+            if !is_final(entry.key().end) {
+                break;
+            }
+            closed.push(entry.remove_entry());
+        }
+        closed
+    }
+
+    /// Returns how many windows are open.
+    pub(crate) fn open(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Returns about how many bytes it occupies.
+    pub(crate) fn size_bytes(&self) -> usize {
+        let of_copy = |copy: &Copy| 32 + copy.order.len() + copy.row.len();
+        let of_table = |table: &UniqueTable| table.ids.size_bytes() + table.copies.iter().map(of_copy).sum::<usize>();
+        self.0.values().map(of_table).sum()
+    }
+}
