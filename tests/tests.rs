@@ -13,4 +13,5 @@ mod differential;
 mod docs;
 mod live;
 mod tables;
+mod test_verb;
 mod verbs;

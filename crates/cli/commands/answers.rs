@@ -33,6 +33,13 @@ json      one object: `files`, `warnings`
 others    a line for each file that is right
 Errors and warnings are on stderr; with `json` one object a line: `code`, `severity`, `message`, `file`, `start`, `end`, `help`
 ",
+        "test" => "\
+json      one object: `passed`, `failed`, `cases` (an array of `file`, `line`, `name`, `passed`, `ways`, `error`, `rows`:
+          an array of `of`, `line`, `expected`, `found`, `columns`; `disagreements`: an array of `first`, `other`, `of`,
+          `only_first`, `only_other`), `blessed`
+others    a line for each case; of one that fails the rows: `~` different, `-` expected and not found, `+` found and not
+          expected, `!` different between two ways of running
+",
         "plan" => "\
 json      one object: the resolved plan
 others    the plan as text; `--as text|json|dot` goes before

@@ -14,6 +14,7 @@ mod query;
 mod replay;
 mod run;
 mod schema;
+mod test;
 mod validate;
 mod verify;
 mod version;
@@ -33,6 +34,7 @@ pub(crate) enum Command {
     Diff(diff::Arguments),
     Query(query::Arguments),
     Validate(validate::Arguments),
+    Test(test::Arguments),
     Plan(plan::Arguments),
     Init(init::Arguments),
     Demo(demo::Arguments),
@@ -55,6 +57,7 @@ impl Command {
             Command::Diff(arguments) => Ok(diff::run(&arguments, global)?),
             Command::Query(arguments) => query::run(&arguments, global),
             Command::Validate(arguments) => validate::run(&arguments, global),
+            Command::Test(arguments) => test::run(&arguments, global),
             Command::Plan(arguments) => plan::run(&arguments, global),
             Command::Init(arguments) => Ok(init::run(&arguments, global)?),
             Command::Demo(arguments) => demo::run(&arguments, global),

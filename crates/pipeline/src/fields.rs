@@ -68,6 +68,8 @@ pub(crate) enum Shape {
     Blocks(&'static Block),
     /// A list of maps with fixed fields.
     List(&'static Block),
+    /// Lists of rows by name; a row is a map of columns to values.
+    Rows,
     /// Part of the format, but refused for now, with what to do instead.
     NotBuilt(&'static str),
 }
@@ -112,7 +114,26 @@ pub(crate) const PIPELINE: Block = Block {
         optional("steps", Shape::Blocks(&STEP), "Computations, by name; their order means nothing"),
         optional("sinks", Shape::Blocks(&SINK), "Where rows go, by name"),
         not_built("schedules", "start runs from cron or another scheduler with `--mode batch`"),
-        not_built("tests", "compare results with `samestream verify` and `samestream diff` for now"),
+        optional("tests", Shape::List(&CASE), "Cases that `samestream test` runs in both modes"),
+    ],
+};
+
+/// A test case.
+pub(crate) const CASE: Block = Block {
+    what: "a test",
+    fields: &[
+        required("name", Shape::Text, "What the case shows, in a sentence"),
+        DESCRIPTION,
+        required(
+            "given",
+            Shape::Rows,
+            "The records of each source: its columns, and `partition`, `offset`, `timestamp` of the log",
+        ),
+        optional(
+            "expect",
+            Shape::Rows,
+            "The rows of steps, `STEP.late`, `STEP.bad`, `SOURCE.bad`: each with the columns that matter",
+        ),
     ],
 };
 

@@ -15,6 +15,7 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
+pub mod cases;
 pub mod diagnostic;
 pub mod digest;
 pub mod duration;
@@ -40,6 +41,8 @@ pub struct Loaded {
     pub about: About,
     /// What must not be shown of it.
     pub secrets: Secrets,
+    /// Its tests.
+    pub cases: Vec<cases::Case>,
 }
 
 /// What a pipeline file says for people and for choosing pipelines; not part of the definition.
@@ -59,18 +62,31 @@ pub fn load(path: &str, text: &str, variables: &Variables) -> Result<Loaded, Vec
     let loaded = understand(&mut problems, variables);
     let (errors, warnings) = problems.finish(loaded.as_ref().map(|(.., secrets)| secrets));
     match loaded {
-        Some((Some((plan, about)), secrets)) if errors.is_empty() => Ok(Loaded { plan, warnings, about, secrets }),
+        Some((Some(understood), secrets)) if errors.is_empty() => {
+            let (plan, about, cases) = understood;
+            Ok(Loaded { plan, warnings, about, secrets, cases })
+        }
         _ if errors.is_empty() => Err(vec![Error::new(Code::Yaml, "the file cannot be read")]),
         _ => Err(errors),
     }
 }
 
-fn understand(problems: &mut problems::Problems, variables: &Variables) -> Option<(Option<(Plan, About)>, Secrets)> {
+/// Returns a plan that gives the same rows as `plan` and shows more of them: every step has a sink (of a kind that is
+/// never opened), nothing late or bad is dropped or ends the run, and late and bad rows hold all their columns.
+pub fn observed(plan: &Plan) -> Plan {
+    check::observed(plan)
+}
+
+type Understood = (Plan, About, Vec<cases::Case>);
+
+fn understand(problems: &mut problems::Problems, variables: &Variables) -> Option<(Option<Understood>, Secrets)> {
     let mut tree = yaml::parse(problems)?;
     let (mut table, secrets) = variables::Table::read(&tree, variables, problems);
     table.fill(&mut tree, problems);
     let Some(spec) = spec::PipelineSpec::read(&tree, problems) else { return Some((None, secrets)) };
     let plan = check::check(&spec, problems);
     let about = About { description: spec.description, owner: spec.owner, tags: spec.tags };
-    Some((Some((plan, about)), secrets))
+    // What a case may name is known only of a whole plan.
+    let cases = if problems.errors.is_empty() { cases::check(&spec.cases, &plan, problems) } else { Vec::new() };
+    Some((Some((plan, about, cases)), secrets))
 }

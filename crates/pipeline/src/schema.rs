@@ -107,6 +107,10 @@ fn shape(shape: &Shape) -> Value {
                 "additionalProperties": false,
             })
         }
+        Shape::Rows => {
+            let rows = json!({"type": ["array", "null"], "items": {"type": "object"}});
+            json!({"type": ["object", "null"], "additionalProperties": rows})
+        }
         Shape::NotBuilt(_) => unreachable!("only built fields are in the schema"),
     }
 }

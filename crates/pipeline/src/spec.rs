@@ -1,5 +1,6 @@
 //! The pipeline file as written: every field with its place, nothing understood yet.
 
+mod case;
 mod sink;
 mod source;
 mod step;
@@ -23,6 +24,7 @@ pub(crate) struct PipelineSpec {
     pub(crate) sources: Vec<SourceSpec>,
     pub(crate) steps: Vec<StepSpec>,
     pub(crate) sinks: Vec<SinkSpec>,
+    pub(crate) cases: Vec<CaseSpec>,
 }
 
 /// A source as written.
@@ -151,6 +153,30 @@ pub(crate) struct SinkKindSpec {
     pub(crate) key: Vec<Scalar>,
 }
 
+/// A test case as written.
+pub(crate) struct CaseSpec {
+    pub(crate) name: Scalar,
+    pub(crate) given: Vec<RowsSpec>,
+    pub(crate) expect: Vec<RowsSpec>,
+    /// Where `expect` and what follows it stand.
+    pub(crate) expect_key: Option<(Span, Span)>,
+    pub(crate) span: Span,
+}
+
+/// Named rows of a test case as written.
+pub(crate) struct RowsSpec {
+    pub(crate) name: Scalar,
+    /// Where the list stands.
+    pub(crate) span: Span,
+    pub(crate) rows: Vec<RowSpec>,
+}
+
+/// A row of a test case as written.
+pub(crate) struct RowSpec {
+    pub(crate) span: Span,
+    pub(crate) cells: Vec<Entry>,
+}
+
 impl PipelineSpec {
     /// Reads the tree. Reports what is wrong; None when nothing can be made of it.
     pub(crate) fn read(root: &Node, problems: &mut Problems) -> Option<Self> {
@@ -177,6 +203,7 @@ impl PipelineSpec {
         let steps = steps.into_iter().filter_map(|(entry, block)| StepSpec::read(entry, block, problems)).collect();
         let sinks = blocks(&fields, "sinks", "a sink name", problems);
         let sinks = sinks.into_iter().filter_map(|(entry, block)| SinkSpec::read(entry, block, problems)).collect();
+        let cases = CaseSpec::read_all(&fields, problems);
         Some(Self {
             name: name.map(|name| name.text).unwrap_or_default(),
             description,
@@ -185,6 +212,7 @@ impl PipelineSpec {
             sources,
             steps,
             sinks,
+            cases,
         })
     }
 }

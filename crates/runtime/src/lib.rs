@@ -7,6 +7,7 @@ pub mod clickstream;
 pub mod cut;
 pub mod driver;
 pub mod job;
+pub mod memory;
 pub mod outlet;
 pub mod replay;
 pub mod stream;
@@ -14,6 +15,7 @@ pub mod summary;
 pub mod tally;
 pub mod target;
 pub mod time;
+pub mod trial;
 pub mod verify;
 
 pub use cut::Cut;

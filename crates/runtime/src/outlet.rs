@@ -253,7 +253,7 @@ fn after_row_work(plan: &Plan, step: usize) -> Schema {
 }
 
 /// Makes the table of a kept-aside set: where each record is, what it held, why it is here, and of bad records the bytes.
-fn aside_table(aside: &Aside) -> RecordBatch {
+pub(crate) fn aside_table(aside: &Aside) -> RecordBatch {
     let rows = aside.identity.len();
     let mut arrays: Vec<(String, ArrayRef)> = Vec::new();
     if let Identity::Records { partition, offsets } = &aside.identity {

@@ -11,7 +11,8 @@ mod sink;
 mod source;
 mod step;
 
-use engine::plan::{Plan, SinkPlan, SourcePlan, StepPlan};
+use engine::Schema;
+use engine::plan::{Input, OnBad, OnLate, Plan, SinkPlan, SinkTarget, SourcePlan, StepPlan, Work};
 
 use crate::problems::Problems;
 use crate::spec::PipelineSpec;
@@ -62,4 +63,49 @@ pub(crate) fn check(spec: &PipelineSpec, problems: &mut Problems) -> Plan {
     demand::settle(&mut plan);
     plan.definition = crate::digest::definition(&plan);
     plan
+}
+
+/// Returns a plan that gives the same rows and shows more of them: every step has a sink, nothing late or bad is
+/// dropped or ends the run, and late and bad rows hold all their columns. Its sinks have no kind that could be opened.
+pub(crate) fn observed(plan: &Plan) -> Plan {
+    let mut plan = plan.clone();
+    let mut sinks = Vec::new();
+    for (index, step) in plan.steps.iter().enumerate() {
+        let schema = if step.over_windows || !matches!(step.work, Work::Rows) {
+            step.schema.clone()
+        } else {
+            let mut schema = step.schema.clone();
+            schema.fields.retain(|field| field.name != "_partition" && field.name != "_offset");
+            schema
+        };
+        sinks.push((Input::Step(index), schema));
+        sinks.push((Input::StepLate(index), step.row_schema.clone()));
+        sinks.push((Input::StepBad(index), input_schema(&plan, index)));
+    }
+    for (index, source) in plan.sources.iter_mut().enumerate() {
+        (source.on_bad, source.on_late) = (OnBad::Quarantine, OnLate::Quarantine);
+        sinks.push((Input::SourceBad(index), source.bad_schema()));
+    }
+    let nowhere = SinkTarget { kind: "observed".into(), settings: Default::default() };
+    let sink = |(number, (input, schema))| SinkPlan {
+        name: format!("observed_{number}"),
+        input,
+        filter: None,
+        select: None,
+        schema,
+        identity: Vec::new(),
+        target: nowhere.clone(),
+    };
+    plan.sinks = sinks.into_iter().enumerate().map(sink).collect();
+    demand::settle(&mut plan);
+    plan
+}
+
+/// Returns the columns that a step's input has, without those of the log itself.
+pub(crate) fn input_schema(plan: &Plan, step: usize) -> Schema {
+    match plan.steps[step].input {
+        Input::Source(source) => plan.sources[source].schema(),
+        Input::Step(input) => plan.steps[input].schema.clone(),
+        Input::SourceBad(_) | Input::StepLate(_) | Input::StepBad(_) => unreachable!("steps read sources and steps"),
+    }
 }

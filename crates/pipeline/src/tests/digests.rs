@@ -16,6 +16,7 @@ fn what_results_do_not_depend_on_is_not_in_it() {
         ("name: clicks_per_page", "name: other"),
         ("owner: data", "owner: ops\ndescription: A sentence\ntags: [a]"),
         ("owner: data", "owner: data # a comment"),
+        ("owner: data", "tests: [{name: x, given: {clicks: [{user_id: 1}]}, expect: {per_page: []}}]"),
         ("topic: clicks}", "topic: other}"),
         (
             "topic: clicks}",

@@ -200,7 +200,10 @@ fn the_schema_allows_good_files_and_refuses_misshapen_ones() {
     let schema = schema::pipeline();
     let is_allowed = |text: &str| allows(&schema, &json_of(&yaml::parse(&mut Problems::new("p.yaml", text)).unwrap()));
     let rich = CLICKS
-        .replace("owner: data", "owner: data\ntags: [a, 1]\nx-more: {any: [thing]}")
+        .replace(
+            "owner: data",
+            "owner: data\ntags: [a, 1]\nx-more: {any: [thing]}\ntests: [{name: x, given: {clicks: [{user_id: 1}]}, expect: {per_page: null}}]",
+        )
         .replace("amount: float64", "amount: {type: float64, from: value.total, null_as: ['', 0]}")
         .replace("{hopping: {size: 10m, every: 1m}}", "same")
         .replace("by: [{views: desc}]", "by: {views: desc}, per: [page], ties: keep")
@@ -216,7 +219,9 @@ fn the_schema_allows_good_files_and_refuses_misshapen_ones() {
         ("version: 1\n", ""),
         ("owner: data", "ownr: data"),
         ("owner: data", "owner: [data]"),
-        ("owner: data", "tests: []"),
+        ("owner: data", "tests: {}"),
+        ("owner: data", "tests: [{given: {}}]"),
+        ("owner: data", "tests: [{name: x, given: {clicks: [1]}}]"),
         ("secret: true", "secret: 1"),
         ("topic: clicks}", "topics: clicks}"),
         ("kafka: {brokers: \"${BROKERS}\", topic: clicks}", "format: json"),

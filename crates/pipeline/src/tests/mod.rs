@@ -1,5 +1,6 @@
 //! Whole files: a good one becomes the plan it means, wrong ones are told what is wrong and where.
 
+mod cases;
 mod digests;
 mod faces;
 mod plans;

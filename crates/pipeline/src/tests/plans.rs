@@ -139,7 +139,6 @@ fn what_the_format_has_and_we_have_not_is_refused_by_name() {
         [
             "`postgres` of a sink is not built yet",
             "`schedules` of a pipeline is not built yet",
-            "`tests` of a pipeline is not built yet",
         ]
     );
 }

@@ -28,7 +28,6 @@ const CASES: &[Case] = &[
     ("owner: data", "«ownr»: data", Code::Field, "did you mean `owner`?"),
     ("owner: data", "owner: «[data]»", Code::Field, "a list, not a text"),
     ("owner: data", "«schedules»: {nightly: {cron: x}}", Code::NotBuilt, "`schedules`"),
-    ("owner: data", "«tests»: []", Code::NotBuilt, "`tests`"),
     // Variables.
     ("topic: clicks}", "topic: «\"${TOPIC}\"»}", Code::Variable, "`TOPIC` is not declared"),
     ("topic: clicks}", "topic: «\"${BROKER}\"»}", Code::Variable, "did you mean `BROKERS`?"),
@@ -145,6 +144,22 @@ const CASES: &[Case] = &[
     ("jsonl: {path: out/visits}", "jsonl: {path: «out/per_page/»}", Code::Field, "same place"),
     ("from: top_pages, kafka", "from: top_pages, select: [page, views], «kafka»", Code::Field, "lost what names them"),
     ("topic: hot}", "topic: hot, key: [«user»]}", Code::Name, "there is no column `user`"),
+    // Tests.
+    ("owner: data", "tests: «x»", Code::Field, "not a list"),
+    ("owner: data", "tests:\n- «given»: {}", Code::Field, "needs `name`"),
+    ("owner: data", "tests:\n- {name: x, given: {«clik»: []}}", Code::Name, "did you mean `clicks`?"),
+    ("owner: data", "tests:\n- {name: x, given: {clicks: [{«usr_id»: 1}]}}", Code::Name, "did you mean `user_id`?"),
+    ("owner: data", "tests:\n- {name: x, given: {clicks: [{user_id: «1.5»}]}}", Code::Type, "not int64"),
+    ("owner: data", "tests:\n- {name: x, given: {clicks: [{at: «noon»}]}}", Code::Type, "given as bytes"),
+    ("owner: data", "tests:\n- {name: x, given: {clicks: [{page: «[a]»}]}}", Code::Type, "it is a list"),
+    ("owner: data", "tests:\n- {name: x, given: {clicks: [{_raw: x, «page»: a}]}}", Code::Field, "the whole value"),
+    ("owner: data", "tests:\n- {name: x, given: {clicks: [{partition: «-1»}]}}", Code::Field, "not a partition number"),
+    ("owner: data", "tests:\n- {name: x, given: {clicks: [{offset: 5}, «{offset: 5}»]}}", Code::Field, "does not come after 5"),
+    ("owner: data", "tests:\n- {name: x, given: {}}\n- {name: «x», given: {}}", Code::Name, "first is in line 4"),
+    ("owner: data", "tests:\n- {name: x, given: {}, expect: {«per_pag»: []}}", Code::Name, "did you mean `per_page`?"),
+    ("owner: data", "tests:\n- {name: x, given: {}, expect: {«top_pages.late»: []}}", Code::Name, "no `top_pages.late`"),
+    ("owner: data", "tests:\n- {name: x, given: {}, expect: {per_page: [{«view»: 1}]}}", Code::Name, "did you mean `views`?"),
+    ("owner: data", "tests:\n- {name: x, given: {}, expect: {per_page: [{views: «many»}]}}", Code::Type, "not int64"),
 ];
 
 /// Takes the marks out of a change and returns where they were.

@@ -1,0 +1,127 @@
+//! `samestream test`: the tests of the files that we ship pass, wrong ones fail, and `--bless` mends a file.
+
+use std::path::Path;
+use std::process::Output;
+
+use crate::cli::{samestream, stderr, stdout};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+fn run(folder: &Path, line: &str) -> Output {
+    samestream(folder).args(line.split_whitespace()).output().expect("the program starts")
+}
+
+/// A folder with one pipeline of these tests in it.
+fn with_tests(tests: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let text = std::fs::read_to_string(Path::new(ROOT).join("pipelines/page_views.yaml")).unwrap();
+    let (head, _) = text.split_once("\ntests:\n").expect("it has tests");
+    std::fs::write(folder.path().join("p.yaml"), format!("{head}\ntests:\n{tests}")).unwrap();
+    folder
+}
+
+/// Two clicks of the first minute, and one so much later that the first minute is final before `c` comes.
+const CASE: &str = r#"  - name: three clicks
+    given:
+      clicks:
+        - {event_id: a, user_id: 1, page: /x, event_time: "2026-01-01T00:00:10Z"}
+        - {event_id: b, user_id: 2, page: /x, event_time: "2026-01-01T00:02:00Z"}
+        - {event_id: c, user_id: 3, page: /x, event_time: "2026-01-01T00:00:20Z"}
+"#;
+
+#[cfg(not(feature = "planted-fault"))]
+#[test]
+fn the_tests_of_the_pipelines_we_ship_pass() {
+    let mut paths: Vec<_> =
+        std::fs::read_dir(Path::new(ROOT).join("pipelines")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|kind| kind == "yaml"));
+    paths.push(Path::new(ROOT).join("crates/cli/starter.yaml"));
+    assert!(paths.len() >= 5);
+    for path in paths {
+        let output = samestream(Path::new(ROOT)).args(["test", "--format", "json"]).arg(&path).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}\n{}{}", path.display(), stdout(&output), stderr(&output));
+        let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert!(answer["passed"].as_u64().unwrap() > 0);
+        assert!(answer["cases"][0]["ways"].as_u64().unwrap() >= 10);
+    }
+}
+
+#[cfg(not(feature = "planted-fault"))]
+#[test]
+fn wrong_missing_and_unexpected_rows_are_shown_where_they_are_written() {
+    let expect = r#"    expect:
+      per_page:
+        - {window_start: "2026-01-01T00:00:00Z", page: /x, views: 2, final: true}
+        - {page: /nowhere}
+      per_page.late: []
+"#;
+    let folder = with_tests(&format!("{CASE}{expect}"));
+    let text = std::fs::read_to_string(folder.path().join("p.yaml")).unwrap();
+    let line = |words: &str| 1 + text.lines().position(|line| line.contains(words)).unwrap();
+    let output = run(folder.path(), "test p.yaml");
+    let shown = stdout(&output);
+    assert_eq!(output.status.code(), Some(1), "{shown}{}", stderr(&output));
+    for wanted in [
+        format!("✗ three clicks   p.yaml:{}", line("name: three clicks")),
+        format!(
+            "      ~ line {}: {{window_start: 2026-01-01T00:00:00Z, page: /x, views: 2, final: true}}",
+            line("views: 2")
+        ),
+        "        views: expected 2, found 1".to_string(),
+        format!("      - line {}: {{page: /nowhere}}   expected, not found", line("/nowhere")),
+        "      + {window_start: 2026-01-01T00:02:00Z,".to_string(),
+        "      + {_partition: 0, _offset: 2, ".to_string(),
+        "0 passed, 1 failed".to_string(),
+    ] {
+        assert!(shown.contains(&wanted), "`{wanted}` is not in\n{shown}");
+    }
+}
+
+#[cfg(not(feature = "planted-fault"))]
+#[test]
+fn bless_writes_what_was_found_and_nothing_else() {
+    let expect = r#"    expect:
+      per_page:   # by minute
+        - {page: /x, views: 7, final: true}   # wrong
+      per_page.late: []
+"#;
+    let folder = with_tests(&format!("{CASE}{expect}"));
+    let before = std::fs::read_to_string(folder.path().join("p.yaml")).unwrap();
+    let output = run(folder.path(), "test p.yaml --bless");
+    assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
+    let after = std::fs::read_to_string(folder.path().join("p.yaml")).unwrap();
+    let expected = before.replace(
+        "views: 7, final: true}   # wrong",
+        "views: 1, final: true}   # wrong\n        - {page: /x, views: 1, final: false}",
+    );
+    let expected = expected.replace("per_page.late: []", "per_page.late: \n        - {_partition: 0, _offset: 2}");
+    assert_eq!(after, expected);
+    let again = run(folder.path(), "test p.yaml --bless");
+    assert_eq!(std::fs::read_to_string(folder.path().join("p.yaml")).unwrap(), after);
+    assert!(!stdout(&again).contains("wrote"));
+    assert_eq!(run(folder.path(), "test p.yaml").status.code(), Some(0));
+}
+
+#[test]
+fn a_wrong_file_or_an_empty_choice_exits_2() {
+    let folder = with_tests("  - {name: x, given: {clicks: [{user_id: many}]}}\n");
+    let output = run(folder.path(), "test p.yaml");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("error[E_TYPE]"), "{}", stderr(&output));
+    let folder = with_tests(CASE);
+    let output = run(folder.path(), "test p.yaml --filter nothing");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("no test has `nothing` in its name"), "{}", stderr(&output));
+}
+
+/// Two ways of running that differ fail a case, whatever it expects: here, lateness that depends on the chunk.
+#[cfg(feature = "planted-fault")]
+#[test]
+fn a_difference_between_ways_of_running_fails_a_case_that_expects_nothing() {
+    let folder = with_tests(CASE);
+    for line in ["test p.yaml", "test p.yaml --bless"] {
+        let output = run(folder.path(), line);
+        assert_eq!(output.status.code(), Some(1), "{}{}", stdout(&output), stderr(&output));
+        assert!(stdout(&output).contains("! rows of per_page differ between"), "{}", stdout(&output));
+    }
+}
