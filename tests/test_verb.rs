@@ -94,7 +94,7 @@ fn bless_writes_what_was_found_and_nothing_else() {
         "views: 7, final: true}   # wrong",
         "views: 1, final: true}   # wrong\n        - {page: /x, views: 1, final: false}",
     );
-    let expected = expected.replace("per_page.late: []", "per_page.late: \n        - {_partition: 0, _offset: 2}");
+    let expected = expected.replace("per_page.late: []", "per_page.late:\n        - {_partition: 0, _offset: 2}");
     assert_eq!(after, expected);
     let again = run(folder.path(), "test p.yaml --bless");
     assert_eq!(std::fs::read_to_string(folder.path().join("p.yaml")).unwrap(), after);

@@ -11,6 +11,7 @@ mod cli;
 mod codes;
 mod differential;
 mod docs;
+mod inspect_verb;
 mod live;
 mod tables;
 mod test_verb;

@@ -23,6 +23,8 @@ pub struct DiffOptions {
     pub tolerance: f64,
     /// How many different rows to keep in the answer.
     pub limit: usize,
+    /// Columns that are not looked at.
+    pub ignore: Vec<String>,
 }
 
 /// What the comparison found.
@@ -159,7 +161,10 @@ struct Pair {
 
 impl Pair {
     fn new(left: &DataFrame, right: &DataFrame, options: &DiffOptions) -> Result<Self> {
-        let names = |data: &DataFrame| -> Vec<String> { data.columns().iter().map(|c| c.name().to_string()).collect() };
+        let is_seen = |name: &String| !options.ignore.contains(name);
+        let names = |data: &DataFrame| -> Vec<String> {
+            data.columns().iter().map(|c| c.name().to_string()).filter(is_seen).collect()
+        };
         let (left_names, right_names) = (names(left), names(right));
         let mut common: Vec<String> = left_names.iter().filter(|name| right_names.contains(name)).cloned().collect();
         for key in &options.keys {
@@ -367,7 +372,7 @@ mod tests {
 
         fn diff(&self, keys: &[&str], tolerance: f64) -> Difference {
             let keys = keys.iter().map(|key| key.to_string()).collect();
-            let options = DiffOptions { keys, tolerance, limit: 10 };
+            let options = DiffOptions { keys, tolerance, limit: 10, ..DiffOptions::default() };
             diff(&self.0.path().join("left"), &self.0.path().join("right"), &options).unwrap()
         }
     }
@@ -429,7 +434,7 @@ mod tests {
     #[test]
     fn an_unknown_key_names_the_columns() {
         let sets = Sets::new("k,v\na,1\n", "k,v\na,1\n");
-        let options = DiffOptions { keys: vec!["q".into()], tolerance: 0.0, limit: 1 };
+        let options = DiffOptions { keys: vec!["q".into()], limit: 1, ..DiffOptions::default() };
         let error = diff(&sets.0.path().join("left"), &sets.0.path().join("right"), &options).unwrap_err();
         assert_eq!(error.to_string(), "the sides have no column `q`; columns of both: k, v");
     }

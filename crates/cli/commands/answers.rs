@@ -24,7 +24,8 @@ json      one object: `equal`, `different`, `stream` and `batch` (summaries: `sa
 others    text: both summaries, the rows that differ, the cut, the verdict
 ",
         "diff" => "\
-json      one object: `samestream schema diff`
+json      one object: `samestream schema diff`; of pipelines: `same`, `steps` (by step such an object), `only_left`,
+          `only_right`, `other_keys`, `start`, `end`
 others    text: a line for each different row (`~` changed, `-` only left, `+` only right), then the counts
 ",
         "query" => ROWS,
@@ -39,6 +40,11 @@ json      one object: `passed`, `failed`, `cases` (an array of `file`, `line`, `
           `only_first`, `only_other`), `blessed`
 others    a line for each case; of one that fails the rows: `~` different, `-` expected and not found, `+` found and not
           expected, `!` different between two ways of running
+",
+        "inspect" => "\
+json      one object: `records`, `cut`, `not_objects`, `bad`, `columns` (`name`, `type`, `nullable`, `nulls`, `times`, `example`,
+          `conflicts`), `left_out`, `event_time`, `partitions`, `disorder`, `out_of_orderness`, `sources` (the block)
+others    YAML: what was found as comments, then the `sources:` block
 ",
         "plan" => "\
 json      one object: the resolved plan

@@ -9,6 +9,7 @@ mod diff;
 mod explain;
 mod r#gen;
 mod init;
+mod inspect;
 mod plan;
 mod query;
 mod replay;
@@ -36,6 +37,7 @@ pub(crate) enum Command {
     Validate(validate::Arguments),
     Test(test::Arguments),
     Plan(plan::Arguments),
+    Inspect(inspect::Arguments),
     Init(init::Arguments),
     Demo(demo::Arguments),
     Archive(archive::Arguments),
@@ -54,11 +56,12 @@ impl Command {
         match self {
             Command::Run(arguments) => run::run(&arguments, global),
             Command::Verify(arguments) => verify::run(&arguments, global),
-            Command::Diff(arguments) => Ok(diff::run(&arguments, global)?),
+            Command::Diff(arguments) => diff::run(&arguments, global),
             Command::Query(arguments) => query::run(&arguments, global),
             Command::Validate(arguments) => validate::run(&arguments, global),
             Command::Test(arguments) => test::run(&arguments, global),
             Command::Plan(arguments) => plan::run(&arguments, global),
+            Command::Inspect(arguments) => inspect::run(&arguments, global),
             Command::Init(arguments) => Ok(init::run(&arguments, global)?),
             Command::Demo(arguments) => demo::run(&arguments, global),
             Command::Archive(arguments) => archive::run(&arguments, global),

@@ -120,7 +120,7 @@ fn differences(plan: &Arc<Plan>, options: &RunOptions, limit: usize) -> Result<V
     let compared = write_sides(plan, options, &folder, &()).and_then(|sides| {
         let mut found = Vec::new();
         for side in sides {
-            let options = DiffOptions { keys: side.keys.clone(), tolerance: 0.0, limit };
+            let options = DiffOptions { keys: side.keys.clone(), limit, ..DiffOptions::default() };
             let difference = analysis::diff(&side.stream, &side.batch, &options).map_err(analysis_error)?;
             found.push((side.step, difference));
         }

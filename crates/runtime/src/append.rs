@@ -63,57 +63,17 @@ impl Appender {
     /// Appends everything a reader gives; `name` is for messages. Returns how many records that were.
     pub fn append(&mut self, name: &str, reader: &mut dyn BufRead, now: &dyn Fn() -> i64) -> Result<u64> {
         let before = self.records;
-        match self.options.input {
-            Input::JsonLines => self.append_lines(name, reader, now)?,
-            Input::Csv => self.append_csv(name, reader, now)?,
-        }
+        let needs_fields = self.options.partition_by.is_some() || self.options.timestamp.is_some();
+        let input = self.options.input;
+        values(name, reader, input, &mut |place, value, fields| match fields {
+            Some(fields) => self.push(place, value, fields, now),
+            None => {
+                let fields = needs_fields.then(|| serde_json::from_slice(value).ok()).flatten().unwrap_or_default();
+                self.push(place, value, &fields, now)
+            }
+        })?;
         self.writer.commit()?;
         Ok(self.records - before)
-    }
-
-    fn append_lines(&mut self, name: &str, reader: &mut dyn BufRead, now: &dyn Fn() -> i64) -> Result<()> {
-        let mut line = Vec::new();
-        let mut number = 0_u64;
-        loop {
-            line.clear();
-            number += 1;
-            let size =
-                reader.read_until(b'\n', &mut line).map_err(|error| Error::io(format!("cannot read {name}"), error))?;
-            if size == 0 {
-                return Ok(());
-            }
-            let value = line.strip_suffix(b"\n").unwrap_or(&line);
-            let value = value.strip_suffix(b"\r").unwrap_or(value);
-            if value.is_empty() {
-                continue;
-            }
-            let needs_fields = self.options.partition_by.is_some() || self.options.timestamp.is_some();
-            let fields = needs_fields.then(|| serde_json::from_slice(value).ok()).flatten().unwrap_or_default();
-            self.push(&format!("{name}:{number}"), value, &fields, now)?;
-        }
-    }
-
-    fn append_csv(&mut self, name: &str, reader: &mut dyn BufRead, now: &dyn Fn() -> i64) -> Result<()> {
-        let mut rows = CsvRows { reader, line: 0 };
-        let read = |error: std::io::Error| match error.kind() {
-            // The text is wrong, not the world: another try would read the same.
-            std::io::ErrorKind::InvalidData => Error::new(Code::BadRecord, format!("{name} is not CSV: {error}"))
-                .help("a field that begins with a quote ends with one; a quote inside is written twice"),
-            _ => Error::io(format!("cannot read {name}"), error),
-        };
-        let Some(header) = rows.next().map_err(read)? else { return Ok(()) };
-        let names: Vec<String> = header.into_iter().map(|field| field.text).collect();
-        while let Some(row) = rows.next().map_err(read)? {
-            let place = format!("{name}:{}", rows.line);
-            if row.len() != names.len() {
-                let message = format!("{place}: a row of {} fields under a header of {}", row.len(), names.len());
-                return Err(Error::new(Code::Usage, message).help("quote fields that hold commas or line breaks"));
-            }
-            let fields: Map<String, Value> = names.iter().cloned().zip(row.into_iter().map(Field::into_json)).collect();
-            let value = serde_json::to_vec(&fields).expect("an object is JSON");
-            self.push(&place, &value, &fields, now)?;
-        }
-        Ok(())
     }
 
     fn push(&mut self, place: &str, value: &[u8], fields: &Map<String, Value>, now: &dyn Fn() -> i64) -> Result<()> {
@@ -140,6 +100,59 @@ impl Appender {
         self.records += 1;
         Ok(())
     }
+}
+
+/// Takes a record's place for messages, its value, and its fields where they are at hand.
+type Take<'a> = dyn FnMut(&str, &[u8], Option<&Map<String, Value>>) -> Result<()> + 'a;
+
+/// Gives the values that an input's lines or rows become, one after the other.
+pub(crate) fn values(name: &str, reader: &mut dyn BufRead, input: Input, take: &mut Take<'_>) -> Result<()> {
+    match input {
+        Input::JsonLines => lines(name, reader, take),
+        Input::Csv => csv_rows(name, reader, take),
+    }
+}
+
+fn lines(name: &str, reader: &mut dyn BufRead, take: &mut Take<'_>) -> Result<()> {
+    let mut line = Vec::new();
+    let mut number = 0_u64;
+    loop {
+        line.clear();
+        number += 1;
+        let size =
+            reader.read_until(b'\n', &mut line).map_err(|error| Error::io(format!("cannot read {name}"), error))?;
+        if size == 0 {
+            return Ok(());
+        }
+        let value = line.strip_suffix(b"\n").unwrap_or(&line);
+        let value = value.strip_suffix(b"\r").unwrap_or(value);
+        if !value.is_empty() {
+            take(&format!("{name}:{number}"), value, None)?;
+        }
+    }
+}
+
+fn csv_rows(name: &str, reader: &mut dyn BufRead, take: &mut Take<'_>) -> Result<()> {
+    let mut rows = CsvRows { reader, line: 0 };
+    let read = |error: std::io::Error| match error.kind() {
+        // The text is wrong, not the world: another try would read the same.
+        std::io::ErrorKind::InvalidData => Error::new(Code::BadRecord, format!("{name} is not CSV: {error}"))
+            .help("a field that begins with a quote ends with one; a quote inside is written twice"),
+        _ => Error::io(format!("cannot read {name}"), error),
+    };
+    let Some(header) = rows.next().map_err(read)? else { return Ok(()) };
+    let names: Vec<String> = header.into_iter().map(|field| field.text).collect();
+    while let Some(row) = rows.next().map_err(read)? {
+        let place = format!("{name}:{}", rows.line);
+        if row.len() != names.len() {
+            let message = format!("{place}: a row of {} fields under a header of {}", row.len(), names.len());
+            return Err(Error::new(Code::Usage, message).help("quote fields that hold commas or line breaks"));
+        }
+        let fields: Map<String, Value> = names.iter().cloned().zip(row.into_iter().map(Field::into_json)).collect();
+        let value = serde_json::to_vec(&fields).expect("an object is JSON");
+        take(&place, &value, Some(&fields))?;
+    }
+    Ok(())
 }
 
 /// Returns a value as a key; null and absent values have none.

@@ -56,7 +56,7 @@ pub struct Disagreement {
 
 /// Returns the name by which [`Trial::rows`] knows an input.
 pub fn key_of(plan: &Plan, input: Input) -> String {
-    let name = crate::tally::name_of(plan, input);
+    let name = plan.name_of(input);
     match input {
         Input::Source(_) | Input::Step(_) => name.to_string(),
         Input::StepLate(_) => format!("{name}.late"),

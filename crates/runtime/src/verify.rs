@@ -140,7 +140,7 @@ fn compare(stream: Summary, batch: Summary, common: Common) -> Verdict {
 }
 
 /// A sink with all columns of a step as Parquet.
-fn plain_sink(plan: &Plan, input: Input, path: &Path) -> SinkPlan {
+pub(crate) fn plain_sink(plan: &Plan, input: Input, path: &Path) -> SinkPlan {
     let (schema, identity) = match input {
         Input::Step(step) if crate::tally::is_windowed(plan, step) => {
             let step = &plan.steps[step];

@@ -14,7 +14,8 @@ pub(crate) mod text;
 use arrow::array::RecordBatch;
 use engine::error::{Code, Error, Result};
 use engine::log::{Chunk, RawRecords};
-use engine::plan::{SourcePlan, TimeFormat, ValueFrom};
+use engine::plan::{ColumnPlan, SourcePlan, TimeFormat, ValueFrom};
+use engine::{DataType, Field};
 
 use crate::records::Header;
 
@@ -106,4 +107,90 @@ pub fn schema_text(source: &SourcePlan) -> String {
         columns.push(text.join(" "));
     }
     format!("{} {{{}}}", source.format, columns.join("; "))
+}
+
+/// Reads the columns back of what [`schema_text`] wrote; None where it is not understood.
+pub fn columns_of_schema_text(text: &str) -> Option<Vec<ColumnPlan>> {
+    let inner = text.split_once(" {")?.1.strip_suffix('}')?;
+    let columns = inner.split("; ").filter(|column| !column.is_empty()).map(column_of_text);
+    columns.collect()
+}
+
+fn column_of_text(text: &str) -> Option<ColumnPlan> {
+    let (name, rest) = text.split_once(": ")?;
+    let at = [" from ", " as ", " null as "].iter().filter_map(|word| rest.find(word)).min().unwrap_or(rest.len());
+    let (kind, mut rest) = rest.split_at(at);
+    let (kind, nullable) = kind.strip_suffix('!').map_or((kind, true), |kind| (kind, false));
+    let mut from = ValueFrom::Path(vec![name.into()]);
+    if let Some(after) = rest.strip_prefix(" from ") {
+        let at = [" as ", " null as "].iter().filter_map(|word| after.find(word)).min().unwrap_or(after.len());
+        from = match &after[..at] {
+            "value" => ValueFrom::Value,
+            "key" => ValueFrom::Key,
+            other => match (other.strip_prefix("header "), other.strip_prefix("value ")) {
+                (Some(name), _) => ValueFrom::Header(serde_json::from_str(name).ok()?),
+                (_, Some(path)) => ValueFrom::Path(serde_json::from_str(path).ok()?),
+                _ => return None,
+            },
+        };
+        rest = &after[at..];
+    }
+    let mut format = TimeFormat::Default;
+    if let Some(after) = rest.strip_prefix(" as ") {
+        let at = after.find(" null as ").unwrap_or(after.len());
+        format = match &after[..at] {
+            "rfc3339" => TimeFormat::Rfc3339,
+            "epoch_s" => TimeFormat::EpochSeconds,
+            "epoch_ms" => TimeFormat::EpochMillis,
+            "epoch_us" => TimeFormat::EpochMicros,
+            pattern => TimeFormat::Pattern(serde_json::from_str(pattern).ok()?),
+        };
+        rest = &after[at..];
+    }
+    let null_as = match rest.strip_prefix(" null as ") {
+        Some(texts) => serde_json::from_str(texts).ok()?,
+        None if rest.is_empty() => Vec::new(),
+        None => return None,
+    };
+    let field = Field { name: name.into(), data_type: DataType::parse(kind)?, nullable };
+    Some(ColumnPlan { field, from, format, null_as })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_come_back_from_the_text_that_names_them() {
+        let column = |name: &str, kind: &str, nullable, from, format, null_as: &[&str]| ColumnPlan {
+            field: Field { name: name.into(), data_type: DataType::parse(kind).unwrap(), nullable },
+            from,
+            format,
+            null_as: null_as.iter().map(|text| text.to_string()).collect(),
+        };
+        let path = |parts: &[&str]| ValueFrom::Path(parts.iter().map(|part| part.to_string()).collect());
+        let columns = vec![
+            column("a", "int64", false, path(&["a"]), TimeFormat::Default, &[]),
+            column("b", "decimal(18,2)", true, path(&["x", "y"]), TimeFormat::Default, &["", "n/a"]),
+            column("c", "timestamp", false, path(&["c"]), TimeFormat::Pattern("%Y-%m-%d as %H".into()), &[]),
+            column("d", "timestamp", true, ValueFrom::Header("h".into()), TimeFormat::EpochMicros, &["0"]),
+            column("e", "string", true, ValueFrom::Key, TimeFormat::Default, &[]),
+            column("f", "string", true, ValueFrom::Value, TimeFormat::Default, &[]),
+        ];
+        let source = SourcePlan {
+            name: "s".into(),
+            columns: columns.clone(),
+            format: "json".into(),
+            event_time: "c".into(),
+            out_of_orderness: 0,
+            max_future: None,
+            partitions: None,
+            on_bad: engine::plan::OnBad::Quarantine,
+            on_late: engine::plan::OnLate::Quarantine,
+            bindings: Default::default(),
+            needed: Vec::new(),
+        };
+        assert_eq!(columns_of_schema_text(&schema_text(&source)), Some(columns));
+        assert_eq!(columns_of_schema_text("json {a: thing}"), None);
+    }
 }

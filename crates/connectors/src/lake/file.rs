@@ -75,6 +75,11 @@ impl LakeFile {
         self.groups().sum()
     }
 
+    /// Returns its columns.
+    pub(super) fn fields(&self) -> &arrow::datatypes::Fields {
+        self.schema.fields()
+    }
+
     /// Returns the type a column is stored in, if it is there.
     pub(super) fn stored(&self, name: &str) -> Option<&ArrowType> {
         self.schema.field_with_name(name).ok().map(Field::data_type)

@@ -1,18 +1,35 @@
 //! Values of test rows: from the text as written to one value of a column's type, and back to text that YAML reads so.
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, new_null_array};
-use arrow::datatypes::{DataType as ArrowType, Date32Type, Float64Type, Schema, TimestampMicrosecondType};
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, LargeStringArray, ListArray, RecordBatch, RecordBatchOptions, StructArray,
+    new_empty_array, new_null_array,
+};
+use arrow::buffer::OffsetBuffer;
+use arrow::compute::concat;
+use arrow::datatypes::{
+    DataType as ArrowType, Date32Type, Field as ArrowField, Float64Type, Schema, TimestampMicrosecondType,
+};
 use engine::DataType;
 use engine::expr::{Expr, Literal};
+use engine::value::StructField;
 
 use crate::problems::Span;
-use crate::yaml::Node;
+use crate::suggest::list;
+use crate::yaml::{Kind, Node};
 
 /// Reads a node as one value of a type, or says where and why it is none. The text never becomes a float on its way to
 /// another type.
 pub(super) fn read(node: &Node, data_type: DataType) -> Result<ArrayRef, (Span, String)> {
     if node.is_null() {
         return Ok(new_null_array(&data_type.arrow(), 1));
+    }
+    match data_type {
+        DataType::List(element) => return read_list(node, *element),
+        DataType::Struct(fields) => return read_struct(node, fields),
+        DataType::Json => return read_json(node),
+        _ => {}
     }
     let wrong = |why: String| (node.span, why);
     let Some(scalar) = node.scalar() else { return Err(wrong(format!("it is {}", node.what()))) };
@@ -25,6 +42,62 @@ pub(super) fn read(node: &Node, data_type: DataType) -> Result<ArrayRef, (Span, 
     match evaluated.failures.into_iter().next() {
         Some((_, why)) => Err(wrong(why.trim_start_matches("cast: ").into())),
         None => Ok(evaluated.values),
+    }
+}
+
+fn read_list(node: &Node, element: DataType) -> Result<ArrayRef, (Span, String)> {
+    let Kind::Sequence(items) = &node.kind else { return Err((node.span, format!("it is {}", node.what()))) };
+    let items = items.iter().map(|item| read(item, element)).collect::<Result<Vec<_>, _>>()?;
+    let values = match items.is_empty() {
+        true => new_empty_array(&element.arrow()),
+        false => {
+            let items: Vec<&dyn Array> = items.iter().map(|item| &**item).collect();
+            concat(&items).expect("elements have one type")
+        }
+    };
+    let ArrowType::List(field) = DataType::list(element).arrow() else { unreachable!("a list is held in a list") };
+    let offsets = OffsetBuffer::from_lengths([values.len()]);
+    Ok(Arc::new(ListArray::new(field, offsets, values, None)))
+}
+
+fn read_struct(node: &Node, fields: &'static [StructField]) -> Result<ArrayRef, (Span, String)> {
+    let Kind::Mapping(entries) = &node.kind else { return Err((node.span, format!("it is {}", node.what()))) };
+    if let Some(unknown) = entries.iter().find(|entry| !fields.iter().any(|field| *field.name == *entry.key.text)) {
+        let names = list(fields.iter().map(|field| &*field.name));
+        return Err((unknown.key.span, format!("it has no field `{}`; its fields: {names}", unknown.key.text)));
+    }
+    let value = |field: &StructField| match entries.iter().find(|entry| *entry.key.text == *field.name) {
+        Some(entry) => read(&entry.value, field.data_type),
+        None => Ok(new_null_array(&field.data_type.arrow(), 1)),
+    };
+    let values = fields.iter().map(value).collect::<Result<Vec<_>, _>>()?;
+    let fields = fields.iter().map(|field| ArrowField::new(&*field.name, field.data_type.arrow(), true));
+    Ok(Arc::new(StructArray::new(fields.collect(), values, None)))
+}
+
+fn read_json(node: &Node) -> Result<ArrayRef, (Span, String)> {
+    let canonical = engine::json::canonical(&json_text(node)).map_err(|why| (node.span, why))?;
+    Ok(Arc::new(LargeStringArray::from(vec![canonical])))
+}
+
+/// Returns a node as JSON: plain numbers and truth values as they are, every other scalar as a text.
+fn json_text(node: &Node) -> String {
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    match &node.kind {
+        _ if node.is_null() => "null".into(),
+        Kind::Scalar(scalar) => {
+            let is_bare = scalar.plain
+                && (matches!(scalar.text.as_str(), "true" | "false")
+                    || (scalar.text.starts_with(|c: char| c.is_ascii_digit() || c == '-')
+                        && serde_json::from_str::<serde_json::Number>(&scalar.text).is_ok()));
+            if is_bare { scalar.text.clone() } else { quoted(&scalar.text) }
+        }
+        Kind::Sequence(items) => format!("[{}]", items.iter().map(json_text).collect::<Vec<_>>().join(",")),
+        Kind::Mapping(entries) => {
+            let entries =
+                entries.iter().map(|entry| format!("{}:{}", quoted(&entry.key.text), json_text(&entry.value)));
+            format!("{{{}}}", entries.collect::<Vec<_>>().join(","))
+        }
     }
 }
 
@@ -45,6 +118,19 @@ pub(super) fn write(array: &dyn Array, row: usize) -> String {
             // Bytes that are no text cannot be expected; this says so and matches nothing.
             Err(_) => "\"(bytes that are not UTF-8)\"".into(),
         },
+        ArrowType::List(_) => {
+            let items = array.as_list::<i32>().value(row);
+            let items: Vec<String> = (0..items.len()).map(|item| write(&*items, item)).collect();
+            format!("[{}]", items.join(", "))
+        }
+        ArrowType::Struct(fields) => {
+            let columns = array.as_struct().columns();
+            let cells =
+                fields.iter().zip(columns).map(|(field, column)| format!("{}: {}", field.name(), write(column, row)));
+            format!("{{{}}}", cells.collect::<Vec<_>>().join(", "))
+        }
+        // JSON is YAML: after a quoted key the colon needs no blank.
+        ArrowType::LargeUtf8 => array.as_string::<i64>().value(row).into(),
         _ => quoted(&display(array, row)),
     }
 }

@@ -11,8 +11,8 @@ mod sink;
 mod source;
 mod step;
 
-use engine::Schema;
 use engine::plan::{Input, OnBad, OnLate, Plan, SinkPlan, SinkTarget, SourcePlan, StepPlan, Work};
+use engine::{DataType, Field, Schema};
 
 use crate::problems::Problems;
 use crate::spec::PipelineSpec;
@@ -101,11 +101,22 @@ pub(crate) fn observed(plan: &Plan) -> Plan {
     plan
 }
 
-/// Returns the columns that a step's input has, without those of the log itself.
+/// Returns the columns that a step's inputs have and its tag, without those of the log itself.
 pub(crate) fn input_schema(plan: &Plan, step: usize) -> Schema {
-    match plan.steps[step].input {
-        Input::Source(source) => plan.sources[source].schema(),
-        Input::Step(input) => plan.steps[input].schema.clone(),
-        Input::SourceBad(_) | Input::StepLate(_) | Input::StepBad(_) => unreachable!("steps read sources and steps"),
+    let step = &plan.steps[step];
+    let mut fields: Vec<Field> = Vec::new();
+    for input in &step.inputs {
+        let schema = match input {
+            Input::Source(source) => plan.sources[*source].schema(),
+            Input::Step(input) => plan.steps[*input].schema.clone(),
+            Input::SourceBad(_) | Input::StepLate(_) | Input::StepBad(_) => {
+                unreachable!("steps read sources and steps")
+            }
+        };
+        let new = |field: &Field| !fields.iter().any(|known| known.name == field.name);
+        let more: Vec<Field> = schema.fields.into_iter().filter(new).collect();
+        fields.extend(more);
     }
+    fields.extend(step.tag.iter().map(|tag| Field::new(tag, DataType::String)));
+    Schema::new(fields)
 }

@@ -101,13 +101,13 @@ fn empty_and_absent_expectations_are_filled() {
     for (before, after) in [
         (
             "- name: x\n  given: {}\n  expect:\n    per_page: []  # none yet\n",
-            format!("- name: x\n  given: {{}}\n  expect:\n    per_page:   # none yet\n      - {row}\n"),
+            format!("- name: x\n  given: {{}}\n  expect:\n    per_page:  # none yet\n      - {row}\n"),
         ),
         ("- name: x\n  given: {}\n", format!("- name: x\n  given: {{}}\n  expect:\n    per_page:\n      - {row}\n")),
         (
             "- name: x\n  given: {}\n  expect: {}\n- name: y\n  given: {}\n  expect: {per_page: [{page: /a}]}\n",
             format!(
-                "- name: x\n  given: {{}}\n  expect: \n    per_page:\n      - {row}\n- name: y\n  given: {{}}\n  expect: {{per_page: [{{page: /a}}]}}\n"
+                "- name: x\n  given: {{}}\n  expect:\n    per_page:\n      - {row}\n- name: y\n  given: {{}}\n  expect: {{per_page: [{{page: /a}}]}}\n"
             ),
         ),
         ("- {name: x, given: {}}\n", format!("- {{name: x, given: {{}}, expect: {{per_page: [{row}]}}}}\n")),

@@ -146,8 +146,8 @@ const CASES: &[Case] = &[
     ("topic: hot}", "topic: hot, key: [«user»]}", Code::Name, "there is no column `user`"),
     // Tests.
     ("owner: data", "tests: «x»", Code::Field, "not a list"),
-    ("owner: data", "tests:\n- «given»: {}", Code::Field, "needs `name`"),
-    ("owner: data", "tests:\n- {name: x, given: {«clik»: []}}", Code::Name, "did you mean `clicks`?"),
+    ("owner: data", "tests:\n- «given: {}»", Code::Field, "needs `name`"),
+    ("owner: data", "tests:\n- {name: x, given: {«clickz»: []}}", Code::Name, "did you mean `clicks`?"),
     ("owner: data", "tests:\n- {name: x, given: {clicks: [{«usr_id»: 1}]}}", Code::Name, "did you mean `user_id`?"),
     ("owner: data", "tests:\n- {name: x, given: {clicks: [{user_id: «1.5»}]}}", Code::Type, "not int64"),
     ("owner: data", "tests:\n- {name: x, given: {clicks: [{at: «noon»}]}}", Code::Type, "given as bytes"),
