@@ -114,6 +114,51 @@ fn a_wrong_file_or_an_empty_choice_exits_2() {
     assert!(stderr(&output).contains("no test has `nothing` in its name"), "{}", stderr(&output));
 }
 
+/// What a step remembers, several sources and lists, all in one case.
+#[cfg(not(feature = "planted-fault"))]
+#[test]
+fn repetitions_unions_and_nested_values_are_tested_like_any_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = r#"version: 1
+name: both
+sources:
+  eu: &SOURCE
+  us: &SOURCE
+steps:
+  unique: {from: [eu, us], tag: region, dedup: {key: [id], within: 10m}}
+  per_minute:
+    from: unique
+    window: {tumbling: {size: 1m}}
+    group_by: [region]
+    aggregate: {n: "count(*)", last: "last(tags)"}
+sinks:
+  out: {from: per_minute, jsonl: {path: out.jsonl}}
+tests:
+  - name: an id is counted once in each partition of each source
+    given:
+      eu:
+        - {id: a, tags: [x, "y z"], at: "2026-01-01T00:00:10Z"}
+        - {id: a, tags: [], at: "2026-01-01T00:00:11Z"}
+        - {id: a, partition: 1, tags: [w], at: "2026-01-01T00:00:12Z"}
+        - {id: a, at: "2026-01-01T00:00:13Z"}
+      us:
+        - {id: a, tags: [u, ~], at: "2026-01-01T00:00:14Z"}
+    expect:
+      per_minute:
+        - {region: eu, n: 2, last: [w], final: false}
+        - {region: us, n: 1, last: [u, ~]}
+"#;
+    let source = "{journal: {path: SOURCE}, schema: {id: string!, tags: list<string>, at: timestamp!}, event_time: {column: at}}";
+    let text = text.replacen("&SOURCE", &source.replace("SOURCE", "a"), 1).replacen(
+        "&SOURCE",
+        &source.replace("SOURCE", "b"),
+        1,
+    );
+    std::fs::write(folder.path().join("p.yaml"), text).unwrap();
+    let output = run(folder.path(), "test p.yaml");
+    assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
+}
+
 /// Two ways of running that differ fail a case, whatever it expects: here, lateness that depends on the chunk.
 #[cfg(feature = "planted-fault")]
 #[test]

@@ -41,6 +41,22 @@ json      one object: `passed`, `failed`, `cases` (an array of `file`, `line`, `
 others    a line for each case; of one that fails the rows: `~` different, `-` expected and not found, `+` found and not
           expected, `!` different between two ways of running
 ",
+        "why" => "\
+json      one object: `step`, `window_start`, `window_end`, `key`, `row`, `dropped`, `taken` and `left` (arrays of records:
+          `source`, `partition`, `offset`; of window rows: `window_start`, `window_end`, `key`; and `event_time`, `columns`,
+          `reason`, `parts`), `bad`, `start`, `end`
+others    text: the row, what it is made of, what was left out and why
+",
+        "why-not" => "\
+json      one object: `source`, `partition`, `offset`, `bad`, `event_time`, `largest_before`, `watermark`, `steps` (`step`,
+          `fates`: arrays of `fate` (`out`, `on`, `late`, `in`) with `reason`, `window_start`, `window_end`, `key`, `final`)
+others    text: a line for each step and window
+",
+        "lateness" => "\
+json      one object: `sources` (`source`, `out_of_orderness`, `partitions`, `steps`: `step`, `reached`, `changed_are`,
+          `bounds`: `bound`, `late`, `late_by_partition`, `changed`, `examples`), `start`, `end`, `notes`
+others    text: a table for each step, the bound in the file with `*`
+",
         "inspect" => "\
 json      one object: `records`, `cut`, `not_objects`, `bad`, `columns` (`name`, `type`, `nullable`, `nulls`, `times`, `example`,
           `conflicts`), `left_out`, `event_time`, `partitions`, `disorder`, `out_of_orderness`, `sources` (the block)

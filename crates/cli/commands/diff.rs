@@ -156,10 +156,6 @@ fn pipelines_text(common: &Common, found: &[(String, Difference)], [left, right]
 }
 
 fn of_results(arguments: &Arguments, global: &Global) -> Result<ExitCode> {
-    if let Some(missing) = [&arguments.left, &arguments.right].into_iter().find(|side| !side.exists()) {
-        return Err(Error::new(Code::NotFound, format!("there is nothing at `{}`", missing.display()))
-            .help("name two result sets, or two pipelines"));
-    }
     if !(arguments.tolerance >= 0.0 && arguments.tolerance.is_finite()) {
         return Err(Error::new(Code::Usage, "`--tolerance` is a number from 0 up"));
     }

@@ -10,6 +10,7 @@ mod explain;
 mod r#gen;
 mod init;
 mod inspect;
+mod lateness;
 mod plan;
 mod query;
 mod replay;
@@ -19,6 +20,7 @@ mod test;
 mod validate;
 mod verify;
 mod version;
+mod why;
 
 use clap::Subcommand;
 use engine::plan::{Plan, SourcePlan};
@@ -37,6 +39,9 @@ pub(crate) enum Command {
     Validate(validate::Arguments),
     Test(test::Arguments),
     Plan(plan::Arguments),
+    Why(why::Arguments),
+    WhyNot(why::RecordArguments),
+    Lateness(lateness::Arguments),
     Inspect(inspect::Arguments),
     Init(init::Arguments),
     Demo(demo::Arguments),
@@ -61,6 +66,9 @@ impl Command {
             Command::Validate(arguments) => validate::run(&arguments, global),
             Command::Test(arguments) => test::run(&arguments, global),
             Command::Plan(arguments) => plan::run(&arguments, global),
+            Command::Why(arguments) => why::run(&arguments, global),
+            Command::WhyNot(arguments) => why::run_record(&arguments, global),
+            Command::Lateness(arguments) => lateness::run(&arguments, global),
             Command::Inspect(arguments) => inspect::run(&arguments, global),
             Command::Init(arguments) => Ok(init::run(&arguments, global)?),
             Command::Demo(arguments) => demo::run(&arguments, global),

@@ -18,6 +18,7 @@ use crate::plan::{Input, StepPlan, Top, WindowPlan, Work};
 use crate::rows::{Batch, Failures, Identity, Origin, evaluate_filter, evaluate_plain, named, row_work};
 use crate::state::{Accumulators, Table, WindowState};
 use crate::task::{Aside, Emission, Engine, rfc3339};
+use crate::trace::Trace;
 use crate::value::display;
 use crate::watermark::{NEVER, completeness, is_final};
 use crate::window::Window;
@@ -33,6 +34,8 @@ pub struct Closed {
     pub checked: Vec<Checked>,
     /// How many windows were closed.
     pub windows: u64,
+    /// What the steps note, if they are asked to.
+    pub(crate) trace: Option<Trace>,
 }
 
 /// How many rows one emission holds at most, and about how many bytes of keys. Only `top` makes it hold more, because a
@@ -43,16 +46,21 @@ const EMISSION_KEY_BYTES: usize = if cfg!(test) { 48 } else { 1 << 28 };
 impl Engine {
     /// Closes what is final. `frontiers` holds `G` of each source: the least `W` over its partitions.
     pub fn close(&self, frontiers: &[i64], state: &mut State) -> Result<Closed> {
-        self.close_steps(state, Some(frontiers))
+        self.close_steps(state, Some(frontiers), None)
     }
 
     /// Closes everything as if the log ended here; the rows are open ones. The state is used up.
     pub fn finish(&self, mut state: State) -> Result<Closed> {
-        self.close_steps(&mut state, None)
+        self.close_steps(&mut state, None, None)
     }
 
-    fn close_steps(&self, state: &mut State, frontiers: Option<&[i64]>) -> Result<Closed> {
-        let mut closed = Closed::default();
+    pub(crate) fn close_steps(
+        &self,
+        state: &mut State,
+        frontiers: Option<&[i64]>,
+        trace: Option<Trace>,
+    ) -> Result<Closed> {
+        let mut closed = Closed { trace, ..Closed::default() };
         let steps = &self.plan.steps;
         // Per step: how far its output is complete, and the rows it gave just now.
         let mut complete = vec![NEVER; steps.len()];
@@ -70,6 +78,9 @@ impl Engine {
                 Work::Rows if step.over_windows => {
                     for input in inputs {
                         let (rows, failed) = row_work(&step.rows, &input);
+                        if let Some(trace) = &mut closed.trace {
+                            trace.note(index, &input, &rows, &failed);
+                        }
                         self.keep_failed(index, &input, failed, &mut closed.asides);
                         let rows = self.check_rules(index, step, rows, &mut closed.asides, &mut closed.checked);
                         outputs[index].push(rows);
@@ -80,6 +91,9 @@ impl Engine {
                     let state = state.windows[index].as_mut().expect("a window step has state");
                     for input in inputs {
                         let (rows, failed) = row_work(&step.rows, &input);
+                        if let Some(trace) = &mut closed.trace {
+                            trace.note(index, &input, &rows, &failed);
+                        }
                         self.keep_failed(index, &input, failed, &mut closed.asides);
                         let rows = self.check_rules(index, step, rows, &mut closed.asides, &mut closed.checked);
                         self.fold_window(index, window, &rows, state, &mut closed.asides);

@@ -19,6 +19,7 @@ use crate::plan::{DedupPlan, Input, Plan, StepPlan, Work};
 use crate::rows::{Batch, Failures, evaluate_plain, row_work};
 use crate::state::WindowState;
 use crate::task::{Deduped, Engine, Folded};
+use crate::trace::Trace;
 
 /// State of all steps.
 pub struct State {
@@ -78,6 +79,16 @@ impl Folding {
     /// Returns the running maximum of event time after the chunk.
     pub fn maximum(&self) -> i64 {
         self.folded.maximum
+    }
+
+    /// Makes the steps note what they do from now on.
+    pub(crate) fn trace(&mut self, trace: Trace) {
+        self.folded.trace = Some(trace);
+    }
+
+    /// Returns the valid records, before the first stage is done.
+    pub(crate) fn records(&self) -> Option<&Batch> {
+        self.records.as_ref()
     }
 }
 
@@ -151,15 +162,20 @@ impl Engine {
     /// Folds the next chunk of a partition into the state. `maximum` is the running maximum before it
     /// ([`crate::watermark::NEVER`] at first).
     pub fn fold(&self, source: usize, chunk: &Chunk, maximum: i64, state: &mut State) -> Folded {
-        let mut folding = self.begin(source, chunk, maximum);
+        let folding = self.begin(source, chunk, maximum);
+        self.go_on(folding, source, chunk.partition, state)
+    }
+
+    /// Takes a chunk through all stages.
+    pub(crate) fn go_on(&self, mut folding: Folding, source: usize, partition: Partition, state: &mut State) -> Folded {
         self.advance(&mut folding, state);
         if self.stages(source) > 1 {
-            let mut memory = state.take_memory(source, chunk.partition);
+            let mut memory = state.take_memory(source, partition);
             for _ in 1..self.stages(source) {
                 self.remember(&mut folding, &mut memory);
                 self.advance(&mut folding, state);
             }
-            state.put_memory(source, chunk.partition, memory);
+            state.put_memory(source, partition, memory);
         }
         folding.done()
     }
@@ -213,6 +229,9 @@ impl Engine {
             let mut waiting = Waiting { step: index, inputs: Vec::new(), kept: Vec::new() };
             for input in inputs.into_iter().filter(|input| input.len() > 0) {
                 let (rows, failed) = row_work(&step.rows, &input);
+                if let Some(trace) = &mut folding.folded.trace {
+                    trace.note(index, &input, &rows, &failed);
+                }
                 let Folded { asides, checked, .. } = &mut folding.folded;
                 self.keep_failed(index, &input, failed, asides);
                 let rows = self.check_rules(index, step, rows, asides, checked);
@@ -267,6 +286,9 @@ impl Engine {
                 unreachable!("rows wait at dedup steps only")
             };
             waiting.kept = memory.0.entry(waiting.step).or_default().walk(&waiting.inputs, dedup.within);
+            if let Some(trace) = &mut folding.folded.trace {
+                trace.note_deduped(waiting.step, &waiting.inputs, &waiting.kept);
+            }
             folding.folded.dedups.push(Deduped {
                 step: waiting.step,
                 before: waiting.inputs.iter().map(|(rows, _)| rows.len() as u64).sum(),

@@ -23,6 +23,7 @@ mod rows;
 mod rules;
 mod state;
 mod task;
+pub mod trace;
 mod unique;
 pub mod value;
 pub mod watermark;

@@ -89,6 +89,8 @@ pub struct Folded {
     pub dedups: Vec<Deduped>,
     /// How many rows broke each rule.
     pub checked: Vec<Checked>,
+    /// What the steps note, if they are asked to.
+    pub(crate) trace: Option<crate::trace::Trace>,
 }
 
 /// How many rows came to a `dedup` step, and how many of them it let through.

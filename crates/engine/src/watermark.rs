@@ -24,6 +24,21 @@ pub fn is_late_for_point(event_time: i64, allowed_lateness: i64, watermark: i64)
     watermark != NEVER && event_time.saturating_add(allowed_lateness) < watermark
 }
 
+/// Returns the least `out_of_orderness` with which a record is in time for a fixed
+/// window: [`is_late_for_window`] turned round. 0 or less: any bound will do. `maximum` is the running maximum `M` before
+/// the record.
+#[inline]
+pub fn least_bound_for_window(end: i64, allowed_lateness: i64, maximum: i64) -> i64 {
+    if maximum == NEVER { 0 } else { maximum.saturating_sub(end.saturating_add(allowed_lateness)).saturating_add(1) }
+}
+
+/// Returns the least `out_of_orderness` with which a record is in time for work at a point in time:
+/// [`is_late_for_point`] turned round. 0 or less: any bound will do.
+#[inline]
+pub fn least_bound_for_point(event_time: i64, allowed_lateness: i64, maximum: i64) -> i64 {
+    if maximum == NEVER { 0 } else { maximum.saturating_sub(event_time.saturating_add(allowed_lateness)) }
+}
+
 /// Returns true when nothing the log may still bring can enter a window that ends at `end`: `G >= end + allowed`.
 #[inline]
 pub fn is_final(end: i64, allowed_lateness: i64, frontier: i64) -> bool {
@@ -72,6 +87,21 @@ mod tests {
         assert!(!is_late_for_window(60, 1, 60));
         assert!(!is_late_for_point(60, 0, 60));
         assert!(is_late_for_point(60, 0, 61));
+    }
+
+    #[test]
+    fn the_least_bound_is_the_first_with_which_a_record_is_in_time() {
+        for maximum in [NEVER, -3, 0, 5, 9] {
+            for (time, allowed) in [(0, 0), (4, 0), (4, 2), (-6, 1)] {
+                for bound in 0..20 {
+                    let mark = watermark(maximum, bound);
+                    let window = least_bound_for_window(time, allowed, maximum) <= bound;
+                    assert_eq!(window, !is_late_for_window(time, allowed, mark), "{maximum} {time} {allowed} {bound}");
+                    let point = least_bound_for_point(time, allowed, maximum) <= bound;
+                    assert_eq!(point, !is_late_for_point(time, allowed, mark), "{maximum} {time} {allowed} {bound}");
+                }
+            }
+        }
     }
 
     #[cfg(not(feature = "planted-fault"))]

@@ -272,7 +272,7 @@ impl<'a> Batch<'a> {
 }
 
 /// Returns where reading begins and ends in a partition: what it holds, restricted by the cuts.
-fn clip(
+pub(crate) fn clip(
     source: &str,
     range: engine::edge::PartitionRange,
     start: Option<&Cut>,

@@ -10,6 +10,7 @@ pub mod disorder;
 pub mod driver;
 pub mod inspect;
 pub mod job;
+pub mod lateness;
 pub mod memory;
 pub mod outlet;
 pub mod replay;
@@ -20,6 +21,8 @@ pub mod target;
 pub mod time;
 pub mod trial;
 pub mod verify;
+pub mod walk;
+pub mod why;
 
 pub use cut::Cut;
 pub use driver::{Observer, Outcome, Outlet, PartitionState, Progress, Settings};

@@ -194,6 +194,8 @@ impl Ways<'_> {
             for ((partition, middle), range) in log.middle().into_iter().zip(log.ranges()) {
                 let records = log.records(partition);
                 let maximum = self.fold(source, &clip(records, range.start, middle), NEVER, &mut before, &mut found)?;
+                // What a partition remembers of its earlier records goes with it.
+                after.put_memory(source, partition, before.take_memory(source, partition));
                 let maximum = self.fold(source, &clip(records, middle, range.end), maximum, &mut after, &mut found)?;
                 let (start, next) = (range.start, range.end);
                 states.push(PartitionState { partition, start, end: Some(next), next, maximum });

@@ -71,7 +71,7 @@ pub(crate) fn observed(plan: &Plan) -> Plan {
     let mut plan = plan.clone();
     let mut sinks = Vec::new();
     for (index, step) in plan.steps.iter().enumerate() {
-        let schema = if step.over_windows || !matches!(step.work, Work::Rows) {
+        let schema = if step.over_windows || matches!(step.work, Work::Window(_)) {
             step.schema.clone()
         } else {
             let mut schema = step.schema.clone();

@@ -136,10 +136,7 @@ fn what_the_format_has_and_we_have_not_is_refused_by_name() {
     let refused = errors.iter().filter(|error| error.code == Code::NotBuilt).map(|error| error.message.as_str());
     assert_eq!(
         refused.collect::<Vec<_>>(),
-        [
-            "`postgres` of a sink is not built yet",
-            "`schedules` of a pipeline is not built yet",
-        ]
+        ["`postgres` of a sink is not built yet", "`schedules` of a pipeline is not built yet",]
     );
 }
 

@@ -137,16 +137,27 @@ impl Seen {
     /// Returns the kinds that a column of this path holds, which are those of the family seen most often; and those that
     /// do not fit it.
     pub fn split(&self) -> (Vec<Kind>, Vec<(Kind, &Sightings)>) {
+        let count_of = |kind: Kind| self.kinds.get(&kind).map_or(0, |found| found.count);
         let count = |family: u8| {
             self.kinds.iter().filter(|(kind, _)| kind.family() == family).map(|(_, found)| found.count).sum::<u64>()
         };
         // Of two that are equally frequent, text: every record of it can be read as text by hand later.
-        let winner = (0..5).max_by_key(|family| (count(*family), *family == 2));
-        let fits = |kind: &Kind| Some(kind.family()) == winner;
+        let winner = (0..5).max_by_key(|family| (count(*family), *family == 2)).unwrap_or(2);
+        let most = |kind: Kind| count_of(kind) * 100 >= count(winner) * NEARLY_ALL;
+        // A few odd values among many times are mistakes, and do not make a column of texts of them.
+        let only = match winner {
+            1 if count_of(Kind::Float) == 0 && most(Kind::Integer) => Some(Kind::Integer),
+            2 => [Kind::Time, Kind::Date].into_iter().find(|kind| most(*kind)),
+            _ => None,
+        };
+        let fits = |kind: &Kind| kind.family() == winner && only.is_none_or(|only| only == *kind);
         let kinds = self.kinds.keys().copied().filter(fits).collect();
         (kinds, self.kinds.iter().filter(|(kind, _)| !fits(kind)).map(|(kind, found)| (*kind, found)).collect())
     }
 }
+
+/// From this share of a hundred on, the others are taken for mistakes.
+const NEARLY_ALL: u64 = 95;
 
 /// What stands in the values of a log.
 #[derive(Clone, Debug, Default)]

@@ -267,6 +267,9 @@ fn of_guesses(guesses: Guesses, is_cut: bool) -> Made {
     made
 }
 
+/// A key in fewer than one of so many records is taken for a mistake.
+const RARE: u64 = 200;
+
 fn add_members(seen: &Seen, path: &[String], objects: u64, made: &mut Made) {
     for (key, member) in &seen.members {
         let mut path = path.to_vec();
@@ -274,6 +277,10 @@ fn add_members(seen: &Seen, path: &[String], objects: u64, made: &mut Made) {
         let shown = path.join(".");
         if member.values() == 0 {
             made.1.push((shown, "it is always null".into()));
+            continue;
+        }
+        if member.values() * RARE < objects {
+            made.1.push((shown, format!("it stands in {} of {objects} records only", member.values())));
             continue;
         }
         let (kinds, conflicts) = member.split();

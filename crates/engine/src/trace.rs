@@ -1,0 +1,418 @@
+//! Traces: what became of every row at every step, for questions that people ask afterwards.
+//!
+//! A traced chunk is folded like any other, by the same functions; the steps only note the rows they were given and the
+//! rows they made. [`Engine::events`] reads the notes: what was filtered, failed or repeated, which windows took a row and
+//! for which it was late. On request it also follows rows that were left out on the way, as if they had not been, so that
+//! it can be said which result they are missing from.
+
+use arrow::array::{ArrayRef, BinaryArray, RecordBatch};
+
+use crate::error::Result;
+use crate::fold::State;
+use crate::group::{canonical, plain};
+use crate::log::{Chunk, Offset, Partition};
+use crate::plan::{Input, RowWork, WindowPlan, Work};
+use crate::rows::{Batch, Failures, Identity, evaluate_filter, evaluate_plain, row_work};
+use crate::task::{Engine, Folded};
+use crate::watermark::{NEVER, is_late_for_point, is_late_for_window};
+use crate::window::{Window, Windowing, last_start};
+use crate::{Closed, DataType};
+
+/// The notes of one chunk, or of one closing.
+#[derive(Clone, Default)]
+pub struct Trace {
+    /// The valid records.
+    records: Option<(usize, Batch)>,
+    notes: Vec<Note>,
+}
+
+/// What a step was given and made of it.
+#[derive(Clone)]
+struct Note {
+    step: usize,
+    /// The rows it was given; None where they were noted before.
+    input: Option<Batch>,
+    /// The rows after row work; at the memory of a `dedup`, those that met it.
+    rows: Batch,
+    failed: Vec<(u32, String)>,
+    /// At the memory of a `dedup`: ids, and which rows were let through, ascending.
+    deduped: Option<(BinaryArray, Vec<u32>)>,
+}
+
+impl Trace {
+    /// Notes what a step was given and what its row work made of it.
+    pub(crate) fn note(&mut self, step: usize, input: &Batch, rows: &Batch, failed: &[(u32, String)]) {
+        let (input, rows, failed) = (Some(input.clone()), rows.clone(), failed.to_vec());
+        self.notes.push(Note { step, input, rows, failed, deduped: None });
+    }
+
+    /// Notes what a step let through of the rows that met its partition's memory.
+    pub(crate) fn note_deduped(&mut self, step: usize, inputs: &[(Batch, BinaryArray)], kept: &[Vec<u32>]) {
+        for ((rows, ids), kept) in inputs.iter().zip(kept) {
+            let mut kept = kept.clone();
+            kept.sort_unstable();
+            let deduped = Some((ids.clone(), kept));
+            self.notes.push(Note { step, input: None, rows: rows.clone(), failed: Vec::new(), deduped });
+        }
+    }
+}
+
+impl std::fmt::Debug for Trace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Trace").field("notes", &self.notes.len()).finish_non_exhaustive()
+    }
+}
+
+/// What names a row.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Name {
+    /// A record.
+    Record {
+        /// Its source.
+        source: usize,
+        /// Its partition.
+        partition: Partition,
+        /// Its offset.
+        offset: Offset,
+    },
+    /// A row of a window.
+    Row {
+        /// Start of its window.
+        start: i64,
+        /// End of its window.
+        end: i64,
+        /// Its key, as ordered bytes of the window step that made it.
+        key: Vec<u8>,
+    },
+}
+
+/// What became of a row at a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is a valid record. (The step has no meaning then.)
+    Read,
+    /// Its `where` was not true.
+    Filtered,
+    /// An expression failed.
+    Failed(String),
+    /// It repeats an earlier row of its partition with this id.
+    Repeated(Vec<u8>),
+    /// It went on to the step's readers; at a `dedup` with this id.
+    Passed(Option<Vec<u8>>),
+    /// It belongs to a window.
+    InWindow {
+        /// The window.
+        window: Window,
+        /// The key.
+        key: Vec<u8>,
+        /// By how many microseconds it was late for the window; None: the window took it.
+        late_by: Option<i64>,
+    },
+    /// It belongs to a session at its event time.
+    InSession {
+        /// The key.
+        key: Vec<u8>,
+        /// By how many microseconds it was late; None: it was taken.
+        late_by: Option<i64>,
+    },
+}
+
+/// What became of one row at one step.
+#[derive(Clone, Debug)]
+pub struct Event<'a> {
+    /// The step.
+    pub step: usize,
+    /// The row.
+    pub name: Name,
+    /// Its event time, in microseconds.
+    pub event_time: i64,
+    /// `W` before the record, [`NEVER`] at first and over window rows.
+    pub watermark: i64,
+    /// What became of it.
+    pub fate: Fate,
+    /// For a row that was left out on its way here, and is followed as if it had not been: at which step, and why.
+    pub left_out: Option<(usize, &'a str)>,
+    /// The columns that the step saw, and the row's number there.
+    pub columns: (&'a RecordBatch, usize),
+}
+
+/// Rows that were left out.
+struct Ghosts {
+    /// The step that they come out of, as far as they are concerned.
+    step: usize,
+    batch: Batch,
+    /// Where they were left out, and why.
+    left_out: (usize, String),
+}
+
+impl Engine {
+    /// Folds the next chunk of a partition as [`Engine::fold`] does, with notes.
+    pub fn fold_traced(&self, source: usize, chunk: &Chunk, maximum: i64, state: &mut State) -> (Folded, Trace) {
+        let mut folding = self.begin(source, chunk, maximum);
+        folding.trace(Trace::default());
+        let records = folding.records().cloned();
+        let mut folded = self.go_on(folding, source, chunk.partition, state);
+        let mut trace = folded.trace.take().unwrap_or_default();
+        trace.records = records.map(|records| (source, records));
+        (folded, trace)
+    }
+
+    /// Closes what is final, with notes of the rows that steps over windows read.
+    pub fn close_traced(&self, frontiers: &[i64], state: &mut State) -> Result<(Closed, Trace)> {
+        let mut closed = self.close_steps(state, Some(frontiers), Some(Trace::default()))?;
+        let trace = closed.trace.take().unwrap_or_default();
+        Ok((closed, trace))
+    }
+
+    /// Closes everything as if the log ended here, with notes.
+    pub fn finish_traced(&self, mut state: State) -> Result<(Closed, Trace)> {
+        let mut closed = self.close_steps(&mut state, None, Some(Trace::default()))?;
+        let trace = closed.trace.take().unwrap_or_default();
+        Ok((closed, trace))
+    }
+
+    /// Tells what became of each row that was noted, step by step. `follow` also follows what was left out.
+    pub fn events(&self, trace: &Trace, follow: bool, visit: &mut dyn FnMut(&Event<'_>)) {
+        if let Some((_, records)) = &trace.records {
+            for row in 0..records.len() as u32 {
+                visit(&self.event(0, records, row, Fate::Read, None));
+            }
+        }
+        let mut ghosts: Vec<Ghosts> = Vec::new();
+        for note in &trace.notes {
+            match &note.deduped {
+                Some(deduped) => self.events_of_dedup(note, deduped, follow, &mut ghosts, visit),
+                None => self.events_of_step(note, follow, &mut ghosts, visit),
+            }
+        }
+        self.follow(ghosts, visit);
+    }
+
+    fn event<'a>(
+        &self,
+        step: usize,
+        batch: &'a Batch,
+        row: u32,
+        fate: Fate,
+        left_out: Option<(usize, &'a str)>,
+    ) -> Event<'a> {
+        let origin = batch.origin_of(row) as usize;
+        let name = match &batch.origin.identity {
+            Identity::Records { partition, offsets } => {
+                Name::Record { source: batch.origin.source, partition: *partition, offset: offsets[origin] }
+            }
+            Identity::Windows { starts, ends, keys } => {
+                Name::Row { start: starts[origin], end: ends[origin], key: keys.value(origin).to_vec() }
+            }
+        };
+        let watermark = if batch.origin.watermarks.is_empty() { NEVER } else { batch.watermark(row) };
+        let columns = (&batch.columns, row as usize);
+        Event { step, name, event_time: batch.event_time(row), watermark, fate, left_out, columns }
+    }
+
+    fn events_of_step(&self, note: &Note, follow: bool, ghosts: &mut Vec<Ghosts>, visit: &mut dyn FnMut(&Event<'_>)) {
+        let step = &self.plan.steps[note.step];
+        if let Some(input) = &note.input {
+            for (row, why) in &note.failed {
+                visit(&self.event(note.step, input, *row, Fate::Failed(why.clone()), None));
+            }
+            let filtered = left_out(input, &note.rows, &note.failed);
+            for row in &filtered {
+                visit(&self.event(note.step, input, *row, Fate::Filtered, None));
+            }
+            if follow && !filtered.is_empty() {
+                let why = step.rows.filter.as_ref().map_or_else(String::new, |filter| format!("where {filter}"));
+                let (batch, _) = row_work(&without_filter(&step.rows), &input.take(&filtered));
+                self.haunt(note.step, batch, (note.step, why), ghosts, visit);
+            }
+        }
+        let rows = self.events_of_rules(note, follow, ghosts, visit);
+        match &step.work {
+            Work::Rows => {
+                for row in 0..rows.len() as u32 {
+                    visit(&self.event(note.step, &rows, row, Fate::Passed(None), None));
+                }
+            }
+            // What is let through is noted when it has met the memory.
+            Work::Dedup(_) => {}
+            Work::Window(window) => self.events_of_window(note.step, window, &rows, None, visit),
+        }
+    }
+
+    /// Tells which rows broke a rule of the step, and returns the others.
+    fn events_of_rules(
+        &self,
+        note: &Note,
+        follow: bool,
+        ghosts: &mut Vec<Ghosts>,
+        visit: &mut dyn FnMut(&Event<'_>),
+    ) -> Batch {
+        let step = &self.plan.steps[note.step];
+        let kept = self.check_rules(note.step, step, note.rows.clone(), &mut Vec::new(), &mut Vec::new());
+        for row in left_out(&note.rows, &kept, &[]) {
+            let alone = note.rows.take(&[row]);
+            let broken = step.rules.iter().find(|rule| !evaluate_filter(&rule.expr, &alone.columns, &mut Failures::new()).value(0));
+            let why = broken.map_or_else(String::new, |rule| format!("check {}: {} is not true", rule.name, rule.expr));
+            visit(&self.event(note.step, &note.rows, row, Fate::Failed(why.clone()), None));
+            if follow {
+                self.haunt(note.step, alone, (note.step, why), ghosts, visit);
+            }
+        }
+        kept
+    }
+
+    fn events_of_dedup(
+        &self,
+        note: &Note,
+        (ids, kept): &(BinaryArray, Vec<u32>),
+        follow: bool,
+        ghosts: &mut Vec<Ghosts>,
+        visit: &mut dyn FnMut(&Event<'_>),
+    ) {
+        let mut next = kept.iter().peekable();
+        let mut repeated = Vec::new();
+        for row in 0..note.rows.len() as u32 {
+            let id = ids.value(row as usize).to_vec();
+            let fate = match next.next_if_eq(&&row) {
+                Some(_) => Fate::Passed(Some(id)),
+                None => {
+                    repeated.push(row);
+                    Fate::Repeated(id)
+                }
+            };
+            visit(&self.event(note.step, &note.rows, row, fate, None));
+        }
+        if follow && !repeated.is_empty() {
+            let batch = note.rows.take(&repeated);
+            ghosts.push(Ghosts { step: note.step, batch, left_out: (note.step, "repeated".into()) });
+        }
+    }
+
+    /// Tells which windows rows belong to.
+    fn events_of_window(
+        &self,
+        step: usize,
+        window: &WindowPlan,
+        rows: &Batch,
+        left_out: Option<(usize, &str)>,
+        visit: &mut dyn FnMut(&Event<'_>),
+    ) {
+        if rows.len() == 0 {
+            return;
+        }
+        let mut failures = Failures::new();
+        let values = |exprs: &mut dyn Iterator<Item = &crate::expr::Expr>, failures: &mut Failures| -> Vec<ArrayRef> {
+            exprs.map(|expr| canonical(&evaluate_plain(expr, &rows.columns, failures))).collect()
+        };
+        let keys = values(&mut window.keys.iter().map(|(_, expr)| expr), &mut failures);
+        // An argument that fails keeps the row out of its windows too.
+        values(&mut window.calls.iter().flat_map(|call| &call.arguments), &mut failures);
+        let codec = self.codecs[step].as_ref().expect("a window step has a key codec");
+        let keys = codec.encode(&keys, rows.len());
+        for row in 0..rows.len() as u32 {
+            if let Some(why) = failures.get(&row) {
+                if left_out.is_none() {
+                    visit(&self.event(step, rows, row, Fate::Failed(why.clone()), None));
+                }
+                continue;
+            }
+            let key = keys.value(row as usize);
+            let event = self.event(step, rows, row, Fate::Filtered, left_out);
+            for fate in fates(window, &event, key) {
+                visit(&Event { fate, ..event.clone() });
+            }
+        }
+    }
+
+    /// Tells which windows rows that were left out would have belonged to, or keeps them for the steps that follow.
+    fn haunt(
+        &self,
+        step: usize,
+        batch: Batch,
+        left_out: (usize, String),
+        ghosts: &mut Vec<Ghosts>,
+        visit: &mut dyn FnMut(&Event<'_>),
+    ) {
+        match &self.plan.steps[step].work {
+            Work::Window(window) => self.events_of_window(step, window, &batch, Some((left_out.0, &left_out.1)), visit),
+            Work::Rows | Work::Dedup(_) => ghosts.push(Ghosts { step, batch, left_out }),
+        }
+    }
+
+    /// Takes rows that were left out through the steps that they would have come to.
+    fn follow(&self, ghosts: Vec<Ghosts>, visit: &mut dyn FnMut(&Event<'_>)) {
+        let mut waiting = ghosts;
+        while let Some(Ghosts { step, batch, left_out }) = waiting.pop() {
+            if batch.len() == 0 {
+                continue;
+            }
+            for (reader, plan) in self.plan.steps.iter().enumerate() {
+                if !plan.inputs.contains(&Input::Step(step)) {
+                    continue;
+                }
+                let read = self.read(plan, Input::Step(step), &batch);
+                let (rows, _) = row_work(&without_filter(&plan.rows), &read);
+                self.haunt(reader, rows, left_out.clone(), &mut waiting, visit);
+            }
+        }
+    }
+
+    /// Returns the ordered bytes of keys of a window step, whose columns are given in order.
+    ///
+    /// # Panics
+    /// When the step has no window, or the columns have other types than its keys.
+    pub fn keys(&self, step: usize, columns: &[ArrayRef], rows: usize) -> BinaryArray {
+        let columns: Vec<ArrayRef> = columns.iter().map(|column| canonical(&plain(column))).collect();
+        self.codecs[step].as_ref().expect("a window step has a key codec").encode(&columns, rows)
+    }
+
+    /// Returns the names, types and values of a key of a window step.
+    ///
+    /// # Panics
+    /// When the step has no window, or the key is of another step.
+    pub fn key_columns(&self, step: usize, key: &[u8]) -> Vec<(String, DataType, ArrayRef)> {
+        let Work::Window(window) = &self.plan.steps[step].work else { panic!("only window steps have keys") };
+        let columns = self.codecs[step].as_ref().expect("a window step has a key codec").decode(std::iter::once(key));
+        let names = window.keys.iter().map(|(name, expr)| (name.clone(), expr.data_type()));
+        names.zip(columns).map(|((name, data_type), column)| (name, data_type, column)).collect()
+    }
+}
+
+/// Returns the rows of a step's input that its row work neither gave on nor failed at.
+fn left_out(input: &Batch, rows: &Batch, failed: &[(u32, String)]) -> Vec<u32> {
+    let mut gone: std::collections::BTreeSet<u32> = (0..rows.len() as u32).map(|row| rows.origin_of(row)).collect();
+    gone.extend(failed.iter().map(|(row, _)| input.origin_of(*row)));
+    (0..input.len() as u32).filter(|row| !gone.contains(&input.origin_of(*row))).collect()
+}
+
+fn without_filter(work: &RowWork) -> RowWork {
+    RowWork { filter: None, ..work.clone() }
+}
+
+/// Returns what becomes of a row with this key in the windows that it belongs to, in the order of their starts.
+fn fates(window: &WindowPlan, event: &Event<'_>, key: &[u8]) -> Vec<Fate> {
+    let (allowed, watermark) = (window.allowed_lateness, event.watermark);
+    let in_window = |at: Window| {
+        let is_late = is_late_for_window(at.end, allowed, watermark);
+        let late_by = is_late.then(|| watermark - at.end.saturating_add(allowed));
+        Fate::InWindow { window: at, key: key.to_vec(), late_by }
+    };
+    match window.windowing {
+        Windowing::Fixed { size, every, offset } => {
+            let mut starts = vec![last_start(event.event_time, every, offset)];
+            while starts[starts.len() - 1] - every > event.event_time - size {
+                starts.push(starts[starts.len() - 1] - every);
+            }
+            starts.into_iter().rev().map(|start| in_window(Window { start, end: start + size })).collect()
+        }
+        Windowing::Same => match &event.name {
+            Name::Row { start, end, .. } => vec![in_window(Window { start: *start, end: *end })],
+            Name::Record { .. } => Vec::new(),
+        },
+        Windowing::Session { .. } => {
+            let is_late = is_late_for_point(event.event_time, allowed, watermark);
+            let late_by = is_late.then(|| watermark - event.event_time.saturating_add(allowed));
+            vec![Fate::InSession { key: key.to_vec(), late_by }]
+        }
+    }
+}
