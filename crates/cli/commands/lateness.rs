@@ -36,7 +36,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments, global: &Global) -> Done {
     let loaded = pipelines::load(&arguments.pipeline, global)?;
-    let plan = Arc::new(pipeline::observed(&loaded.plan));
+    let plan = Arc::new(loaded.plan);
     let bounds = arguments.bounds.iter().map(|text| bound(text)).collect::<Result<Vec<_>>>()?;
     let mut options = RunOptions::new(Mode::Batch);
     arguments.cut.put(&mut options)?;

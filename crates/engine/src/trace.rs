@@ -5,13 +5,13 @@
 //! for which it was late. On request it also follows rows that were left out on the way, as if they had not been, so that
 //! it can be said which result they are missing from.
 
-use arrow::array::{ArrayRef, BinaryArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, BinaryArray, RecordBatch};
 
 use crate::error::Result;
 use crate::fold::State;
 use crate::group::{canonical, plain};
 use crate::log::{Chunk, Offset, Partition};
-use crate::plan::{Input, RowWork, WindowPlan, Work};
+use crate::plan::{Input, RowWork, Rule, WindowPlan, Work};
 use crate::rows::{Batch, Failures, Identity, evaluate_filter, evaluate_plain, row_work};
 use crate::task::{Engine, Folded};
 use crate::watermark::{NEVER, is_late_for_point, is_late_for_window};
@@ -251,7 +251,11 @@ impl Engine {
         let kept = self.check_rules(note.step, step, note.rows.clone(), &mut Vec::new(), &mut Vec::new());
         for row in left_out(&note.rows, &kept, &[]) {
             let alone = note.rows.take(&[row]);
-            let broken = step.rules.iter().find(|rule| !evaluate_filter(&rule.expr, &alone.columns, &mut Failures::new()).value(0));
+            let is_broken = |rule: &&Rule| {
+                let holds = evaluate_filter(&rule.expr, &alone.columns, &mut Failures::new());
+                holds.is_null(0) || !holds.value(0)
+            };
+            let broken = step.rules.iter().find(is_broken);
             let why = broken.map_or_else(String::new, |rule| format!("check {}: {} is not true", rule.name, rule.expr));
             visit(&self.event(note.step, &note.rows, row, Fate::Failed(why.clone()), None));
             if follow {

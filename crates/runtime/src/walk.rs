@@ -42,7 +42,7 @@ pub struct Walked {
     pub records: u64,
 }
 
-/// Walks over the lakes or journals of a plan. The plan must give the rows of all its steps to sinks.
+/// Walks over the lakes or journals of a plan. Rows of steps over records come only where a sink reads them.
 pub fn walk(plan: &Arc<Plan>, options: &RunOptions, visitor: &mut dyn Visitor) -> Result<Walked> {
     let engine = Engine::new(plan.clone());
     let Sources::Batch(scans) = Sources::open(plan, Mode::Batch)? else {

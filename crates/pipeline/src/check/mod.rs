@@ -11,7 +11,7 @@ mod sink;
 mod source;
 mod step;
 
-use engine::plan::{Input, OnBad, OnLate, Plan, SinkPlan, SinkTarget, SourcePlan, StepPlan, Work};
+use engine::plan::{Input, OnBad, OnBroken, OnLate, Plan, SinkPlan, SinkTarget, SourcePlan, StepPlan, Work};
 use engine::{DataType, Field, Schema};
 
 use crate::problems::Problems;
@@ -85,6 +85,11 @@ pub(crate) fn observed(plan: &Plan) -> Plan {
     for (index, source) in plan.sources.iter_mut().enumerate() {
         (source.on_bad, source.on_late) = (OnBad::Quarantine, OnLate::Quarantine);
         sinks.push((Input::SourceBad(index), source.bad_schema()));
+    }
+    for rule in plan.steps.iter_mut().flat_map(|step| &mut step.rules) {
+        if rule.otherwise == OnBroken::Fail {
+            rule.otherwise = OnBroken::Quarantine;
+        }
     }
     let nowhere = SinkTarget { kind: "observed".into(), settings: Default::default() };
     let sink = |(number, (input, schema))| SinkPlan {

@@ -101,6 +101,7 @@ fn compare(block: &Block, schema: &Value, path: &str, count: &mut usize) {
                     if each["anyOf"][1].is_object() && each["properties"].is_null() { &each["anyOf"][1] } else { each };
                 compare(block, each, &path, count);
             }
+            Shape::List(block) => compare(block, &found["items"], &path, count),
             Shape::Columns => compare(&crate::fields::COLUMN, &found["additionalProperties"]["anyOf"][1], &path, count),
             Shape::Window => {
                 for (kind, found) in WINDOWS.iter().zip(found["anyOf"].as_array().unwrap()) {
