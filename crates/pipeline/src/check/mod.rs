@@ -99,6 +99,7 @@ pub(crate) fn observed(plan: &Plan) -> Plan {
         select: None,
         schema,
         identity: Vec::new(),
+        early: false,
         target: nowhere.clone(),
     };
     plan.sinks = sinks.into_iter().enumerate().map(sink).collect();
