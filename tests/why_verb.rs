@@ -279,3 +279,24 @@ fn sessions_and_steps_over_steps_are_taken_apart() {
         stderr(&overlapping)
     );
 }
+
+#[test]
+fn of_copies_of_an_id_the_first_one_counts() {
+    let folder =
+        with_events(&EVENTS.replace("\"event_id\":\"f\"", "\"event_id\":\"a\"").replace("00:02:00Z", "00:00:30Z"));
+    let at = folder.path();
+    let text = std::fs::read_to_string(at.join("pipelines/page_views.yaml")).unwrap();
+    let text = text
+        .split("\ntests:\n")
+        .next()
+        .unwrap()
+        .replace("    group_by: [page]\n", "    group_by: [page]\n    unique_by: [event_id]\n");
+    std::fs::write(at.join("p.yaml"), text).unwrap();
+    let home = answer(at, "why p.yaml --step per_page --window 2026-01-01T00:00:00Z --key page=/home");
+    assert_eq!(positions(&home["taken"]), [(0, 0), (0, 4)].into());
+    assert_eq!(positions(&home["left"]), [(0, 5)].into());
+    assert_eq!(home["left"][0]["reason"], "counts once, as clicks 0@0");
+    assert_eq!(home["row"]["views"], "2");
+    let copy = answer(at, "why-not p.yaml --record 0@5");
+    assert_eq!(copy["steps"][0]["fates"][0]["reason"], "counts once in its window, as clicks 0@0");
+}

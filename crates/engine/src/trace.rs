@@ -107,6 +107,8 @@ pub enum Fate {
         key: Vec<u8>,
         /// By how many microseconds it was late for the window; None: the window took it.
         late_by: Option<i64>,
+        /// The id of which only the first copy in the window counts, with `unique_by`.
+        id: Option<Vec<u8>>,
     },
     /// It belongs to a session at its event time.
     InSession {
@@ -311,6 +313,8 @@ impl Engine {
         let keys = values(&mut window.keys.iter().map(|(_, expr)| expr), &mut failures);
         // An argument that fails keeps the row out of its windows too.
         values(&mut window.calls.iter().flat_map(|call| &call.arguments), &mut failures);
+        let ids = values(&mut window.unique_by.iter().map(|(_, expr)| expr), &mut failures);
+        let ids = self.uniques[step].as_ref().map(|codecs| codecs.ids.encode(&ids, rows.len()));
         let codec = self.codecs[step].as_ref().expect("a window step has a key codec");
         let keys = codec.encode(&keys, rows.len());
         for row in 0..rows.len() as u32 {
@@ -322,7 +326,8 @@ impl Engine {
             }
             let key = keys.value(row as usize);
             let event = self.event(step, rows, row, Fate::Filtered, left_out);
-            for fate in fates(window, &event, key) {
+            let id = ids.as_ref().map(|ids| ids.value(row as usize));
+            for fate in fates(window, &event, key, id) {
                 visit(&Event { fate, ..event.clone() });
             }
         }
@@ -394,12 +399,12 @@ fn without_filter(work: &RowWork) -> RowWork {
 }
 
 /// Returns what becomes of a row with this key in the windows that it belongs to, in the order of their starts.
-fn fates(window: &WindowPlan, event: &Event<'_>, key: &[u8]) -> Vec<Fate> {
+fn fates(window: &WindowPlan, event: &Event<'_>, key: &[u8], id: Option<&[u8]>) -> Vec<Fate> {
     let (allowed, watermark) = (window.allowed_lateness, event.watermark);
     let in_window = |at: Window| {
         let is_late = is_late_for_window(at.end, allowed, watermark);
         let late_by = is_late.then(|| watermark - at.end.saturating_add(allowed));
-        Fate::InWindow { window: at, key: key.to_vec(), late_by }
+        Fate::InWindow { window: at, key: key.to_vec(), late_by, id: id.map(<[u8]>::to_vec) }
     };
     match window.windowing {
         Windowing::Fixed { size, every, offset } => {

@@ -123,6 +123,12 @@ fn caveats(plan: &Plan) -> Vec<String> {
                 .into(),
         );
     }
+    let is_unique = |work: &Work| matches!(work, Work::Window(window) if !window.unique_by.is_empty());
+    if plan.steps.iter().any(|step| is_unique(&step.work)) {
+        caveats.push(
+            "of a window with `unique_by` a record may be taken and not count, so fewer of its results change".into(),
+        );
+    }
     if plan.steps.iter().any(|step| step.over_windows) {
         caveats.push("steps over windows read what these steps give; they are not told apart here".into());
     }
@@ -144,9 +150,19 @@ struct Pass {
     plan: Arc<Plan>,
     /// By source and step. The pairs of one record stand side by side.
     late: BTreeMap<(usize, usize), Vec<Needy>>,
-    /// By source and step: the records that came to a window, the last of them, for the pairs of one stand side by side.
-    reached: BTreeMap<(usize, usize), (u64, Option<(Partition, Offset)>, Vec<Least>)>,
+    /// By source and step.
+    reached: BTreeMap<(usize, usize), Reached>,
     disorder: BTreeMap<(usize, Partition), Disorder>,
+}
+
+/// The records that came to a step's windows.
+#[derive(Default)]
+struct Reached {
+    count: u64,
+    /// The last of them: the pairs of one stand side by side.
+    last: Option<(Partition, Offset)>,
+    /// Those that some bound would leave out, and the last.
+    least: Vec<Least>,
 }
 
 /// The least bound with which any window takes a record.
@@ -173,17 +189,18 @@ impl Visitor for Pass {
             Fate::InSession { key, .. } => (None, key, least_bound_for_point(event.event_time, allowed, maximum)),
             _ => return,
         };
-        let (count, last, least) = self.reached.entry((source, event.step)).or_default();
-        if *last == Some((partition, offset)) {
-            let known = least.last_mut().expect("the pair before it is there");
+        let reached = self.reached.entry((source, event.step)).or_default();
+        if reached.last == Some((partition, offset)) {
+            let known = reached.least.last_mut().expect("the pair before it is there");
             known.bound = known.bound.min(bound);
         } else {
-            (*count, *last) = (*count + 1, Some((partition, offset)));
+            reached.count += 1;
+            reached.last = Some((partition, offset));
             // What no bound would leave out need not be kept.
-            if least.last().is_some_and(|before| before.bound <= 0) {
-                least.pop();
+            if reached.least.last().is_some_and(|before| before.bound <= 0) {
+                reached.least.pop();
             }
-            least.push(Least { partition, bound });
+            reached.least.push(Least { partition, bound });
         }
         if bound > 0 {
             let needy = Needy { partition, offset, window: at, key: key.clone(), bound };
@@ -210,7 +227,7 @@ impl Pass {
         let none = Vec::new();
         let pairs = self.late.get(&(source, step)).unwrap_or(&none);
         let (reached, least) = match self.reached.get(&(source, step)) {
-            Some((reached, _, least)) => (*reached, least.as_slice()),
+            Some(reached) => (reached.count, reached.least.as_slice()),
             None => (0, &[][..]),
         };
         let Work::Window(window) = &self.plan.steps[step].work else {

@@ -16,7 +16,7 @@ use connectors::format::codec;
 use connectors::records::{RawBuilder, clip};
 use engine::edge::{LogScan, LogStream};
 use engine::group::{KeyCodec, canonical, plain};
-use engine::log::{Offset, Partition, RawRecords};
+use engine::log::{KeyAndValue, Offset, Partition, RawRecords};
 use engine::plan::{Input, Plan, SourcePlan};
 use engine::watermark::NEVER;
 use engine::{Aside, Emission, Engine, Result, Schema, State};
@@ -74,7 +74,7 @@ pub struct Record {
     /// The log's own time in milliseconds; None: its event time, rounded up.
     pub timestamp: Option<i64>,
     /// Key and value as bytes; None: the row of the same number.
-    pub raw: Option<(Option<Vec<u8>>, Option<Vec<u8>>)>,
+    pub raw: Option<KeyAndValue>,
 }
 
 /// Makes the log of a source. `columns` holds a row for each record. A source whose partitions are named has them all.

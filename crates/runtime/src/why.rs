@@ -209,7 +209,16 @@ struct Found {
     event_time: i64,
     late: Option<String>,
     left_out: Option<String>,
+    /// The id of which one copy counts.
+    id: Option<Vec<u8>>,
     columns: Vec<(String, String)>,
+}
+
+/// A row that came out.
+struct FoundRow {
+    window: Window,
+    columns: Vec<(String, String)>,
+    is_final: bool,
 }
 
 struct Search<'a> {
@@ -219,7 +228,9 @@ struct Search<'a> {
     index: HashMap<(usize, Vec<u8>), Vec<usize>>,
     found: Vec<Vec<Found>>,
     /// Rows of the targets' steps and keys.
-    rows: Vec<Vec<(Window, Vec<(String, String)>, bool)>>,
+    rows: Vec<Vec<FoundRow>>,
+    /// Of steps where an id counts once, by target and id: the first copy that the window took, whatever its key.
+    firsts: HashMap<(usize, Vec<u8>), (i64, Name)>,
     /// Keys in the first target's window.
     keys: BTreeSet<String>,
     /// By step, source, partition and id: the record that had it last.
@@ -240,6 +251,7 @@ fn answers(engine: &Engine, targets: Vec<Target>, options: &RunOptions) -> Resul
         index,
         found: targets.iter().map(|_| Vec::new()).collect(),
         rows: targets.iter().map(|_| Vec::new()).collect(),
+        firsts: HashMap::new(),
         targets,
         keys: BTreeSet::new(),
         ids: HashMap::new(),
@@ -259,11 +271,14 @@ impl Visitor for Search<'_> {
 
     fn event(&mut self, event: &Event<'_>) {
         self.remember_ids(event);
-        let (window, key, late_by) = match &event.fate {
-            Fate::InWindow { window, key, late_by } => (Some(*window), key, late_by),
-            Fate::InSession { key, late_by } => (None, key, late_by),
+        let (window, key, late_by, id) = match &event.fate {
+            Fate::InWindow { window, key, late_by, id } => (Some(*window), key, late_by, id.clone()),
+            Fate::InSession { key, late_by } => (None, key, late_by, None),
             _ => return,
         };
+        if let (Some(id), Some(window), None, None) = (&id, window, late_by, event.left_out) {
+            self.remember_first(event, window, id);
+        }
         let first = &self.targets[0];
         let is_there = window.is_some_and(|window| first.takes(window));
         if event.step == first.step && is_there && self.keys.len() < 8 {
@@ -281,6 +296,7 @@ impl Visitor for Search<'_> {
                 event_time: event.event_time,
                 late,
                 left_out,
+                id: id.clone(),
                 columns: columns_text(event.columns.0, event.columns.1),
             });
         }
@@ -300,13 +316,34 @@ impl Visitor for Search<'_> {
         for (row, window, key) in windows_of(self.engine, step, &emission.rows) {
             for number in self.index.get(&(step, key)).into_iter().flatten() {
                 let columns = columns_text(&emission.rows, row);
-                self.rows[*number].push((window, columns, emission.is_final));
+                self.rows[*number].push(FoundRow { window, columns, is_final: emission.is_final });
             }
         }
     }
 }
 
 impl Search<'_> {
+    /// Remembers which copy of an id counts in the windows that are asked about: the first in record order.
+    fn remember_first(&mut self, event: &Event<'_>, window: Window, id: &[u8]) {
+        let copy = (event.event_time, event.name.clone());
+        for (number, target) in self.targets.iter().enumerate() {
+            if target.step == event.step && target.takes(window) {
+                let first = self.firsts.entry((number, id.to_vec())).or_insert_with(|| copy.clone());
+                if copy < *first {
+                    *first = copy.clone();
+                }
+            }
+        }
+    }
+
+    /// Returns the record that counts in the place of one that a target's window took, if it is another.
+    fn counted_instead(&self, number: usize, found: &Found) -> Option<String> {
+        let (_, first) = self.firsts.get(&(number, found.id.clone()?))?;
+        let Name::Record { source, partition, offset } = first else { return None };
+        let source = &self.engine.plan().sources[*source].name;
+        (*first != found.name).then(|| format!("counts once, as {source} {partition}@{offset}"))
+    }
+
     fn remember_ids(&mut self, event: &Event<'_>) {
         let (Fate::Passed(Some(id)) | Fate::Repeated(id)) = &event.fate else { return };
         let Name::Record { source, partition, offset } = event.name else { return };
@@ -350,7 +387,7 @@ impl Search<'_> {
             let reason = match (&found.left_out, &found.late) {
                 (Some(why), _) => Some(why.clone()),
                 (None, Some(late)) => Some(late.clone()),
-                (None, None) => None,
+                (None, None) => self.counted_instead(number, &found),
             };
             let list = if reason.is_some() { &mut left } else { &mut taken };
             list.push(Part {
@@ -361,12 +398,12 @@ impl Search<'_> {
                 parts: None,
             });
         }
-        let row = self.rows[number].iter().find(|(window, ..)| *window == at);
+        let row = self.rows[number].iter().find(|row| row.window == at);
         Answer {
             step: step.name.clone(),
             window: at,
             key: key_text(self.engine, target.step, &target.key),
-            row: row.map(|(_, columns, is_final)| (columns.clone(), *is_final)),
+            row: row.map(|row| (row.columns.clone(), row.is_final)),
             dropped: None,
             taken,
             left,
@@ -602,7 +639,8 @@ pub fn why_not(
         bad: None,
         times: None,
         stops: vec![Vec::new(); plan.steps.len()],
-        keys: Vec::new(),
+        places: Vec::new(),
+        firsts: HashMap::new(),
         ids: HashMap::new(),
     };
     let walked = walk(plan, options, &mut follower)?;
@@ -625,9 +663,22 @@ struct Follower<'a> {
     bad: Option<String>,
     times: Option<(i64, Option<i64>, Option<i64>)>,
     stops: Vec<Vec<Stop>>,
-    /// Rows that it should be in: step, key, window or for a session its time; and the row if it came.
-    keys: Vec<(usize, Vec<u8>, Option<Window>, Option<(Window, bool)>)>,
+    places: Vec<FoundPlace>,
+    /// Of steps where an id counts once, by step, window and id: the first copy that the window took.
+    firsts: HashMap<(usize, Window, Vec<u8>), (i64, Name)>,
     ids: HashMap<(usize, usize, Partition, Vec<u8>), Offset>,
+}
+
+/// A row that the record should be in.
+struct FoundPlace {
+    step: usize,
+    key: Vec<u8>,
+    /// None: a session.
+    window: Option<Window>,
+    /// The id of which one copy counts.
+    id: Option<Vec<u8>>,
+    /// The row's window and whether it is final, if it came.
+    row: Option<(Window, bool)>,
 }
 
 impl Visitor for Follower<'_> {
@@ -640,6 +691,13 @@ impl Visitor for Follower<'_> {
             before = self.ids.insert((event.step, *source, *partition, id.clone()), *offset);
         }
         let Name::Record { source, partition, .. } = event.name else { return };
+        if let Fate::InWindow { window, late_by: None, id: Some(id), .. } = &event.fate {
+            let copy = (event.event_time, event.name.clone());
+            let first = self.firsts.entry((event.step, *window, id.clone())).or_insert_with(|| copy.clone());
+            if copy < *first {
+                *first = copy;
+            }
+        }
         if event.name != self.name {
             return;
         }
@@ -660,7 +718,7 @@ impl Visitor for Follower<'_> {
                 None => "repeats an earlier record".into(),
             }),
             Fate::Passed(_) => Stop::On,
-            Fate::InWindow { window, key, late_by: Some(by) } => Stop::Late {
+            Fate::InWindow { window, key, late_by: Some(by), .. } => Stop::Late {
                 window: Some(*window),
                 key: key_text(self.engine, event.step, key),
                 reason: late_text(*by, event.watermark),
@@ -670,12 +728,14 @@ impl Visitor for Follower<'_> {
                 key: key_text(self.engine, event.step, key),
                 reason: late_text(*by, event.watermark),
             },
-            Fate::InWindow { window, key, late_by: None } => {
-                self.keys.push((event.step, key.clone(), Some(*window), None));
+            Fate::InWindow { window, key, late_by: None, id } => {
+                let (step, window, id) = (event.step, Some(*window), id.clone());
+                self.places.push(FoundPlace { step, key: key.clone(), window, id, row: None });
                 return;
             }
             Fate::InSession { key, late_by: None } => {
-                self.keys.push((event.step, key.clone(), None, None));
+                let place = FoundPlace { step: event.step, key: key.clone(), window: None, id: None, row: None };
+                self.places.push(place);
                 return;
             }
         };
@@ -696,14 +756,14 @@ impl Visitor for Follower<'_> {
     fn rows(&mut self, emission: &Emission) {
         let Input::Step(step) = emission.input else { return };
         let time = self.times.map_or(0, |(time, ..)| time);
-        if !self.keys.iter().any(|(of, ..)| *of == step) {
+        if !self.places.iter().any(|place| place.step == step) {
             return;
         }
         for (_, window, key) in windows_of(self.engine, step, &emission.rows) {
-            for (of, known, wanted, row) in &mut self.keys {
-                let is_it = wanted.map_or(window.start <= time && time < window.end, |wanted| wanted == window);
-                if *of == step && *known == key && is_it {
-                    *row = Some((window, emission.is_final));
+            for place in &mut self.places {
+                let is_it = place.window.map_or(window.start <= time && time < window.end, |wanted| wanted == window);
+                if place.step == step && place.key == key && is_it {
+                    place.row = Some((window, emission.is_final));
                 }
             }
         }
@@ -713,10 +773,18 @@ impl Visitor for Follower<'_> {
 impl Follower<'_> {
     fn steps(mut self, plan: &Plan) -> Vec<(String, Vec<Stop>)> {
         let time = self.times.map_or(0, |(time, ..)| time);
-        for (step, key, window, row) in &self.keys {
-            let window = row.map(|(window, _)| window).or(*window).unwrap_or(Window { start: time, end: time });
-            let key = key_text(self.engine, *step, key);
-            self.stops[*step].push(Stop::In { window, key, row: row.map(|(_, is_final)| is_final) });
+        for place in &self.places {
+            let at = place.row.map(|(window, _)| window).or(place.window);
+            let window = at.unwrap_or(Window { start: time, end: time });
+            let key = key_text(self.engine, place.step, &place.key);
+            let first = place.id.as_ref().and_then(|id| self.firsts.get(&(place.step, window, id.clone())));
+            self.stops[place.step].push(match first {
+                Some((_, first @ Name::Record { source, partition, offset })) if *first != self.name => {
+                    let source = &plan.sources[*source].name;
+                    Stop::Out(format!("counts once in its window, as {source} {partition}@{offset}"))
+                }
+                _ => Stop::In { window, key, row: place.row.map(|(_, is_final)| is_final) },
+            });
         }
         let steps = plan.steps.iter().zip(self.stops);
         steps.filter(|(_, stops)| !stops.is_empty()).map(|(step, stops)| (step.name.clone(), stops)).collect()

@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::compute::concat;
-use engine::log::{Offset, Partition};
+use engine::log::{KeyAndValue, Offset, Partition};
 use engine::plan::{Input, Plan, SourcePlan, Work};
 use engine::{Code, DataType, Field, Schema};
 
@@ -70,7 +70,7 @@ pub struct GivenRecord {
     /// The log's own time in milliseconds; None: its event time, rounded up.
     pub timestamp: Option<i64>,
     /// Key and value as bytes, of a record that is given so.
-    pub raw: Option<(Option<Vec<u8>>, Option<Vec<u8>>)>,
+    pub raw: Option<KeyAndValue>,
     /// The line in which it stands.
     pub line: usize,
 }
