@@ -52,6 +52,7 @@ const CASES: &[(&str, i32, Case)] = &[
     ("E_VERSION", 2, Case::File(&[("version: 1", "version: 2")])),
     ("E_NAME", 2, Case::File(&[("from: clicks", "from: click")])),
     ("E_CYCLE", 2, Case::File(&[("from: clicks", "from: per_page")])),
+    ("E_UNBOUNDED", 2, Case::File(&[("sinks:", "  both: {join: {left: clicks, right: clicks, on: [page]}}\nsinks:")])),
     ("E_VARIABLE", 2, Case::File(&[("path: log", "path: \"${LOG}\"")])),
     ("E_TYPE", 2, Case::File(&[("sum(n)", "sum(page)")])),
     ("E_EXPRESSION", 2, Case::File(&[("count(*)", "count(")])),

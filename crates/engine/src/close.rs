@@ -40,8 +40,8 @@ pub struct Closed {
 
 /// How many rows one emission holds at most, and about how many bytes of keys. Only `top` makes it hold more, because a
 /// window's rows are compared with each other there. An Arrow array takes no more than 2 GiB.
-const EMISSION_ROWS: usize = if cfg!(test) { 5 } else { 1 << 18 };
-const EMISSION_KEY_BYTES: usize = if cfg!(test) { 48 } else { 1 << 28 };
+pub(crate) const EMISSION_ROWS: usize = if cfg!(test) { 5 } else { 1 << 18 };
+pub(crate) const EMISSION_KEY_BYTES: usize = if cfg!(test) { 48 } else { 1 << 28 };
 
 impl Engine {
     /// Closes what is final. `frontiers` holds `G` of each source: the least `W` over its partitions.
@@ -66,6 +66,13 @@ impl Engine {
         let mut complete = vec![NEVER; steps.len()];
         let mut outputs: Vec<Vec<Batch>> = vec![Vec::new(); steps.len()];
         for (index, step) in steps.iter().enumerate() {
+            if let Work::Join(join) = &step.work {
+                self.close_join(index, join, state, frontiers, &mut complete, &mut outputs, &mut closed)?;
+                for batch in &outputs[index] {
+                    self.emit_closed(index, step, batch, frontiers.is_some(), &mut closed.emissions);
+                }
+                continue;
+            }
             let mut inputs = Vec::new();
             if step.over_windows {
                 let before = || step.inputs.iter().map(|input| input.step().expect("window rows come from steps"));
@@ -87,6 +94,7 @@ impl Engine {
                     }
                 }
                 Work::Rows | Work::Dedup(_) => continue,
+                Work::Join(_) => unreachable!("joins have gone on above"),
                 Work::Window(window) => {
                     let state = state.windows[index].as_mut().expect("a window step has state");
                     for input in inputs {
@@ -121,14 +129,20 @@ impl Engine {
         if batch.len() == 0 {
             return;
         }
-        let all: Vec<u32> = (0..batch.len() as u32).collect();
-        let Identity::Windows { starts, .. } = batch.identity(&all) else { unreachable!("closing gives window rows") };
+        let rows = 0..batch.len() as u32;
+        let times = match &batch.origin.identity {
+            Identity::Windows { starts, .. } if !batch.origin.of_join => {
+                rows.map(|row| starts[batch.origin_of(row) as usize]).collect()
+            }
+            Identity::Windows { .. } | Identity::Pairs { .. } => rows.map(|row| batch.event_time(row)).collect(),
+            Identity::Records { .. } => unreachable!("closing gives no records"),
+        };
         let columns = step.schema.fields.iter().map(|field| {
             let array = batch.columns.column_by_name(&field.name).expect("a step gives the columns of its schema");
             (field.name.clone(), plain(array))
         });
         let rows = named(columns.collect(), batch.len());
-        emissions.push(Emission { input: Input::Step(index), rows, times: starts, is_final });
+        emissions.push(Emission { input: Input::Step(index), rows, times, is_final });
     }
 
     /// Takes closed windows out of the state of a step with fixed windows.
@@ -325,6 +339,7 @@ impl ClosedRows {
             watermarks: Vec::new(),
             source: step.sources[0],
             identity: Identity::Windows { starts: self.starts, ends: self.ends, keys },
+            of_join: false,
         };
         let batch = Batch { columns, origin: Arc::new(origin), selection: None, path: Vec::new() };
         Ok(if chosen.len() == rows { batch } else { batch.take(&chosen) })

@@ -49,6 +49,7 @@ codes! {
     NotBuilt, "E_NOT_BUILT", Usage, "The field is part of the format but this version does not build it yet; it is refused, never ignored";
     Version, "E_VERSION", Usage, "The file's `version:` is not one this program reads";
     Name, "E_NAME", Usage, "A name is not allowed, used twice, or refers to nothing";
+    Unbounded, "E_UNBOUNDED", Usage, "A join has no bound in event time, so it would have to keep every row for ever";
     Cycle, "E_CYCLE", Usage, "Steps read each other in a circle";
     Variable, "E_VARIABLE", Usage, "A `${NAME}` is not declared under `vars:` or has no value";
     Type, "E_TYPE", Usage, "An expression or a field has a type that does not fit there";

@@ -14,6 +14,7 @@ use crate::close::Closed;
 use crate::dedup::Seen;
 use crate::error::Result;
 use crate::group::canonical;
+use crate::join::JoinState;
 use crate::log::{Chunk, Partition};
 use crate::plan::{DedupPlan, Input, Plan, StepPlan, Work};
 use crate::rows::{Batch, Failures, evaluate_plain, row_work};
@@ -25,6 +26,8 @@ use crate::trace::Trace;
 pub struct State {
     /// Of window steps, by step.
     pub(crate) windows: Vec<Option<WindowState>>,
+    /// Of joins, by step.
+    pub(crate) joins: Vec<Option<JoinState>>,
     /// What partitions remember, by source and partition.
     memories: BTreeMap<(usize, Partition), Memory>,
 }
@@ -32,13 +35,17 @@ pub struct State {
 impl State {
     /// Returns how many windows and sessions are open.
     pub fn open_windows(&self) -> usize {
-        self.windows.iter().flatten().map(WindowState::open).sum()
+        let joins: usize = self.joins.iter().flatten().map(JoinState::open).sum();
+        joins + self.windows.iter().flatten().map(WindowState::open).sum::<usize>()
     }
 
     /// Returns about how many bytes it occupies.
     pub fn size_bytes(&self) -> usize {
         let windows: usize = self.windows.iter().flatten().map(WindowState::size_bytes).sum();
-        windows + self.memories.values().flat_map(|memory| memory.0.values()).map(Seen::size_bytes).sum::<usize>()
+        let joins: usize = self.joins.iter().flatten().map(JoinState::size_bytes).sum();
+        windows
+            + joins
+            + self.memories.values().flat_map(|memory| memory.0.values()).map(Seen::size_bytes).sum::<usize>()
     }
 
     /// Takes out what a partition remembers, to be given back by [`State::put_memory`].
@@ -130,11 +137,20 @@ pub(crate) fn stages(plan: &Plan) -> Vec<usize> {
 impl Engine {
     /// Returns the empty state.
     pub fn empty(&self) -> State {
-        let of_step = |step: &StepPlan| match &step.work {
-            Work::Rows | Work::Dedup(_) => None,
+        let window = |step: &StepPlan| match &step.work {
+            Work::Rows | Work::Dedup(_) | Work::Join(_) => None,
             Work::Window(window) => Some(WindowState::new(window)),
         };
-        State { windows: self.plan.steps.iter().map(of_step).collect(), memories: BTreeMap::new() }
+        let join = |step: &StepPlan| match &step.work {
+            Work::Rows | Work::Dedup(_) | Work::Window(_) => None,
+            Work::Join(join) => Some(JoinState::new(join)),
+        };
+        let steps = &self.plan.steps;
+        State {
+            windows: steps.iter().map(window).collect(),
+            joins: steps.iter().map(join).collect(),
+            memories: BTreeMap::new(),
+        }
     }
 
     /// Joins two states, of which no partition is remembered in both. Commutative and exact.
@@ -144,6 +160,11 @@ impl Engine {
                 (&mut state.windows[index], other, &self.plan.steps[index].work)
             {
                 mine.merge(other, &window.calls, &self.hasher);
+            }
+        }
+        for (mine, other) in state.joins.iter_mut().zip(other.joins) {
+            if let (Some(mine), Some(other)) = (mine, other) {
+                mine.merge(other);
             }
         }
         state.memories.extend(other.memories);
@@ -156,7 +177,7 @@ impl Engine {
             (Some(state), Work::Window(window)) => Some(state.copy(window, &self.hasher)),
             _ => None,
         });
-        self.finish(State { windows: windows.collect(), memories: BTreeMap::new() })
+        self.finish(State { windows: windows.collect(), joins: state.joins.clone(), memories: BTreeMap::new() })
     }
 
     /// Folds the next chunk of a partition into the state. `maximum` is the running maximum before it
@@ -180,15 +201,17 @@ impl Engine {
         folding.done()
     }
 
-    /// Returns in how many stages chunks of a source are folded: one more than there are `dedup` steps on its longest way.
+    /// Returns in how many stages chunks of a source are folded: one more than the last stage of the steps that its
+    /// records reach, which may wait for `dedup` steps of other sources.
     pub fn stages(&self, source: usize) -> usize {
-        let dedups = self
-            .plan
-            .steps
-            .iter()
-            .zip(&self.stages)
-            .filter(|(step, _)| matches!(step.work, Work::Dedup(_)) && step.sources.contains(&source));
-        dedups.map(|(_, stage)| stage + 2).max().unwrap_or(1)
+        let steps = self.plan.steps.iter().enumerate().filter(|(_, step)| step.sources.contains(&source));
+        steps.map(|(index, _)| self.stage_of(Input::Step(index)) + 1).max().unwrap_or(1)
+    }
+
+    /// Returns the stage in which the rows of an input are at hand.
+    fn stage_of(&self, input: Input) -> usize {
+        let Input::Step(step) = input else { return 0 };
+        self.stages[step] + usize::from(matches!(self.plan.steps[step].work, Work::Dedup(_)))
     }
 
     /// Begins folding a chunk: judges which records are valid, and what the watermark was before each.
@@ -213,6 +236,22 @@ impl Engine {
         }
         let Some(records) = &folding.records else { return };
         for (index, step) in self.plan.steps.iter().enumerate() {
+            if let Work::Join(join) = &step.work {
+                for (side, of) in join.sides.iter().enumerate().filter(|(_, side)| side.are_records) {
+                    if self.stage_of(of.input) != folding.stage {
+                        continue;
+                    }
+                    let rows = match of.input {
+                        Input::Source(of) if of == folding.source => std::slice::from_ref(records),
+                        Input::Step(before) => folding.batches[before].as_slice(),
+                        _ => continue,
+                    };
+                    let state = state.joins[index].as_mut().expect("a join has state");
+                    let asides = &mut folding.folded.asides;
+                    rows.iter().for_each(|rows| self.fold_join(index, join, side, rows, state, asides));
+                }
+                continue;
+            }
             if step.over_windows || self.stages[index] != folding.stage || !step.sources.contains(&folding.source) {
                 continue;
             }
@@ -245,6 +284,7 @@ impl Engine {
                         let state = state.windows[index].as_mut().expect("a window step has state");
                         self.fold_window(index, window, &rows, state, &mut folding.folded.asides);
                     }
+                    Work::Join(_) => unreachable!("joins have gone on above"),
                 }
             }
             if !waiting.inputs.is_empty() {

@@ -14,6 +14,7 @@ pub mod exact;
 pub mod expr;
 mod fold;
 pub mod group;
+mod join;
 pub mod json;
 #[cfg(test)]
 mod law_tests;

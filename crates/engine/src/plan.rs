@@ -231,15 +231,16 @@ impl Input {
 pub struct StepPlan {
     /// Its name.
     pub name: String,
-    /// What it reads, sources or earlier steps: one, or by name the several inputs of a union.
+    /// What it reads, sources or earlier steps: one, or by name the several inputs of a union, or left and right of a join.
     pub inputs: Vec<Input>,
     /// The sources that its rows come from in the end, ascending.
     pub sources: Vec<usize>,
-    /// True when what it reads are window rows (final ones only), false when they are records.
+    /// True when its row work sees rows that closing makes (window rows, rows of joins; final ones only), false when they
+    /// are records.
     pub over_windows: bool,
     /// The column that takes the name of the input that a row came from.
     pub tag: Option<String>,
-    /// Row work, done first.
+    /// Row work, done first; after a join.
     pub rows: RowWork,
     /// Rules that the rows must keep after row work, in their order.
     pub rules: Vec<Rule>,
@@ -255,6 +256,15 @@ impl StepPlan {
     /// Returns what a sink that reads the late rows sees: position, the row's columns, and how late it is.
     pub fn late_schema(&self, columns: &Schema) -> Schema {
         aside_schema(position(), columns, "_late")
+    }
+
+    /// Returns true when some record may be late at it.
+    pub fn has_late(&self) -> bool {
+        match &self.work {
+            Work::Rows | Work::Dedup(_) => false,
+            Work::Window(_) => !self.over_windows,
+            Work::Join(join) => join.sides.iter().any(|side| side.are_records),
+        }
     }
 
     /// Returns what a sink that reads the failed rows sees: position (of records), the columns of the step's input, and
@@ -329,6 +339,152 @@ pub enum Work {
     Dedup(DedupPlan),
     /// A window aggregate.
     Window(Box<WindowPlan>),
+    /// A join of two inputs.
+    Join(Box<JoinPlan>),
+}
+
+/// A join of two inputs, its sides: 0 is the left one, 1 the right one.
+#[derive(Clone, Debug)]
+pub struct JoinPlan {
+    /// What is joined.
+    pub sides: [JoinSide; 2],
+    /// Which rows come that have no partner.
+    pub kind: JoinKind,
+    /// The pairs of columns that must be equal; null is equal to nothing.
+    pub on: Vec<JoinKey>,
+    /// Which rows are near enough in event time.
+    pub time: JoinTime,
+    /// What row work sees; only columns that something reads.
+    pub columns: Vec<JoinColumn>,
+}
+
+/// One input of a join.
+#[derive(Clone, Debug)]
+pub struct JoinSide {
+    /// What it is.
+    pub input: Input,
+    /// The sources that its rows come from in the end.
+    pub sources: Vec<usize>,
+    /// True when its rows are records, so that they may be late; false when closing makes them.
+    pub are_records: bool,
+    /// Its columns, without the log's own.
+    pub schema: Schema,
+    /// The names of the columns that something reads, the log's own among them.
+    pub read: Vec<String>,
+}
+
+/// Which rows of a join come that have no partner, with nulls in the other side's columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JoinKind {
+    /// None.
+    Inner,
+    /// Those of the left side.
+    Left,
+    /// Those of the right side.
+    Right,
+    /// Those of both sides.
+    Full,
+}
+
+impl JoinKind {
+    /// Returns whether rows of a side come without a partner.
+    pub fn keeps(self, side: usize) -> bool {
+        match self {
+            JoinKind::Inner => false,
+            JoinKind::Left => side == 0,
+            JoinKind::Right => side == 1,
+            JoinKind::Full => true,
+        }
+    }
+
+    /// Returns its name in the pipeline file.
+    pub fn name(self) -> &'static str {
+        match self {
+            JoinKind::Inner => "inner",
+            JoinKind::Left => "left",
+            JoinKind::Right => "right",
+            JoinKind::Full => "full",
+        }
+    }
+}
+
+/// A pair of columns that must be equal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinKey {
+    /// The column of each side.
+    pub names: [String; 2],
+    /// The type in which they are compared: the wider one.
+    pub data_type: DataType,
+}
+
+/// Which rows of a join are near enough in event time. All numbers are microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JoinTime {
+    /// Those in the same window.
+    Window(Windowing),
+    /// `left − before <= right <= left + after`.
+    Within {
+        /// How much earlier than the left row a right row may be.
+        before: i64,
+        /// How much later.
+        after: i64,
+    },
+    /// For each left row the last right row that is not later.
+    AsOf {
+        /// How much earlier it may be at most.
+        max_age: Option<i64>,
+    },
+}
+
+/// A column of joined rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinColumn {
+    /// Name, type, nullability.
+    pub field: Field,
+    /// Where its value comes from.
+    pub value: JoinValue,
+}
+
+/// Where the value of a joined column comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JoinValue {
+    /// The start of the window.
+    WindowStart,
+    /// The end of the window.
+    WindowEnd,
+    /// The pair of `on` of that index: the left value, or the right one where there is no left row.
+    Key(usize),
+    /// The column of that name of a side.
+    Side(usize, String),
+}
+
+/// The names of the sides, which stand before a point in qualified names.
+pub const SIDES: [&str; 2] = ["left", "right"];
+
+impl JoinPlan {
+    /// Returns the name that a column of a side has among the late rows of both sides: its own, unless the other side has
+    /// one of that name and another type.
+    pub fn late_name(&self, side: usize, name: &str) -> String {
+        let of = |side: usize| self.sides[side].schema.field(name).map(|field| field.data_type);
+        match (of(side), of(1 - side)) {
+            (Some(mine), Some(other)) if mine != other => format!("{}.{name}", SIDES[side]),
+            _ => name.to_owned(),
+        }
+    }
+
+    /// Returns the columns of late rows: which side each is of, then the columns of both sides that are records.
+    pub fn late_columns(&self) -> Schema {
+        let mut columns = Schema::new(vec![Field { nullable: false, ..Field::new("_side", DataType::String) }]);
+        for (number, side) in self.sides.iter().enumerate().filter(|(_, side)| side.are_records) {
+            for field in &side.schema.fields {
+                let name = self.late_name(number, &field.name);
+                if columns.field(&name).is_none() {
+                    columns.fields.push(Field::new(name, field.data_type));
+                }
+            }
+        }
+        columns
+    }
 }
 
 /// Takes repetitions away: see [`crate::Memory`].

@@ -22,6 +22,8 @@ pub(crate) struct Origin {
     pub(crate) source: usize,
     /// What names each row.
     pub(crate) identity: Identity,
+    /// Whether they are rows of a join, or of row work over these: `--from/--to` judge them by event time.
+    pub(crate) of_join: bool,
 }
 
 /// What names rows.
@@ -43,6 +45,11 @@ pub enum Identity {
         /// The key of each row, as ordered bytes.
         keys: BinaryArray,
     },
+    /// They are pairs of rows that are near in event time, which are in no window.
+    Pairs {
+        /// Each pair's place among those of its event time, as ordered bytes.
+        orders: BinaryArray,
+    },
 }
 
 impl Identity {
@@ -58,6 +65,9 @@ impl Identity {
                 ends: pick(ends),
                 keys: rows.iter().map(|row| Some(keys.value(*row as usize))).collect(),
             },
+            Identity::Pairs { orders } => {
+                Identity::Pairs { orders: rows.iter().map(|row| Some(orders.value(*row as usize))).collect() }
+            }
         }
     }
 
@@ -66,6 +76,7 @@ impl Identity {
         match self {
             Identity::Records { offsets, .. } => offsets.len(),
             Identity::Windows { starts, .. } => starts.len(),
+            Identity::Pairs { orders } => orders.len(),
         }
     }
 

@@ -114,6 +114,7 @@ impl Engine {
                 Work::Rows => None,
                 Work::Dedup(dedup) => Some(codec_of(&dedup.keys)),
                 Work::Window(window) => Some(codec_of(&window.keys)),
+                Work::Join(join) => Some(KeyCodec::new(&join.on.iter().map(|key| key.data_type).collect::<Vec<_>>())),
             })
             .collect();
         let implied = (0..plan.sources.len()).map(|source| implied_columns(&plan, source)).collect();
@@ -125,7 +126,7 @@ impl Engine {
         let stages = crate::fold::stages(&plan);
         let uniques = plan.steps.iter().map(|step| match &step.work {
             Work::Window(window) => UniqueCodecs::new(window),
-            Work::Rows | Work::Dedup(_) => None,
+            Work::Rows | Work::Dedup(_) | Work::Join(_) => None,
         });
         let uniques = uniques.collect();
         Self { plan, hasher: DefaultHashBuilder::default(), codecs, uniques, implied, sunk, ranks, stages }
@@ -178,7 +179,7 @@ impl Engine {
             let (marks, maximum) = watermarks(&event_times, folded.maximum, plan.out_of_orderness);
             folded.maximum = maximum;
             let identity = Identity::Records { partition: chunk.partition, offsets: offsets.to_vec() };
-            let origin = Arc::new(Origin { event_times, watermarks: marks, source, identity });
+            let origin = Arc::new(Origin { event_times, watermarks: marks, source, identity, of_join: false });
             return Some(Batch { columns, origin, selection: None, path: Vec::new() });
         }
         self.keep_bad(source, chunk, &columns, &times, &bad, folded);
@@ -192,7 +193,7 @@ impl Engine {
         folded.maximum = maximum;
         let offsets = good.iter().map(|row| offsets[*row as usize]).collect();
         let identity = Identity::Records { partition: chunk.partition, offsets };
-        let origin = Arc::new(Origin { event_times, watermarks: marks, source, identity });
+        let origin = Arc::new(Origin { event_times, watermarks: marks, source, identity, of_join: false });
         Some(Batch { columns: take_rows(&columns, &good), origin, selection: None, path: Vec::new() })
     }
 
@@ -379,8 +380,9 @@ impl Engine {
     }
 
     /// Returns each row's place in the record order as bytes: event time, source by name, partition, offset, path; over
-    /// window rows: window end, window start, path, key.
-    fn record_order(&self, rows: &Batch) -> BinaryArray {
+    /// window rows: window end, window start, path, key; over pairs: event time, path, pair. Of two such places of one
+    /// step's input none begins with the other.
+    pub(crate) fn record_order(&self, rows: &Batch) -> BinaryArray {
         let mut builder = BinaryBuilder::with_capacity(rows.len(), rows.len() * 24);
         let ordered = |value: i64| ((value as u64) ^ (1 << 63)).to_be_bytes();
         // Of two paths the one that ends first is less, so it ends in what is less than any place.
@@ -403,6 +405,11 @@ impl Engine {
                     bytes.extend_from_slice(&ordered(starts[origin]));
                     bytes.extend_from_slice(&path);
                     bytes.extend_from_slice(keys.value(origin));
+                }
+                Identity::Pairs { orders } => {
+                    bytes.extend_from_slice(&ordered(rows.origin.event_times[origin]));
+                    bytes.extend_from_slice(&path);
+                    bytes.extend_from_slice(orders.value(origin));
                 }
             }
             builder.append_value(&bytes);
@@ -432,7 +439,7 @@ impl Engine {
 const PAIRS: usize = if cfg!(test) { 16 } else { 1 << 22 };
 
 /// Returns how many rows of a batch to place at once, so that a row in very many windows does not take very much memory.
-fn rows_at_once(windowing: Windowing) -> usize {
+pub(crate) fn rows_at_once(windowing: Windowing) -> usize {
     match windowing {
         Windowing::Fixed { size, every, .. } => {
             (PAIRS / size.unsigned_abs().div_ceil(every.unsigned_abs()) as usize).max(1)
@@ -449,15 +456,15 @@ fn slices(rows: &Batch, window: &WindowPlan) -> impl Iterator<Item = Range<u32>>
 
 /// Where the rows of a batch go.
 #[derive(Default)]
-struct Placed {
+pub(crate) struct Placed {
     /// Fixed windows: the rows of the slice at hand that each takes.
-    windows: Vec<(Window, Vec<u32>)>,
+    pub(crate) windows: Vec<(Window, Vec<u32>)>,
     /// The place of each window in `windows`, kept when they are many.
     places: hashbrown::HashMap<Window, usize>,
     /// Sessions: the rows that are in time.
-    accepted: Vec<u32>,
+    pub(crate) accepted: Vec<u32>,
     /// Rows late for every window of theirs, and by how many microseconds for the last.
-    late: Vec<(u32, i64)>,
+    pub(crate) late: Vec<(u32, i64)>,
 }
 
 impl Placed {
@@ -474,13 +481,13 @@ impl Placed {
     }
 
     /// Makes room for the next slice.
-    fn forget_windows(&mut self) {
+    pub(crate) fn forget_windows(&mut self) {
         self.windows.clear();
         self.places.clear();
     }
 
     #[expect(clippy::too_many_arguments, reason = "three of them are the windowing, taken apart by the caller's match")]
-    fn fixed(
+    pub(crate) fn fixed(
         &mut self,
         rows: &Batch,
         slice: Range<u32>,
@@ -525,7 +532,7 @@ impl Placed {
         }
     }
 
-    fn same(&mut self, rows: &Batch, slice: Range<u32>, failures: &Failures) {
+    pub(crate) fn same(&mut self, rows: &Batch, slice: Range<u32>, failures: &Failures) {
         let Identity::Windows { starts, ends, .. } = &rows.origin.identity else {
             unreachable!("`same` reads window rows")
         };
@@ -535,7 +542,7 @@ impl Placed {
         }
     }
 
-    fn points(&mut self, rows: &Batch, allowed: i64, failures: &Failures) {
+    pub(crate) fn points(&mut self, rows: &Batch, allowed: i64, failures: &Failures) {
         let judged = !rows.origin.watermarks.is_empty();
         for row in (0..rows.len() as u32).filter(|row| !failures.contains_key(row)) {
             let time = rows.event_time(row);
@@ -564,7 +571,7 @@ impl Placed {
     }
 }
 
-fn late_reason(by: i64, rows: &Batch, row: u32) -> String {
+pub(crate) fn late_reason(by: i64, rows: &Batch, row: u32) -> String {
     let (time, mark) = (rows.event_time(row), rows.watermark(row));
     format!("late by {}: event time {}, watermark {}", duration(by), rfc3339(time), rfc3339(mark))
 }
@@ -625,6 +632,13 @@ fn implied_columns(plan: &Plan, source: usize) -> [bool; 3] {
         "_timestamp" => used[2] = true,
         _ => {}
     };
+    for join in plan.steps.iter().filter_map(|step| match &step.work {
+        Work::Join(join) => Some(join),
+        Work::Rows | Work::Dedup(_) | Work::Window(_) => None,
+    }) {
+        let sides = join.sides.iter().filter(|side| side.are_records && side.sources.contains(&source));
+        sides.flat_map(|side| &side.read).for_each(|name| see(name));
+    }
     for step in plan.steps.iter().filter(|step| step.sources.contains(&source) && !step.over_windows) {
         let rows = &step.rows;
         rows.filter.iter().for_each(|expr| expr.visit_columns(&mut see));

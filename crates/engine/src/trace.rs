@@ -206,6 +206,11 @@ impl Engine {
             Identity::Windows { starts, ends, keys } => {
                 Name::Row { start: starts[origin], end: ends[origin], key: keys.value(origin).to_vec() }
             }
+            // A pair is named as if it were in a window of its event time alone.
+            Identity::Pairs { orders } => {
+                let start = batch.origin.event_times[origin];
+                Name::Row { start, end: start + 1, key: orders.value(origin).to_vec() }
+            }
         };
         let watermark = if batch.origin.watermarks.is_empty() { NEVER } else { batch.watermark(row) };
         let columns = (&batch.columns, row as usize);
@@ -237,6 +242,7 @@ impl Engine {
             }
             // What is let through is noted when it has met the memory.
             Work::Dedup(_) => {}
+            Work::Join(_) => unreachable!("joins leave no notes"),
             Work::Window(window) => self.events_of_window(note.step, window, &rows, None, visit),
         }
     }
@@ -344,6 +350,8 @@ impl Engine {
     ) {
         match &self.plan.steps[step].work {
             Work::Window(window) => self.events_of_window(step, window, &batch, Some((left_out.0, &left_out.1)), visit),
+            // What a row would have met in a join is not followed.
+            Work::Join(_) => {}
             Work::Rows | Work::Dedup(_) => ghosts.push(Ghosts { step, batch, left_out }),
         }
     }
@@ -356,7 +364,7 @@ impl Engine {
                 continue;
             }
             for (reader, plan) in self.plan.steps.iter().enumerate() {
-                if !plan.inputs.contains(&Input::Step(step)) {
+                if !plan.inputs.contains(&Input::Step(step)) || matches!(plan.work, Work::Join(_)) {
                     continue;
                 }
                 let read = self.read(plan, Input::Step(step), &batch);

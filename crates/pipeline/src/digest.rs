@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use engine::expr::Expr;
 use engine::expr::function::{FUNCTIONS, Function};
 use engine::plan::{
-    ColumnPlan, Input, OnBroken, Plan, RowWork, SinkPlan, SourcePlan, StepPlan, TimeFormat, ValueFrom, WindowPlan, Work,
+    ColumnPlan, Input, JoinPlan, JoinTime, OnBroken, Plan, RowWork, SinkPlan, SourcePlan, StepPlan, TimeFormat,
+    ValueFrom, WindowPlan, Work,
 };
 use engine::window::Windowing;
 use serde_json::{Value, json};
@@ -90,7 +91,7 @@ fn column(column: &ColumnPlan) -> Value {
 }
 
 fn step(step: &StepPlan, plan: &Plan) -> Value {
-    json!({
+    let mut value = json!({
         "name": step.name,
         "from": inputs(step, plan),
         "tag": step.tag,
@@ -98,13 +99,17 @@ fn step(step: &StepPlan, plan: &Plan) -> Value {
         "check": step.rules.iter().map(|rule| json!([rule.name, rule.expr.to_string(), otherwise(rule.otherwise)])).collect::<Vec<_>>(),
         "dedup": match &step.work {
             Work::Dedup(dedup) => json!([named(&dedup.keys), dedup.within]),
-            Work::Rows | Work::Window(_) => Value::Null,
+            Work::Rows | Work::Window(_) | Work::Join(_) => Value::Null,
         },
         "window": match &step.work {
-            Work::Rows | Work::Dedup(_) => Value::Null,
+            Work::Rows | Work::Dedup(_) | Work::Join(_) => Value::Null,
             Work::Window(window) => self::window(window),
         },
-    })
+    });
+    if let Work::Join(join) = &step.work {
+        value["join"] = self::join(join);
+    }
+    value
 }
 
 /// Returns what becomes of a row that breaks a rule, as it is written in a file.
@@ -125,12 +130,27 @@ fn row_work(work: &RowWork) -> Value {
     })
 }
 
-fn window(window: &WindowPlan) -> Value {
-    let windowing = match window.windowing {
+/// The sides are in `from`, left then right.
+fn join(join: &JoinPlan) -> Value {
+    let time = match join.time {
+        JoinTime::Window(windowing) => json!(["window", self::windowing(windowing)]),
+        JoinTime::Within { before, after } => json!(["within", before, after]),
+        JoinTime::AsOf { max_age } => json!(["as_of", max_age]),
+    };
+    let on = join.on.iter().map(|key| json!([key.names, key.data_type.to_string()]));
+    json!({"type": join.kind.name(), "on": on.collect::<Vec<_>>(), "time": time})
+}
+
+fn windowing(windowing: Windowing) -> Value {
+    match windowing {
         Windowing::Fixed { size, every, offset } => json!(["fixed", size, every, offset]),
         Windowing::Session { gap } => json!(["session", gap]),
         Windowing::Same => json!(["same"]),
-    };
+    }
+}
+
+fn window(window: &WindowPlan) -> Value {
+    let windowing = self::windowing(window.windowing);
     let top = window.top.as_ref().map(|top| json!([top.n, top.by, top.per, top.keep_ties]));
     json!({
         "windowing": windowing,

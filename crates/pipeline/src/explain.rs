@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use engine::plan::{Input, OnBad, OnLate, RowWork, SinkTarget, SourcePlan, StepPlan, WindowPlan, Work};
+use engine::plan::{
+    Input, JoinPlan, JoinTime, OnBad, OnLate, RowWork, SIDES, SinkTarget, SourcePlan, StepPlan, WindowPlan, Work,
+};
 use engine::window::Windowing;
 use engine::{Field, Schema};
 use serde_json::{Value, json};
@@ -19,11 +21,18 @@ pub fn text(loaded: &Loaded) -> String {
     }
     for step in &plan.steps {
         let inputs: Vec<String> = step.inputs.iter().map(|input| digest::input(*input, plan)).collect();
-        let _ = writeln!(out, "\nstep {}\n  from        {}", step.name, inputs.join(", "));
+        let inputs = match &step.work {
+            Work::Join(_) => format!("{} (left), {} (right)", inputs[0], inputs[1]),
+            Work::Rows | Work::Dedup(_) | Work::Window(_) => inputs.join(", "),
+        };
+        let _ = writeln!(out, "\nstep {}\n  from        {inputs}", step.name);
         let sources: Vec<&str> = step.sources.iter().map(|source| plan.sources[*source].name.as_str()).collect();
         line(&mut out, "source", &sources.join(", "));
         if let Some(tag) = &step.tag {
             line(&mut out, "tag", tag);
+        }
+        if let Work::Join(join) = &step.work {
+            join_text(join, &mut out);
         }
         rows_text(&step.rows, &mut out);
         for rule in &step.rules {
@@ -31,7 +40,7 @@ pub fn text(loaded: &Loaded) -> String {
             line(&mut out, "check", &format!("{}: {}, else {otherwise}", rule.name, rule.expr));
         }
         match &step.work {
-            Work::Rows => {}
+            Work::Rows | Work::Join(_) => {}
             Work::Dedup(dedup) => {
                 let within = duration::format(dedup.within);
                 line(&mut out, "dedup", &format!("by {}, within {within}, by partition", named(&dedup.keys)));
@@ -126,6 +135,45 @@ fn rows_text(rows: &RowWork, out: &mut String) {
     }
     if let Some(select) = &rows.select {
         line(out, "select", &named(select));
+    }
+}
+
+fn join_text(join: &JoinPlan, out: &mut String) {
+    line(out, "join", &joining(join));
+    if !join.on.is_empty() {
+        let on = join.on.iter().map(|key| match &key.names {
+            [left, right] if left == right => left.clone(),
+            [left, right] => format!("{left} = right {right}"),
+        });
+        line(out, "on", &on.collect::<Vec<_>>().join(", "));
+    }
+    let records: Vec<&str> =
+        SIDES.iter().zip(&join.sides).filter(|(_, side)| side.are_records).map(|(name, _)| *name).collect();
+    let lateness = match (records.is_empty(), join.time) {
+        (true, _) => "reads final rows only, so nothing is late".to_owned(),
+        (false, JoinTime::Window(_)) => {
+            format!("windows take records ({}) until the watermark reaches their end", records.join(", "))
+        }
+        (false, JoinTime::Within { .. } | JoinTime::AsOf { .. }) => {
+            format!("takes records ({}) that are not behind the watermark", records.join(", "))
+        }
+    };
+    line(out, "late", &lateness);
+}
+
+/// Returns what kind of join it is.
+fn joining(join: &JoinPlan) -> String {
+    let kind = join.kind.name();
+    match join.time {
+        JoinTime::Window(window) => format!("{kind}, {}", windowing(window)),
+        JoinTime::Within { before, after } => {
+            let [before, after] = [before, after].map(duration::format);
+            format!("{kind}, right from {before} before left to {after} after it")
+        }
+        JoinTime::AsOf { max_age: None } => format!("{kind}, right as of left"),
+        JoinTime::AsOf { max_age: Some(age) } => {
+            format!("{kind}, right as of left, at most {} old", duration::format(age))
+        }
     }
 }
 
@@ -272,6 +320,7 @@ pub fn dot(loaded: &Loaded) -> String {
             Work::Rows => step.name.clone(),
             Work::Dedup(_) => format!("{}\ndedup", step.name),
             Work::Window(window) => format!("{}\n{}", step.name, windowing(window.windowing)),
+            Work::Join(join) => format!("{}\njoin: {}", step.name, joining(join)),
         };
         node(format!("step {}", step.name), label, "box");
     }
@@ -283,8 +332,12 @@ pub fn dot(loaded: &Loaded) -> String {
         Input::Step(step) | Input::StepLate(step) | Input::StepBad(step) => format!("step {}", plan.steps[step].name),
     };
     for step in &plan.steps {
-        for input in &step.inputs {
-            let _ = writeln!(out, "  {} -> {};", quoted(&id(*input)), quoted(&format!("step {}", step.name)));
+        for (side, input) in step.inputs.iter().enumerate() {
+            let side = match step.work {
+                Work::Join(_) => format!(" [label=\"{}\"]", SIDES[side]),
+                Work::Rows | Work::Dedup(_) | Work::Window(_) => String::new(),
+            };
+            let _ = writeln!(out, "  {} -> {}{side};", quoted(&id(*input)), quoted(&format!("step {}", step.name)));
         }
     }
     for sink in &plan.sinks {

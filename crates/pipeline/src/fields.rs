@@ -235,7 +235,7 @@ pub(crate) const STEP: Block = Block {
     what: "a step",
     fields: &[
         DESCRIPTION,
-        required(
+        optional(
             "from",
             Shape::Inputs,
             "The source or step that it reads; a list is a union of inputs with the same columns",
@@ -248,7 +248,7 @@ pub(crate) const STEP: Block = Block {
         optional("select", Shape::ColumnList, "Keeps exactly these columns"),
         optional("check", Shape::List(&CHECK), "Rules that the rows must keep, looked at after `select`"),
         optional("dedup", Shape::Block(&DEDUP), "Takes repetitions away, partition by partition"),
-        not_built("join", "join results afterwards with `samestream query`"),
+        optional("join", Shape::Block(&JOIN), "Rows of two inputs side by side; row work is done after it"),
         not_built("lookup", "join results afterwards with `samestream query`"),
         optional("window", Shape::Window, "How rows find windows"),
         optional("group_by", Shape::ColumnList, "The columns that rows are grouped by"),
@@ -286,6 +286,43 @@ pub(crate) const DEDUP: Block = Block {
         required("key", Shape::ColumnList, "What a row is told by, such as an id"),
         required("within", Shape::Duration, "The pause, in event time, after which an id is let through again"),
     ],
+};
+
+/// A join.
+pub(crate) const JOIN: Block = Block {
+    what: "a `join`",
+    fields: &[
+        required("left", Shape::Name, "The source or step on the left"),
+        required("right", Shape::Name, "The source or step on the right; it may be the left one again"),
+        optional(
+            "on",
+            Shape::ColumnList,
+            "The columns that must be equal: a name of both sides, or `{LEFT: RIGHT}`; null joins nothing",
+        ),
+        optional(
+            "type",
+            Shape::Choice(&["inner", "left", "right", "full"]),
+            "Which rows come that have no partner: none, those of a side, or of both",
+        ),
+        optional("window", Shape::Window, "Joins rows in the same window"),
+        optional("within", Shape::Block(&WITHIN), "Joins rows that are near in event time"),
+        optional("as_of", Shape::OptionalBlock(&AS_OF), "Joins each left row with the last right row before it"),
+    ],
+};
+
+/// How near rows of an interval join are.
+pub(crate) const WITHIN: Block = Block {
+    what: "`within`",
+    fields: &[
+        required("before", Shape::Duration, "How much earlier than the left row a right row may be"),
+        required("after", Shape::Duration, "How much later than the left row a right row may be"),
+    ],
+};
+
+/// How old the right row of an as-of join is.
+pub(crate) const AS_OF: Block = Block {
+    what: "`as_of`",
+    fields: &[optional("max_age", Shape::Duration, "How much earlier than the left row the right row may be at most")],
 };
 
 /// The first rows of each window.

@@ -32,10 +32,14 @@ fn block(block: &Block) -> Value {
     if std::ptr::eq(block, &fields::SINK) {
         schema["oneOf"] = SINK_KINDS.iter().map(|kind| json!({"required": [kind.name]})).collect();
     }
+    if std::ptr::eq(block, &fields::JOIN) {
+        schema["oneOf"] = ["window", "within", "as_of"].map(|name| json!({"required": [name]})).to_vec().into();
+    }
     if std::ptr::eq(block, &fields::STEP) {
         let needs = ["group_by", "aggregate", "having", "top", "allowed_lateness", "unique_by"]
             .map(|name| (name.to_owned(), json!(["window"])));
         schema["dependencies"] = Value::Object(needs.into_iter().collect());
+        schema["oneOf"] = ["from", "join"].map(|name| json!({"required": [name]})).to_vec().into();
     }
     schema
 }

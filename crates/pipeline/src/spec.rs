@@ -1,6 +1,7 @@
 //! The pipeline file as written: every field with its place, nothing understood yet.
 
 mod case;
+mod join;
 mod sink;
 mod source;
 mod step;
@@ -89,6 +90,8 @@ pub(crate) struct StepSpec {
     pub(crate) select: Option<Placed<Vec<ColumnItem>>>,
     pub(crate) rules: Vec<RuleSpec>,
     pub(crate) dedup: Option<DedupSpec>,
+    /// Its inputs are in `from`, left then right.
+    pub(crate) join: Option<JoinSpec>,
     pub(crate) window: Option<Placed<WindowSpec>>,
     pub(crate) group_by: Vec<ColumnItem>,
     pub(crate) aggregate: Vec<ColumnItem>,
@@ -123,6 +126,23 @@ pub(crate) struct DedupSpec {
     pub(crate) span: Span,
     pub(crate) key: Vec<ColumnItem>,
     pub(crate) within: i64,
+}
+
+/// `join` as written.
+pub(crate) struct JoinSpec {
+    pub(crate) span: Span,
+    /// Pairs of columns, left and right.
+    pub(crate) on: Vec<(Scalar, Scalar)>,
+    pub(crate) kind: Placed<&'static str>,
+    pub(crate) time: Placed<JoinTimeSpec>,
+}
+
+/// How rows of a join are near in event time, as written.
+#[derive(Clone, Copy)]
+pub(crate) enum JoinTimeSpec {
+    Window(WindowSpec),
+    Within { before: i64, after: i64 },
+    AsOf { max_age: Option<i64> },
 }
 
 /// `top` as written.

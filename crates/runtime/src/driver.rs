@@ -304,7 +304,7 @@ fn first_aside(plan: &Plan, aside: &Aside, code: Code, rule: &str) -> Error {
         engine::Identity::Records { partition, offsets } => {
             format!("source `{source}` partition {partition} offset {}", offsets.first().copied().unwrap_or_default())
         }
-        engine::Identity::Windows { .. } => format!("source `{source}`"),
+        engine::Identity::Windows { .. } | engine::Identity::Pairs { .. } => format!("source `{source}`"),
     };
     let reason = aside.reasons.first().map_or("", String::as_str);
     Error::new(code, format!("{place}: {reason}; the pipeline says `{rule}`"))

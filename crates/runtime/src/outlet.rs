@@ -13,7 +13,7 @@ use engine::edge::{Replace, Sink};
 use engine::expr::Expr;
 use engine::group::plain;
 use engine::log::KeyAndValue;
-use engine::plan::{Input, OnLate, Plan, SinkPlan, SinkTarget, Work};
+use engine::plan::{Input, JoinPlan, OnLate, Plan, SinkPlan, SinkTarget, Work};
 use engine::{Aside, Code, DataType, Emission, Error, Field, Identity, Result, Schema};
 
 use crate::driver::Outlet;
@@ -172,8 +172,7 @@ fn shaped(plan: &SinkPlan, rows: &RecordBatch, is_final: bool) -> Result<RecordB
 fn kept_aside(plan: &Plan, folder: &Path) -> Vec<SinkPlan> {
     let mut inputs = Vec::new();
     for (index, step) in plan.steps.iter().enumerate() {
-        let late = matches!(step.work, Work::Window(_)) && !step.over_windows;
-        if late && step.sources.iter().any(|source| plan.sources[*source].on_late != OnLate::Drop) {
+        if step.has_late() && step.sources.iter().any(|source| plan.sources[*source].on_late != OnLate::Drop) {
             inputs.push(Input::StepLate(index));
         }
         inputs.push(Input::StepBad(index));
@@ -203,7 +202,10 @@ pub fn aside_schema(plan: &Plan, input: Input) -> Schema {
     match input {
         Input::SourceBad(source) => plan.sources[source].bad_schema(),
         Input::StepBad(step) => plan.steps[step].bad_schema(&before_row_work(plan, step)),
-        Input::StepLate(step) => plan.steps[step].late_schema(&after_row_work(plan, step)),
+        Input::StepLate(step) => match &plan.steps[step].work {
+            Work::Join(join) => plan.steps[step].late_schema(&carried_late(join)),
+            Work::Rows | Work::Dedup(_) | Work::Window(_) => plan.steps[step].late_schema(&after_row_work(plan, step)),
+        },
         Input::Source(_) | Input::Step(_) => unreachable!("results are not kept aside"),
     }
 }
@@ -221,7 +223,7 @@ fn available(plan: &Plan, input: Input) -> Schema {
         }
         Input::Step(step) => match plan.steps[step].work {
             Work::Rows | Work::Dedup(_) => after_row_work(plan, step),
-            Work::Window(_) => plan.steps[step].schema.clone(),
+            Work::Window(_) | Work::Join(_) => plan.steps[step].schema.clone(),
         },
         _ => Schema::default(),
     }
@@ -230,6 +232,9 @@ fn available(plan: &Plan, input: Input) -> Schema {
 /// Returns the columns that rows of a step's inputs really carry, and the tag.
 fn before_row_work(plan: &Plan, step: usize) -> Schema {
     let step = &plan.steps[step];
+    if let Work::Join(join) = &step.work {
+        return Schema::new(join.columns.iter().map(|column| column.field.clone()).collect());
+    }
     let mut before = Schema::default();
     for field in step.inputs.iter().flat_map(|input| available(plan, *input).fields) {
         if before.field(&field.name).is_none() {
@@ -238,6 +243,19 @@ fn before_row_work(plan: &Plan, step: usize) -> Schema {
     }
     before.fields.extend(step.tag.iter().map(|tag| Field::new(tag, DataType::String)));
     before
+}
+
+/// Returns the columns that late rows of a join really carry.
+fn carried_late(join: &JoinPlan) -> Schema {
+    let mut columns = join.late_columns();
+    let is_read = |name: &str| {
+        name == "_side"
+            || join.sides.iter().enumerate().any(|(number, side)| {
+                side.are_records && side.read.iter().any(|read| join.late_name(number, read) == name)
+            })
+    };
+    columns.fields.retain(|field| is_read(&field.name));
+    columns
 }
 
 fn after_row_work(plan: &Plan, step: usize) -> Schema {

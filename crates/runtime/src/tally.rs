@@ -125,6 +125,11 @@ impl Tally {
                     digest.add(record_digest(&[b"bad", name, keys.value(row)], &[ends[row], starts[row]]));
                 }
             }
+            Identity::Pairs { orders } => {
+                for (row, time) in aside.event_times.iter().enumerate() {
+                    digest.add(record_digest(&[b"bad", name, orders.value(row)], &[time.unwrap_or_default()]));
+                }
+            }
         }
         match aside.input {
             Input::StepLate(_) => self.late += rows,
@@ -186,5 +191,5 @@ pub fn record_schema(schema: &Schema) -> Schema {
 /// Returns true when a step's rows are rows of windows, not records.
 pub fn is_windowed(plan: &Plan, step: usize) -> bool {
     let step = &plan.steps[step];
-    step.over_windows || matches!(step.work, Work::Window(_))
+    step.over_windows || matches!(step.work, Work::Window(_) | Work::Join(_))
 }

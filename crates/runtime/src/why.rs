@@ -124,6 +124,13 @@ impl Target {
     fn of(engine: &Engine, question: &Question) -> Result<Self> {
         let plan = engine.plan();
         let step = window_step(plan, &question.step)?;
+        if reads_join(plan, step) {
+            return Err(Error::new(
+                Code::Unsupported,
+                format!("`{}` reads rows of a join, and `why` does not follow rows through joins", question.step),
+            )
+            .help("`samestream query` finds the joined rows by their columns"));
+        }
         let Work::Window(window) = &plan.steps[step].work else { unreachable!("it was found to be one") };
         let mut columns: Vec<ArrayRef> = Vec::new();
         for (name, expr) in &window.keys {
@@ -168,6 +175,12 @@ fn fixed_window(windowing: Windowing, question: &Question) -> Result<Option<Wind
         .help(format!("its windows overlap, so `--window` is a start, such as {}", before.join(", "))));
     }
     Ok(Some(Window { start, end: start + size }))
+}
+
+/// Returns whether a step reads a join, directly or through others.
+fn reads_join(plan: &Plan, step: usize) -> bool {
+    let mut before = plan.steps[step].inputs.iter().filter_map(|input| input.step());
+    before.any(|before| matches!(plan.steps[before].work, Work::Join(_)) || reads_join(plan, before))
 }
 
 fn window_step(plan: &Plan, name: &str) -> Result<usize> {
@@ -463,6 +476,7 @@ fn makers(plan: &Plan, step: usize) -> Vec<usize> {
     for before in plan.steps[step].inputs.iter().filter_map(|input| input.step()) {
         match &plan.steps[before].work {
             Work::Window(_) => makers.push(before),
+            Work::Join(_) => unreachable!("steps over joins are refused"),
             Work::Rows | Work::Dedup(_) => makers.extend(self::makers(plan, before)),
         }
     }

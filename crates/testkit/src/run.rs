@@ -224,7 +224,7 @@ impl Outlet for Gathered {
             Identity::Records { partition, offsets } => {
                 Some(offsets.iter().map(|offset| (aside.source, *partition, *offset)).collect())
             }
-            Identity::Windows { .. } => None,
+            Identity::Windows { .. } | Identity::Pairs { .. } => None,
         };
         match (aside.input, positions) {
             (Input::SourceBad(_), Some(positions)) => self.bad.extend(positions),

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::case::expr::{Call, Expr};
 use crate::case::log::Content;
-use crate::case::{Case, Step, without_calls};
+use crate::case::{Case, Near, Step, without_calls};
 use crate::oracle::{Answer, Identity, Stopped};
 use crate::value::Value;
 
@@ -85,7 +85,7 @@ pub const SHARES: &[Share] = &[
                     .iter()
                     .filter_map(|row| match row.identity {
                         Identity::Record(source, partition, _) => Some((source, partition, &row.cells[place])),
-                        Identity::Window { .. } => None,
+                        Identity::Window { .. } | Identity::Pair(..) => None,
                     })
                     .collect();
                 let all = ids.len();
@@ -104,6 +104,38 @@ pub const SHARES: &[Share] = &[
         name: "rows that break a rule",
         required: 4,
         occurs: |_, answer| answer.steps.iter().any(|step| step.checks.iter().any(|(_, _, broken)| *broken > 0)),
+    },
+    Share { name: "a join", required: 8, occurs: |case, _| case.pipeline.steps.iter().any(|step| step.join.is_some()) },
+    Share {
+        name: "an interval join",
+        required: 2,
+        occurs: |case, _| has_join(case, |near| matches!(near, Near::Within { .. })),
+    },
+    Share {
+        name: "an as-of join",
+        required: 2,
+        occurs: |case, _| has_join(case, |near| matches!(near, Near::AsOf { .. })),
+    },
+    Share {
+        name: "final rows of windows over a join",
+        required: 1,
+        occurs: |case, answer| {
+            case.pipeline.steps.iter().zip(&answer.steps).any(|(step, found)| {
+                let over_join =
+                    || step.from.iter().filter_map(|from| case.pipeline.step(from)).any(|before| before.join.is_some());
+                step.window.is_some() && over_join() && found.rows.iter().any(|row| row.is_final)
+            })
+        },
+    },
+    Share {
+        name: "a join with final rows without a partner",
+        required: 1,
+        occurs: |_, answer| answer.steps.iter().any(|step| step.final_without_partner > 0),
+    },
+    Share {
+        name: "a join with pairs across sources",
+        required: 1,
+        occurs: |_, answer| answer.steps.iter().any(|step| step.pairs_across_sources > 0),
     },
     Share { name: "final window rows", required: 40, occurs: |case, answer| has_windows(case, answer, true, false) },
     Share { name: "open window rows", required: 40, occurs: |case, answer| has_windows(case, answer, false, false) },
@@ -161,6 +193,10 @@ fn calls(case: &Case) -> impl Iterator<Item = Call> {
         without_calls(expr, &mut calls);
     });
     calls.into_iter()
+}
+
+fn has_join(case: &Case, wanted: fn(Near) -> bool) -> bool {
+    case.pipeline.steps.iter().any(|step| step.join.as_ref().is_some_and(|join| wanted(join.near)))
 }
 
 fn texts(case: &Case) -> impl Iterator<Item = &String> {

@@ -94,6 +94,7 @@ fn row_work(case: &Case, index: usize) -> Option<Case> {
             5 => step.tag = None,
             7 => step.dedup = None,
             8 => drop(step.rules.pop()),
+            6 if step.join.is_some() => {}
             6 if step.from.len() > 1 => drop(step.from.pop()),
             6 => {}
             _ => drop(step.select.as_mut().and_then(Vec::pop)),

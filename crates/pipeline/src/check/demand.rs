@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use engine::expr::Expr;
 use engine::log::IMPLIED;
-use engine::plan::{AggregateCall, Input, Plan, RowWork, SinkPlan, Work};
+use engine::plan::{AggregateCall, Input, JoinValue, Plan, RowWork, SinkPlan, Work};
 use engine::{Field, Schema};
 
 type Names = BTreeSet<String>;
@@ -31,6 +31,9 @@ pub(super) fn settle(plan: &mut Plan) {
     plan.sinks.iter().for_each(|sink| demand.sink(sink, plan));
     let by_sinks = demand.steps.clone();
     for index in (0..plan.steps.len()).rev() {
+        if demand.join(index, plan) {
+            continue;
+        }
         let carried = demand.step(index, plan);
         let step = &mut plan.steps[index];
         if !step.over_windows {
@@ -85,11 +88,42 @@ impl Demand {
         }
     }
 
+    /// Passes on what a join asks of its sides, and leaves only the columns that something reads; false for other steps.
+    fn join(&mut self, index: usize, plan: &mut Plan) -> bool {
+        let step = &mut plan.steps[index];
+        let Work::Join(join) = &mut step.work else { return false };
+        let mut carried = self.steps[index].clone();
+        step.rules.iter().for_each(|rule| columns_of(&rule.expr, &mut carried));
+        let mut read = before(&step.rows, &carried);
+        read.extend(std::mem::take(&mut self.failed[index]));
+        let late = std::mem::take(&mut self.late[index]);
+        join.columns.retain(|column| read.contains(&column.field.name));
+        for side in 0..2 {
+            let mut wanted: Names = join.on.iter().map(|key| key.names[side].clone()).collect();
+            wanted.extend(join.columns.iter().filter_map(|column| match &column.value {
+                JoinValue::Side(of, name) if *of == side => Some(name.clone()),
+                JoinValue::Side(..) | JoinValue::Key(_) | JoinValue::WindowStart | JoinValue::WindowEnd => None,
+            }));
+            let own = names(&join.sides[side].schema);
+            wanted.extend(own.filter(|name| late.contains(&join.late_name(side, name))));
+            join.sides[side].read = wanted.iter().cloned().collect();
+            match join.sides[side].input {
+                Input::Source(source) => self.sources[source].extend(wanted),
+                Input::Step(input) => self.steps[input].extend(wanted),
+                Input::SourceBad(_) | Input::StepLate(_) | Input::StepBad(_) => {
+                    unreachable!("steps read sources and steps")
+                }
+            }
+        }
+        true
+    }
+
     /// Passes on what a step asks of its input; returns what is asked of its rows after row work.
     fn step(&mut self, index: usize, plan: &Plan) -> Names {
         let step = &plan.steps[index];
         let mut carried = std::mem::take(&mut self.late[index]);
         match &step.work {
+            Work::Join(_) => unreachable!("joins pass on what they ask themselves"),
             Work::Rows => carried.extend(self.steps[index].iter().cloned()),
             Work::Dedup(dedup) => {
                 carried.extend(self.steps[index].iter().cloned());

@@ -1,7 +1,7 @@
 //! Expressions in their places: what they see, what type they must have, and errors that point into the text.
 
 use engine::expr::Expr;
-use engine::plan::AggregateCall;
+use engine::plan::{AggregateCall, SIDES};
 use engine::{Code, DataType, Schema};
 
 use super::Relation;
@@ -83,6 +83,13 @@ pub(super) fn column(name: &Scalar, over: &Relation, problems: &mut Problems) ->
             check_timestamp(expr, over, name.span, problems)
         }
         None => {
+            let sides = SIDES.map(|side| format!("{side}.{}", name.text));
+            if sides.iter().all(|name| over.column(name).is_some()) {
+                let message = format!("both sides of the join have a column `{}`", name.shown());
+                problems.error(Code::Name, name.span, message, "which one is meant?").help =
+                    Some(format!("say which one is meant: `{}` or `{}`", sides[0], sides[1]));
+                return None;
+            }
             unknown_column(name, &over.names(), problems);
             None
         }

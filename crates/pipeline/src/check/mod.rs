@@ -6,6 +6,7 @@
 mod demand;
 mod expression;
 mod graph;
+mod join;
 mod relation;
 mod sink;
 mod source;

@@ -35,6 +35,8 @@ pub(super) enum Rows {
     Windows,
     /// Rows of sessions.
     Sessions,
+    /// Rows of joins that have no window.
+    Pairs,
 }
 
 impl Relation {
@@ -49,7 +51,7 @@ impl Relation {
         Self { columns, sources: vec![index], rows: Rows::Records, identity, lacks_timestamp }
     }
 
-    /// Returns true for rows of windows, sessions included.
+    /// Returns true for rows that closing makes: of windows, of sessions, of joins.
     pub(super) fn is_windows(&self) -> bool {
         self.rows != Rows::Records
     }

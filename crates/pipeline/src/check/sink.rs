@@ -137,6 +137,13 @@ impl Checker<'_> {
         let (Input::Step(step), _) = self.resolve(target)? else { return None };
         let plan = &self.steps[step];
         let help = match (&plan.work, plan.over_windows) {
+            (Work::Join(join), _) if plan.has_late() => {
+                let relation = self.source_relations[plan.sources[0]].clone()?;
+                return Some((Input::StepLate(step), relation.with(plan.late_schema(&join.late_columns()))));
+            }
+            (Work::Join(_), _) => {
+                "it joins final rows, which are never late: read the late rows of the steps before it"
+            }
             (Work::Window(_), false) => {
                 let relation = self.source_relations[plan.sources[0]].clone()?;
                 let own = Relation::own_of(&plan.row_schema, &relation);
@@ -161,6 +168,7 @@ impl Checker<'_> {
         let names = match relation.rows {
             Rows::Records => "`_partition`, `_offset`",
             Rows::Windows | Rows::Sessions => "`window_start`, `window_end` and the keys",
+            Rows::Pairs => "what names the rows of both sides, such as `left._partition` and `left._offset`,",
         };
         self.problems
             .error(

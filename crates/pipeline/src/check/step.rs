@@ -44,6 +44,9 @@ impl Checker<'_> {
 
     /// Returns the plan of a step, what it sees before its row work, and what its readers see.
     fn check_step(&mut self, spec: &StepSpec, targets: &[Target]) -> Option<(StepPlan, Relation, Relation)> {
+        if let Some(join) = &spec.join {
+            return self.check_join(spec, join, targets);
+        }
         let mut inputs: Vec<(Input, Relation)> =
             targets.iter().map(|target| self.resolve(*target)).collect::<Option<_>>()?;
         let mut relation = check_union(&spec.from, &inputs, self.problems)?;
@@ -95,11 +98,15 @@ fn check_union(names: &[Scalar], inputs: &[(Input, Relation)], problems: &mut Pr
         let mut differ = |message: String, help: String| {
             problems.error(Code::Type, name.span, message, "does not fit the first input").help = Some(help);
         };
-        if union.is_windows() != other.is_windows() {
-            let what = |relation: &Relation| if relation.is_windows() { "window rows" } else { "records" };
+        let what = |relation: &Relation| match relation.rows {
+            Rows::Records => "records",
+            Rows::Windows | Rows::Sessions => "window rows",
+            Rows::Pairs => "rows of a join without a window",
+        };
+        if what(&union) != what(other) {
             differ(
                 format!("`{}` gives {}, `{}` gives {}", names[0].text, what(&union), name.text, what(other)),
-                "a union is of records or of window rows: put the records into windows first".into(),
+                "a union is of records or of window rows: put the others into windows first".into(),
             );
             return None;
         }
@@ -167,7 +174,7 @@ fn add_tag(tag: &Scalar, relation: &mut Relation, problems: &mut Problems) -> Op
     Some(())
 }
 
-fn check_row_work(spec: &StepSpec, relation: &mut Relation, problems: &mut Problems) -> Option<RowWork> {
+pub(super) fn check_row_work(spec: &StepSpec, relation: &mut Relation, problems: &mut Problems) -> Option<RowWork> {
     let filter = spec.filter.as_ref().map(|filter| condition(filter, relation, problems));
     let derive = check_items(&spec.derive, relation, problems);
     for (name, expr) in derive.iter().flatten() {
@@ -285,7 +292,7 @@ pub(super) fn check_select(
     Some(exprs)
 }
 
-fn check_rules(specs: &[RuleSpec], over: &Relation, problems: &mut Problems) -> Option<Vec<Rule>> {
+pub(super) fn check_rules(specs: &[RuleSpec], over: &Relation, problems: &mut Problems) -> Option<Vec<Rule>> {
     let rule = |spec: &RuleSpec| {
         let expr = condition(&spec.rule, over, problems)?;
         Some(Rule { name: spec.name.text.clone(), expr, otherwise: spec.otherwise })
@@ -390,6 +397,10 @@ fn check_windowing(windowing: Windowing, window: &Placed<WindowSpec>, over: &Rel
         Rows::Records => {
             ("`window: same` needs window rows", "this step reads records: give it `tumbling`, `hopping` or `session`")
         }
+        Rows::Pairs => (
+            "`window: same` needs window rows",
+            "rows of a join without a window are in none: use `tumbling`, `hopping` or `session`",
+        ),
         Rows::Sessions => (
             "`window: same` does not work over sessions",
             "sessions of different keys have different bounds: use `tumbling` or `hopping` here",

@@ -4,7 +4,7 @@ use engine::Code;
 use engine::plan::OnBroken;
 
 use super::window::read_window;
-use super::{ColumnItem, DedupSpec, RuleSpec, StepSpec, TopSpec};
+use super::{ColumnItem, DedupSpec, JoinSpec, RuleSpec, StepSpec, TopSpec};
 use crate::fields::{self, Block};
 use crate::problems::{Problems, Span};
 use crate::read::{Fields, Placed, check_name, not_a_list, text};
@@ -16,10 +16,12 @@ impl StepSpec {
         let before = problems.errors.len();
         let fields = Fields::open(&entry.value, entry.key.span, block, problems)?;
         fields.text("description", problems);
+        let (join, sides) = JoinSpec::read(&fields, problems);
         let mut spec = Self {
             name: entry.key.clone(),
             is_whole: true,
-            from: read_inputs(&fields, problems),
+            // What is wrong with a join is reported already; it then reads nothing.
+            from: if fields.entry("join").is_some() { sides } else { read_inputs(&fields, problems) },
             tag: fields.some_text("tag", problems).filter(|tag| check_name(tag, "a column name", problems)),
             filter: fields.some_text("where", problems),
             derive: read_column_list(&fields, "derive", problems).map(|list| list.value).unwrap_or_default(),
@@ -27,6 +29,7 @@ impl StepSpec {
             select: read_column_list(&fields, "select", problems),
             rules: read_rules(&fields, problems),
             dedup: fields.entry("dedup").and_then(|entry| DedupSpec::read(entry, problems)),
+            join,
             window: read_window(&fields, problems),
             group_by: read_column_list(&fields, "group_by", problems).map(|list| list.value).unwrap_or_default(),
             unique_by: read_column_list(&fields, "unique_by", problems),
@@ -37,6 +40,7 @@ impl StepSpec {
         };
         check_window_fields(&fields, problems);
         check_one_work(&fields, problems);
+        check_input_fields(&fields, entry.key.span, problems);
         spec.is_whole = problems.errors.len() == before;
         Some(spec)
     }
@@ -44,7 +48,7 @@ impl StepSpec {
 
 /// Reports a second kind of stateful work.
 fn check_one_work(fields: &Fields<'_>, problems: &mut Problems) {
-    let kinds = ["dedup", "window"];
+    let kinds = ["dedup", "join", "window"];
     let given: Vec<&Entry> = kinds.iter().filter_map(|kind| fields.entry(kind)).collect();
     let [first, second, ..] = given.as_slice() else { return };
     let (first, second) = (&first.key.text, second);
@@ -73,6 +77,24 @@ fn check_window_fields(fields: &Fields<'_>, problems: &mut Problems) {
                     "there is no `window` in this step",
                 )
                 .help = Some("such as `window: {tumbling: {size: 1m}}`; over window rows also `window: same`".into());
+        }
+    }
+}
+
+/// Reports a step that reads nothing, or that reads in two ways.
+fn check_input_fields(fields: &Fields<'_>, place: Span, problems: &mut Problems) {
+    let Some(join) = fields.entry("join") else {
+        if fields.entry("from").is_none() {
+            problems.error(Code::Field, place, "a step needs `from`", "`from` is missing").help =
+                Some("`from`: the source or step that it reads; a step that joins two of them has `join`".into());
+        }
+        return;
+    };
+    for name in ["from", "tag"] {
+        if fields.entry(name).is_some() {
+            let message = format!("`{name}` has no place beside `join`");
+            problems.error(Code::Field, join.key.span, message, "reads its own two inputs").help =
+                Some("a join reads its `left` and its `right`: make a union in a step of its own".into());
         }
     }
 }
@@ -143,6 +165,14 @@ impl ColumnItem {
 
     fn name(node: &Node, list: &str, place: Span, problems: &mut Problems) -> Option<Self> {
         let name = text(node, place, &format!("an item of `{list}`"), problems)?;
+        // A column of one side of a join keeps its own name.
+        if let Some((side, own)) = name.text.split_once('.')
+            && engine::plan::SIDES.contains(&side)
+            && crate::read::is_name(own)
+        {
+            let own = Scalar { text: own.into(), ..name.clone() };
+            return Some(Self { name: own, expression: Some(name) });
+        }
         if !crate::read::is_name(&name.text) {
             problems
                 .error(Code::Name, name.span, format!("`{}` is not a column name", name.shown()), "not a name")

@@ -17,7 +17,10 @@ impl Translator<'_> {
         let known = (2..=names.len()).rev().find_map(|count| Some((self.schema.field(&joined(count))?, count)));
         let (whole, count) = match known {
             Some((field, count)) => (Expr::column(&field.name, field.data_type), count),
-            None => (self.column(&names[0], tree)?, 1),
+            None => match self.no_column_of_side(names, tree) {
+                Some(error) => return Err(error),
+                None => (self.column(&names[0], tree)?, 1),
+            },
         };
         names[count..].iter().try_fold(whole, |whole, name| self.field(whole, &name.value, tree))
     }

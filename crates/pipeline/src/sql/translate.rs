@@ -2,7 +2,7 @@
 
 use engine::expr::function::{self, NONDETERMINISTIC};
 use engine::expr::{Expr, Interval, Literal, MAX_DEPTH};
-use engine::plan::AggregateCall;
+use engine::plan::{AggregateCall, SIDES};
 use engine::{Code, DataType, Schema, aggregate};
 use sqlparser::ast::{
     self, BinaryOperator, CastKind, CeilFloorKind, Expr as Tree, FunctionArg, FunctionArgExpr, FunctionArguments,
@@ -162,6 +162,12 @@ impl<'a> Translator<'a> {
         if name.quote_style.is_none() && NONDETERMINISTIC.contains(&lower.as_str()) {
             return Err(nondeterministic(&lower, self.range(tree)));
         }
+        let sides = SIDES.map(|side| format!("{side}.{}", name.value));
+        if sides.iter().all(|name| self.schema.field(name).is_some()) {
+            return Err(SqlError::new(Code::Name, format!("both sides of the join have a column `{}`", name.value))
+                .help(format!("say which one is meant: `{}` or `{}`", sides[0], sides[1]))
+                .at(self.range(tree)));
+        }
         let message = format!("there is no column `{}`", name.value);
         let error = SqlError::new(Code::Expression, message).at(self.range(tree));
         if let Place::Output(aggregates) = &self.place
@@ -183,6 +189,23 @@ impl<'a> Translator<'a> {
                 let names: Vec<&str> = self.schema.fields.iter().map(|field| field.name.as_str()).collect();
                 error.help(format!("columns here: {}", names.join(", ")))
             }
+        })
+    }
+
+    /// Returns the error of a name with points that should be that of a column of one side of a join.
+    pub(super) fn no_column_of_side(&self, names: &[ast::Ident], tree: &Tree) -> Option<SqlError> {
+        let [side, own, ..] = names else { return None };
+        let prefix = format!("{}.", side.value);
+        let is_side = SIDES.contains(&side.value.as_str());
+        let of_sides = || self.schema.fields.iter().map(|field| field.name.as_str()).filter(|name| name.contains('.'));
+        if !is_side || !of_sides().any(|name| name.starts_with(&prefix)) {
+            return None;
+        }
+        let name = format!("{prefix}{}", own.value);
+        let error = SqlError::new(Code::Name, format!("there is no column `{name}`")).at(self.range(tree));
+        Some(match names::nearest(&name, of_sides()) {
+            Some(name) => error.help(format!("did you mean `{name}`?")),
+            None => error.help(format!("columns of the sides: {}", of_sides().collect::<Vec<_>>().join(", "))),
         })
     }
 

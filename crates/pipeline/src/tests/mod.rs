@@ -3,6 +3,7 @@
 mod cases;
 mod digests;
 mod faces;
+mod joins;
 mod plans;
 mod wrong;
 

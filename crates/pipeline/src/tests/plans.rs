@@ -72,7 +72,7 @@ fn step<'a>(plan: &'a Plan, name: &str) -> &'a engine::plan::StepPlan {
 fn window<'a>(plan: &'a Plan, name: &str) -> &'a engine::plan::WindowPlan {
     match &step(plan, name).work {
         Work::Window(window) => window,
-        Work::Rows | Work::Dedup(_) => panic!("{name} has a window"),
+        Work::Rows | Work::Dedup(_) | Work::Join(_) => panic!("{name} has a window"),
     }
 }
 

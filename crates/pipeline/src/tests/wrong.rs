@@ -74,6 +74,7 @@ const CASES: &[Case] = &[
     // Steps.
     ("  cleaned:\n", "  «2nd»: {from: clicks}\n  cleaned:\n", Code::Name, "not a step name"),
     ("  cleaned:\n", "  «clicks»: {from: clicks}\n  cleaned:\n", Code::Name, "taken by a source"),
+    ("  cleaned:\n", "  twins: {«join»: {left: clicks, right: clicks, on: [page]}}\n  cleaned:\n", Code::Unbounded, "`within`"),
     ("from: clicks\n", "from: «click»\n", Code::Name, "did you mean `clicks`?"),
     ("from: clicks\n", "from: «clicks.bad»\n", Code::Name, "go to sinks only"),
     ("from: clicks\n", "from: [clicks, «other»]\n", Code::Name, "a step reads one of"),

@@ -114,6 +114,92 @@ pub struct Step {
     pub dedup: Option<Dedup>,
     /// Window work, if any.
     pub window: Option<Window>,
+    /// A join of the two inputs, left and right, if any. Row work is done after it.
+    #[serde(default)]
+    pub join: Option<Join>,
+}
+
+/// A join.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Join {
+    /// `type`: whether left rows and right rows come without a partner.
+    pub keeps: [bool; 2],
+    /// `on`: pairs of columns, left and right.
+    pub on: Vec<(String, String)>,
+    /// The bound in event time.
+    pub near: Near,
+}
+
+/// The bound in event time of a join; all numbers are microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs)]
+pub enum Near {
+    Window(Kind),
+    Within { before: i64, after: i64 },
+    AsOf { max_age: Option<i64> },
+}
+
+impl Join {
+    /// Returns the word for `type`.
+    pub fn word(&self) -> &'static str {
+        match self.keeps {
+            [false, false] => "inner",
+            [true, false] => "left",
+            [false, true] => "right",
+            [true, true] => "full",
+        }
+    }
+
+    /// Returns the columns of joined rows, those that come only when they are named as `left.NAME`, `right.NAME` last,
+    /// and whether the others are all there is to be had without naming them.
+    pub fn columns(&self, sides: [&[Column]; 2]) -> Option<(Vec<Column>, bool)> {
+        let type_of =
+            |side: usize, name: &str| sides[side].iter().find(|(column, _)| column == name).map(|(_, ty)| *ty);
+        let mut columns = Vec::new();
+        let windowed = matches!(self.near, Near::Window(_));
+        if windowed {
+            columns.extend(["window_start", "window_end"].map(|name| (name.to_string(), Type::Time)));
+        }
+        for (left, right) in &self.on {
+            let (a, b) = (type_of(0, left)?, type_of(1, right)?);
+            (a == b || (a.is_integer() && b.is_integer())).then_some(())?;
+            (!left.starts_with('_') && !right.starts_with('_')).then_some(())?;
+            columns.push((left.clone(), if a == b { a } else { Type::Int64 }));
+        }
+        (windowed || !self.on.is_empty()).then_some(())?;
+        let mut whole = true;
+        for side in 0..2 {
+            for (name, ty) in sides[side] {
+                let is_key = self.on.iter().any(|(left, right)| name == [left, right][side]);
+                let is_bound = windowed && (name == "window_start" || name == "window_end");
+                if is_key || is_bound || name.starts_with('_') {
+                    continue;
+                }
+                let other_key = |name: &str| self.on.iter().any(|(left, right)| name == [left, right][1 - side]);
+                let is_key_name = self.on.iter().any(|(left, _)| left == name);
+                if is_key_name || (type_of(1 - side, name).is_some() && !other_key(name)) {
+                    whole = false;
+                } else {
+                    columns.push((name.clone(), *ty));
+                }
+            }
+        }
+        for (side, word) in ["left", "right"].iter().enumerate() {
+            columns.extend(sides[side].iter().map(|(name, ty)| (format!("{word}.{name}"), *ty)));
+        }
+        Some((columns, whole))
+    }
+}
+
+/// What rows are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Records.
+    Records,
+    /// Rows of windows or sessions.
+    Windows,
+    /// Rows of joins that have no window.
+    Pairs,
 }
 
 /// A rule of `check`.
@@ -196,6 +282,21 @@ impl Pipeline {
             return Some(self.source_columns());
         }
         let step = self.step(name)?;
+        if let Some(join) = &step.join {
+            let [left, right] = step.from.as_slice() else { return None };
+            let (left, right) = (self.step_columns(left)?, self.step_columns(right)?);
+            let (columns, whole) = join.columns([&left, &right])?;
+            (whole || step.select.is_some()).then_some(())?;
+            if let Near::Window(Kind::Same) = join.near {
+                let fits = |from: &String| self.class(from) == Class::Windows && !self.name_has_sessions(from);
+                step.from.iter().all(fits).then_some(())?;
+            }
+            let own = own_columns(step, step.row_columns(&columns)?);
+            for rule in &step.rules {
+                rule.rule.type_over(&own).filter(|ty| *ty == Type::Bool)?;
+            }
+            return Some(own);
+        }
         let columns = step.row_columns(&self.input_columns(&step.from, step.tag.as_deref())?)?;
         for rule in &step.rules {
             rule.rule.type_over(&columns).filter(|ty| *ty == Type::Bool)?;
@@ -218,7 +319,7 @@ impl Pipeline {
         };
         for (i, other) in from.iter().enumerate().skip(1) {
             let fits = sorted(self.step_columns(other)?) == sorted(columns.clone())
-                && self.is_windowed(other) == self.is_windowed(&from[0])
+                && self.class(other) == self.class(&from[0])
                 && !from[..i].contains(other);
             fits.then_some(())?;
         }
@@ -231,9 +332,25 @@ impl Pipeline {
         Some(columns)
     }
 
-    /// Returns true when the rows of a source or step are window rows.
+    /// Returns true when the rows of a source or step are no records.
     pub fn is_windowed(&self, name: &str) -> bool {
-        self.step(name).is_some_and(|step| step.window.is_some() || self.is_over_windows(step))
+        self.class(name) != Class::Records
+    }
+
+    /// Returns what the rows of a source or step are.
+    pub fn class(&self, name: &str) -> Class {
+        match self.step(name) {
+            None => Class::Records,
+            Some(Step { join: Some(Join { near: Near::Window(_), .. }), .. } | Step { window: Some(_), .. }) => {
+                Class::Windows
+            }
+            Some(Step { join: Some(_), .. }) => Class::Pairs,
+            Some(step) => self.class(&step.from[0]),
+        }
+    }
+
+    fn name_has_sessions(&self, name: &str) -> bool {
+        self.step(name).is_some_and(|step| self.has_sessions(step))
     }
 
     /// Returns true when a source has that name.
@@ -255,6 +372,7 @@ impl Pipeline {
     pub fn has_sessions(&self, step: &Step) -> bool {
         match &step.window {
             Some(window) if window.kind != Kind::Same => matches!(window.kind, Kind::Session { .. }),
+            None if step.join.is_some() => false,
             _ => step.from.iter().filter_map(|from| self.step(from)).any(|before| self.has_sessions(before)),
         }
     }
@@ -266,6 +384,14 @@ impl Pipeline {
             && self.sources.iter().all(is_read)
             && self.steps.iter().all(|step| self.step_columns(&step.name).is_some())
     }
+}
+
+/// Returns the columns that readers of a join see: all but those that only row work sees.
+pub fn own_columns(step: &Step, mut columns: Vec<Column>) -> Vec<Column> {
+    if step.join.is_some() && step.select.is_none() {
+        columns.retain(|(name, _)| !name.contains('.'));
+    }
+    columns
 }
 
 fn listed(list: &[(String, Expr)], columns: &[Column]) -> Option<Vec<Column>> {

@@ -1,7 +1,9 @@
 //! Random pipelines.
 
+mod joins;
+
 use super::expr::{AGGREGATES, Aggregate, Binary, Call, Column, Expr, Function, binary, call as call_of, column};
-use super::{Dedup, Kind, Pipeline, Rule, Shape, Source, SourceColumn, Step, Top, Window};
+use super::{Class, Dedup, Kind, Pipeline, Rule, Shape, Source, SourceColumn, Step, Top, Window};
 use crate::random::Random;
 use crate::value::{Type, Value};
 
@@ -60,6 +62,12 @@ pub(super) fn pipeline(random: &mut Random) -> (Pipeline, Shape) {
             _ => pipeline.steps[random.below(index)].name.clone(),
         };
         let is_last_chance = index + 1 == count && pipeline.steps.iter().all(|step| step.window.is_none());
+        if random.chance(11)
+            && let Some(join) = joins::step(random, &pipeline, index, &from, &mut shape)
+        {
+            pipeline.steps.push(join);
+            continue;
+        }
         let from = inputs(random, &mut pipeline, from);
         let step = step(random, &pipeline, index, from, is_last_chance, &mut shape);
         pipeline.steps.push(step);
@@ -81,13 +89,13 @@ fn inputs(random: &mut Random, pipeline: &mut Pipeline, from: String) -> Vec<Str
         .collect();
     let other = match pipeline.step(&from).cloned() {
         _ if !fitting.is_empty() && random.chance(60) => random.pick(&fitting).clone(),
-        Some(step) => {
+        Some(step) if step.join.is_none() => {
             let columns = pipeline.input_columns(&step.from, step.tag.as_deref()).expect("earlier steps fit");
             let name = format!("t{}", pipeline.steps.len());
             pipeline.steps.push(Step { name: name.clone(), filter: Some(boolean(random, &columns, 2)), ..step });
             name
         }
-        None => return vec![from],
+        _ => return vec![from],
     };
     let mut from = vec![from, other];
     random.shuffle(&mut from);
@@ -115,6 +123,7 @@ fn step(
         rules: Vec::new(),
         dedup: None,
         window: None,
+        join: None,
     };
     let over_windows = pipeline.is_windowed(&step.from[0]);
     let is_dedup = !must_window && !over_windows && random.chance(18);
@@ -152,7 +161,7 @@ fn step(
 
 /// Returns true for columns that a user's own column list may name as an output.
 fn is_plain(name: &str) -> bool {
-    !name.starts_with('_') && !name.starts_with("window_")
+    !name.starts_with('_') && !name.starts_with("window_") && !name.contains('.')
 }
 
 fn derive(random: &mut Random, columns: &[Column], step: &mut Step, index: usize) {
@@ -199,7 +208,8 @@ fn ids(random: &mut Random, rows: &[Column]) -> Vec<(String, Expr)> {
 fn window(random: &mut Random, pipeline: &Pipeline, step: &Step, rows: &[Column], shape: &mut Shape) -> Window {
     let over_windows = pipeline.is_over_windows(step);
     let mut below = step.from.iter().filter_map(|from| pipeline.step(from));
-    let may_be_same = over_windows && !below.any(|before| pipeline.has_sessions(before));
+    let in_windows = step.from.iter().all(|from| pipeline.class(from) == Class::Windows);
+    let may_be_same = in_windows && !below.any(|before| pipeline.has_sessions(before));
     let kind = kind(random, may_be_same, shape);
     let keys = keys(random, rows);
     let mut window = Window {

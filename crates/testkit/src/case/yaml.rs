@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::expr::Expr;
-use super::{Kind, Pipeline, Source, Step, Window};
+use super::{Join, Kind, Near, Pipeline, Source, Step, Window};
 
 impl Pipeline {
     /// Returns the pipeline file. Every step has a sink of the name `out_STEP`.
@@ -40,10 +40,14 @@ impl Pipeline {
 
 fn write_step(text: &mut String, step: &Step) {
     match step.from.as_slice() {
+        _ if step.join.is_some() => writeln!(text, "  {}:", step.name),
         [one] => writeln!(text, "  {}:\n    from: {one}", step.name),
         several => writeln!(text, "  {}:\n    from: [{}]", step.name, several.join(", ")),
     }
     .expect("a string takes it");
+    if let Some(join) = &step.join {
+        write_join(text, &step.from, join);
+    }
     if let Some(tag) = &step.tag {
         let _ = writeln!(text, "    tag: {tag}");
     }
@@ -74,17 +78,38 @@ fn write_step(text: &mut String, step: &Step) {
     }
 }
 
-fn write_window(text: &mut String, window: &Window) {
+fn write_join(text: &mut String, from: &[String], join: &Join) {
+    let on: Vec<String> = join
+        .on
+        .iter()
+        .map(|(left, right)| if left == right { left.clone() } else { format!("{{{left}: {right}}}") })
+        .collect();
+    let on = if on.is_empty() { String::new() } else { format!(", on: [{}]", on.join(", ")) };
+    let near = match join.near {
+        Near::Window(window) => format!("window: {}", kind(window)),
+        Near::Within { before, after } => {
+            format!("within: {{before: {}, after: {}}}", duration(before), duration(after))
+        }
+        Near::AsOf { max_age: None } => "as_of: {}".to_string(),
+        Near::AsOf { max_age: Some(age) } => format!("as_of: {{max_age: {}}}", duration(age)),
+    };
+    let _ = writeln!(text, "    join: {{left: {}, right: {}{on}, type: {}, {near}}}", from[0], from[1], join.word());
+}
+
+fn kind(kind: Kind) -> String {
     let offset = |offset: i64| if offset == 0 { String::new() } else { format!(", offset: {}", duration(offset)) };
-    let kind = match window.kind {
+    match kind {
         Kind::Tumbling { size, offset: o } => format!("{{tumbling: {{size: {}{}}}}}", duration(size), offset(o)),
         Kind::Hopping { size, every, offset: o } => {
             format!("{{hopping: {{size: {}, every: {}{}}}}}", duration(size), duration(every), offset(o))
         }
         Kind::Session { gap } => format!("{{session: {{gap: {}}}}}", duration(gap)),
         Kind::Same => "same".to_string(),
-    };
-    let _ = writeln!(text, "    window: {kind}");
+    }
+}
+
+fn write_window(text: &mut String, window: &Window) {
+    let _ = writeln!(text, "    window: {}", kind(window.kind));
     if window.allowed > 0 {
         let _ = writeln!(text, "    allowed_lateness: {}", duration(window.allowed));
     }

@@ -6,6 +6,7 @@
 mod aggregate;
 mod digest;
 mod eval;
+mod join;
 mod number;
 #[cfg(test)]
 mod tests;
@@ -88,6 +89,10 @@ pub struct StepAnswer {
     pub partly_late: BTreeSet<Position>,
     /// How many sessions hold records of more than one partition.
     pub sessions_across_partitions: usize,
+    /// How many rows of a join have no partner and are final.
+    pub final_without_partner: usize,
+    /// How many rows of a join have a partner of another source.
+    pub pairs_across_sources: usize,
 }
 
 /// A row.
@@ -105,14 +110,37 @@ pub struct Row {
     before: Option<i64>,
     /// The inputs of unions that it came through, the first one first.
     path: Vec<String>,
+    /// Whether it is a row of a join, or of row work over such rows.
+    of_join: bool,
 }
 
 impl Row {
     /// Returns what `--from/--to` compare: `window_start`, or the event time of a record.
     pub fn range_time(&self) -> i64 {
         match &self.identity {
-            Identity::Record(..) => self.time,
-            Identity::Window { start, .. } => *start,
+            Identity::Window { start, .. } if !self.of_join => *start,
+            Identity::Record(..) | Identity::Window { .. } | Identity::Pair(..) => self.time,
+        }
+    }
+
+    /// Returns its place in the record order: event time, source, partition, offset, path; of window rows window end,
+    /// window start, path, key; of pairs event time, path, and the places of both rows.
+    fn order(&self) -> Order {
+        let path = Part::Path(self.path.clone());
+        match &self.identity {
+            Identity::Record(source, partition, offset) => {
+                vec![
+                    Part::Int(self.time),
+                    Part::Int(*source as i64),
+                    Part::Int((*partition).into()),
+                    Part::Int(*offset),
+                    path,
+                ]
+            }
+            Identity::Window { end, start, key, pair } => {
+                vec![Part::Int(*end), Part::Int(*start), path, Part::Key(key.clone()), Part::Pair(pair.clone())]
+            }
+            Identity::Pair(time, pair) => vec![Part::Int(*time), path, Part::Pair(Some(pair.clone()))],
         }
     }
 }
@@ -130,7 +158,27 @@ pub enum Identity {
         start: i64,
         /// The key.
         key: Vec<Value>,
+        /// Of a window join's row: what it is made of.
+        pair: Option<Pair>,
     },
+    /// The row of a join without a window: event time, and what it is made of.
+    Pair(i64, Pair),
+}
+
+/// The places in the record order of a joined row's two rows; none is less than any.
+pub type Pair = Box<[Option<Order>; 2]>;
+
+/// A place in the record order.
+pub type Order = Vec<Part>;
+
+/// A part of a place in the record order.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs)]
+pub enum Part {
+    Int(i64),
+    Path(Vec<String>),
+    Key(Vec<Value>),
+    Pair(Option<Pair>),
 }
 
 /// A sum or an expression over aggregates does not fit its type: the run stops with `E_OVERFLOW`.
@@ -162,8 +210,13 @@ pub fn answer(pipeline: &Pipeline, log: &Log, cut: &Cut) -> Result<Answer, Stopp
         flows.push((source.name.clone(), read(pipeline, index, log, cut, &mut answer)));
     }
     for step in &pipeline.steps {
-        let input = union(step, &flows);
-        let (found, output) = run_step(step, input)?;
+        let (found, output) = match &step.join {
+            None => run_step(step, union(step, &flows))?,
+            Some(join) => {
+                let side = |side: usize| find(&flows, &step.from[side]);
+                join::run(step, join, [side(0), side(1)])
+            }
+        };
         answer.rows_failed += found.failed.len() as u64 + found.failed_window_rows;
         answer.rows_late += found.late.len() as u64;
         answer.steps.push(found);
@@ -206,6 +259,7 @@ fn read(pipeline: &Pipeline, source: usize, log: &Log, cut: &Cut, answer: &mut A
                 is_final: true,
                 before: maximum.map(|maximum| maximum - plan.bound),
                 path: Vec::new(),
+                of_join: false,
             });
             maximum = maximum.max(Some(time));
         }
@@ -217,9 +271,13 @@ fn read(pipeline: &Pipeline, source: usize, log: &Log, cut: &Cut, answer: &mut A
     Flow { columns: pipeline.source_columns(), rows, complete, over_windows: false, is_ordered: false }
 }
 
+fn find<'f>(flows: &'f [(String, Flow)], from: &str) -> &'f Flow {
+    &flows.iter().find(|(name, _)| name == from).expect("a step comes after its input").1
+}
+
 /// Returns the rows of all inputs of a step; they are complete as far as the least of the inputs.
 fn union(step: &Step, flows: &[(String, Flow)]) -> Flow {
-    let find = |from: &String| &flows.iter().find(|(name, _)| name == from).expect("a step comes after its input").1;
+    let find = |from: &String| find(flows, from);
     let mut all = find(&step.from[0]).clone();
     all.rows.clear();
     all.complete = step.from.iter().map(|from| find(from).complete).min().flatten();
@@ -246,22 +304,31 @@ fn union(step: &Step, flows: &[(String, Flow)]) -> Flow {
     all
 }
 
+impl StepAnswer {
+    fn empty(name: &str) -> Self {
+        Self {
+            name: name.to_string(),
+            columns: Vec::new(),
+            is_records: false,
+            rows: Vec::new(),
+            is_ordered: false,
+            late: Vec::new(),
+            failed: Vec::new(),
+            failed_window_rows: 0,
+            copies: 0,
+            checks: Vec::new(),
+            dedup: None,
+            partly_late: BTreeSet::new(),
+            sessions_across_partitions: 0,
+            final_without_partner: 0,
+            pairs_across_sources: 0,
+        }
+    }
+}
+
 fn run_step(step: &Step, input: Flow) -> Result<(StepAnswer, Flow), Stopped> {
-    let mut found = StepAnswer {
-        name: step.name.clone(),
-        columns: Vec::new(),
-        is_records: step.window.is_none() && !input.over_windows,
-        rows: Vec::new(),
-        is_ordered: false,
-        late: Vec::new(),
-        failed: Vec::new(),
-        failed_window_rows: 0,
-        copies: 0,
-        checks: Vec::new(),
-        dedup: None,
-        partly_late: BTreeSet::new(),
-        sessions_across_partitions: 0,
-    };
+    let mut found = StepAnswer::empty(&step.name);
+    found.is_records = step.window.is_none() && !input.over_windows;
     let columns = step.row_columns(&input.columns).expect("a valid pipeline");
     let mut rows = Vec::new();
     for row in &input.rows {
@@ -353,7 +420,7 @@ fn fail(row: &Row, found: &mut StepAnswer) {
         Identity::Record(source, partition, offset) => {
             found.failed.push((source, partition, offset));
         }
-        Identity::Window { .. } => found.failed_window_rows += u64::from(row.is_final),
+        Identity::Window { .. } | Identity::Pair(..) => found.failed_window_rows += u64::from(row.is_final),
     }
 }
 
@@ -398,17 +465,7 @@ struct Member {
     arguments: Arguments,
     time: i64,
     identity: Identity,
-    path: Vec<String>,
-}
-
-impl Member {
-    /// Event time, source, partition, offset, path; of window rows: window end, window start, path, key.
-    fn order(&self) -> (i64, Option<i64>, Option<&Identity>, &[String], Option<&Identity>) {
-        match &self.identity {
-            record @ Identity::Record(..) => (self.time, None, Some(record), &self.path, None),
-            row @ Identity::Window { start, .. } => (self.time, Some(*start), None, &self.path, Some(row)),
-        }
-    }
+    order: Order,
 }
 
 fn window_work(window: &Window, input: Flow, found: &mut StepAnswer) -> Result<Flow, Stopped> {
@@ -426,7 +483,7 @@ fn window_work(window: &Window, input: Flow, found: &mut StepAnswer) -> Result<F
             fail(row, found);
             continue;
         };
-        let member = Member { id, arguments, time: row.time, identity: row.identity.clone(), path: row.path.clone() };
+        let member = Member { id, arguments, time: row.time, identity: row.identity.clone(), order: row.order() };
         let position = if let Identity::Record(source, partition, offset) = row.identity {
             Some((source, partition, offset))
         } else {
@@ -470,7 +527,7 @@ fn window_work(window: &Window, input: Flow, found: &mut StepAnswer) -> Result<F
     }
     let mut rows = Vec::new();
     for ((end, start, key), mut members) in fixed {
-        members.sort_by(|a, b| a.order().cmp(&b.order()));
+        members.sort_by(|a, b| a.order.cmp(&b.order));
         let mut cells = vec![Value::Time(start), Value::Time(end)];
         cells.extend(key.iter().cloned());
         let results = results(&calls, &input.columns, &members).map_err(|Overflow| Stopped)?;
@@ -487,10 +544,11 @@ fn window_work(window: &Window, input: Flow, found: &mut StepAnswer) -> Result<F
         rows.push(Row {
             cells,
             time: end - 1,
-            identity: Identity::Window { end, start, key },
+            identity: Identity::Window { end, start, key, pair: None },
             is_final,
             before: None,
             path: Vec::new(),
+            of_join: false,
         });
     }
     if let Some(having) = &window.having {
@@ -516,7 +574,7 @@ fn once_per_window(fixed: &mut BTreeMap<(i64, i64, Vec<Value>), Vec<Member>>) ->
                 None => drop(firsts.insert(place, (key.clone(), member))),
                 Some(first) => {
                     copies += 1;
-                    if member.order() < first.1.order() {
+                    if member.order < first.1.order {
                         *first = (key.clone(), member);
                     }
                 }
@@ -568,7 +626,7 @@ fn windows_of(kind: Kind, row: &Row) -> Vec<(i64, i64)> {
         Kind::Hopping { size, every, offset } => (size, every, offset),
         Kind::Same => match row.identity {
             Identity::Window { end, start, .. } => return vec![(start, end)],
-            Identity::Record(..) => unreachable!("`same` reads window rows"),
+            Identity::Record(..) | Identity::Pair(..) => unreachable!("`same` reads window rows"),
         },
         Kind::Session { .. } => unreachable!("sessions are not fixed"),
     };
@@ -585,7 +643,7 @@ fn windows_of(kind: Kind, row: &Row) -> Vec<(i64, i64)> {
 
 /// Rows of one key less than `gap` apart are together.
 fn sessions(mut members: Vec<Member>, gap: i64) -> Vec<Vec<Member>> {
-    members.sort_by(|a, b| a.order().cmp(&b.order()));
+    members.sort_by(|a, b| a.order.cmp(&b.order));
     let mut sessions: Vec<Vec<Member>> = Vec::new();
     for member in members {
         match sessions.last_mut() {

@@ -30,6 +30,7 @@ fn step(name: &str, from: &str, window: Window) -> Step {
         rules: Vec::new(),
         dedup: None,
         window: Some(window),
+        join: None,
     }
 }
 
