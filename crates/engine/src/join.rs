@@ -30,7 +30,7 @@ use crate::plan::{Input, JoinPlan, JoinTime, JoinValue, SIDES};
 use crate::rows::{Batch, Failures, Identity, Origin, named, row_work, take_rows};
 use crate::task::{Aside, Engine, Placed, late_reason, rows_at_once};
 use crate::watermark::NEVER;
-use crate::window::{Window, Windowing};
+use crate::window::{Finder, Window};
 
 /// Rows of one side, as a join keeps them.
 pub(crate) struct Piece {
@@ -143,17 +143,11 @@ impl Engine {
         match (state, join.time) {
             (JoinState::Window(state), JoinTime::Window(windowing)) => {
                 let piece = Arc::new(self.piece(step, join, side, rows));
-                let at_once = rows_at_once(windowing) as u32;
+                let mut finder = Finder::new(windowing);
+                let at_once = rows_at_once(&finder) as u32;
                 for start in (0..rows.len() as u32).step_by(at_once as usize) {
-                    placed.forget_windows();
                     let slice = start..start.saturating_add(at_once).min(rows.len() as u32);
-                    match windowing {
-                        Windowing::Fixed { size, every, offset } => {
-                            placed.fixed(rows, slice, 0, size, every, offset, &none)
-                        }
-                        Windowing::Same => placed.same(rows, slice, &none),
-                        Windowing::Session { .. } => unreachable!("no join is over sessions"),
-                    }
+                    placed.place(rows, slice, 0, &mut finder, &none);
                     for (window, chosen) in placed.windows.drain(..) {
                         state.add(window, side, &piece, chosen);
                     }

@@ -5,6 +5,7 @@
 //! [`window`] and [`aggregate`] are the tables of what can be computed, [`expr`] the row-local part.
 
 pub mod aggregate;
+pub mod calendar;
 mod close;
 mod dedup;
 pub mod digest;

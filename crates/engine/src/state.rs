@@ -129,7 +129,9 @@ impl WindowState {
             return WindowState::Unique(UniqueState::default());
         }
         match plan.windowing {
-            Windowing::Fixed { .. } | Windowing::Same => WindowState::Fixed(FixedState::default()),
+            Windowing::Fixed { .. } | Windowing::Cumulative { .. } | Windowing::Calendar { .. } | Windowing::Same => {
+                WindowState::Fixed(FixedState::default())
+            }
             Windowing::Session { gap } => WindowState::Session(SessionState::new(gap, &plan.calls)),
         }
     }

@@ -23,7 +23,7 @@ use crate::rows::{
 use crate::state::{Arguments, SessionState, WindowState};
 use crate::unique::UniqueCodecs;
 use crate::watermark::{NEVER, is_late_for_point, is_late_for_window, watermarks};
-use crate::window::{Window, Windowing, last_start};
+use crate::window::{Finder, Window, Windowing};
 
 /// A plan made ready to run. Shared by all threads.
 pub struct Engine {
@@ -332,13 +332,13 @@ impl Engine {
         let needs_order = !ids.is_empty() || window.calls.iter().any(|call| call.aggregate.needs_order());
         let order = needs_order.then(|| self.record_order(rows));
         let arguments = Arguments { calls, filters, order };
-        let mut placed = Placed::default();
+        let (mut placed, mut finder) = (Placed::default(), Finder::new(window.windowing));
         let codec = self.codecs[step].as_ref().expect("a window step has a key codec");
         match state {
             WindowState::Fixed(state) => {
                 let interned = intern(codec, &keys, rows.len(), &self.hasher);
-                for slice in slices(rows, window) {
-                    placed.place(rows, slice, window, &failures);
+                for slice in slices(rows, &finder) {
+                    placed.place(rows, slice, window.allowed_lateness, &mut finder, &failures);
                     for (at, chosen) in &placed.windows {
                         state.update(*at, chosen, &interned, &arguments, &window.calls, &self.hasher);
                     }
@@ -349,8 +349,8 @@ impl Engine {
                 let ids = intern(&codecs.ids, &ids, rows.len(), &self.hasher);
                 let bytes = codecs.encode(&keys, &arguments, rows.len());
                 let order = arguments.order.as_ref().expect("it was asked for");
-                for slice in slices(rows, window) {
-                    placed.place(rows, slice, window, &failures);
+                for slice in slices(rows, &finder) {
+                    placed.place(rows, slice, window.allowed_lateness, &mut finder, &failures);
                     for (at, chosen) in &placed.windows {
                         state.update(*at, chosen, &ids, order, &bytes, &self.hasher);
                     }
@@ -439,18 +439,13 @@ impl Engine {
 const PAIRS: usize = if cfg!(test) { 16 } else { 1 << 22 };
 
 /// Returns how many rows of a batch to place at once, so that a row in very many windows does not take very much memory.
-pub(crate) fn rows_at_once(windowing: Windowing) -> usize {
-    match windowing {
-        Windowing::Fixed { size, every, .. } => {
-            (PAIRS / size.unsigned_abs().div_ceil(every.unsigned_abs()) as usize).max(1)
-        }
-        Windowing::Session { .. } | Windowing::Same => PAIRS,
-    }
+pub(crate) fn rows_at_once(finder: &Finder) -> usize {
+    (PAIRS / finder.most() as usize).max(1)
 }
 
 /// Returns the rows of a batch in slices that are placed one after the other.
-fn slices(rows: &Batch, window: &WindowPlan) -> impl Iterator<Item = Range<u32>> + use<> {
-    let (at_once, rows) = (rows_at_once(window.windowing) as u32, rows.len() as u32);
+fn slices(rows: &Batch, finder: &Finder) -> impl Iterator<Item = Range<u32>> + use<> {
+    let (at_once, rows) = (rows_at_once(finder) as u32, rows.len() as u32);
     (0..rows).step_by(at_once as usize).map(move |start| start..start.saturating_add(at_once).min(rows))
 }
 
@@ -469,35 +464,33 @@ pub(crate) struct Placed {
 
 impl Placed {
     /// Finds the fixed windows of a slice.
-    fn place(&mut self, rows: &Batch, slice: Range<u32>, window: &WindowPlan, failures: &Failures) {
-        self.forget_windows();
-        match window.windowing {
-            Windowing::Fixed { size, every, offset } => {
-                self.fixed(rows, slice, window.allowed_lateness, size, every, offset, failures)
-            }
-            Windowing::Same => self.same(rows, slice, failures),
-            Windowing::Session { .. } => unreachable!("sessions have session state"),
-        }
-    }
-
-    /// Makes room for the next slice.
-    pub(crate) fn forget_windows(&mut self) {
-        self.windows.clear();
-        self.places.clear();
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "three of them are the windowing, taken apart by the caller's match")]
-    pub(crate) fn fixed(
+    pub(crate) fn place(
         &mut self,
         rows: &Batch,
         slice: Range<u32>,
         allowed: i64,
-        size: i64,
-        every: i64,
-        offset: i64,
+        finder: &mut Finder,
         failures: &Failures,
     ) {
+        self.forget_windows();
+        match finder.windowing {
+            Windowing::Fixed { .. } | Windowing::Cumulative { .. } | Windowing::Calendar { .. } => {
+                self.fixed(rows, slice, allowed, finder, failures)
+            }
+            Windowing::Same => self.same(rows, slice, failures),
+            Windowing::Session { .. } => unreachable!("sessions have windows of their own"),
+        }
+    }
+
+    /// Makes room for the next slice.
+    fn forget_windows(&mut self) {
+        self.windows.clear();
+        self.places.clear();
+    }
+
+    fn fixed(&mut self, rows: &Batch, slice: Range<u32>, allowed: i64, finder: &mut Finder, failures: &Failures) {
         let judged = !rows.origin.watermarks.is_empty();
+        let (is_alone, mut found) = (finder.most() == 1, Vec::new());
         let mut recent = 0;
         for row in slice {
             if !failures.is_empty() && failures.contains_key(&row) {
@@ -506,7 +499,7 @@ impl Placed {
             let time = rows.event_time(row);
             let watermark = if judged { rows.watermark(row) } else { NEVER };
             // A row mostly falls into the window of the row before, and is in time for it.
-            if every == size
+            if is_alone
                 && let Some((window, chosen)) = self.windows.get_mut(recent)
                 && window.start <= time
                 && time < window.end
@@ -515,24 +508,21 @@ impl Placed {
                 chosen.push(row);
                 continue;
             }
-            let last = last_start(time, every, offset);
+            finder.windows(time, &mut found);
             let mut accepted = false;
-            let mut start = last;
-            while start > time - size {
-                let window = Window { start, end: start + size };
+            for window in &found {
                 if !is_late_for_window(window.end, allowed, watermark) {
-                    recent = self.push(window, row);
+                    recent = self.push(*window, row);
                     accepted = true;
                 }
-                start -= every;
             }
             if !accepted {
-                self.late.push((row, watermark - (last + size + allowed)));
+                self.late.push((row, watermark - (found[0].end + allowed)));
             }
         }
     }
 
-    pub(crate) fn same(&mut self, rows: &Batch, slice: Range<u32>, failures: &Failures) {
+    fn same(&mut self, rows: &Batch, slice: Range<u32>, failures: &Failures) {
         let Identity::Windows { starts, ends, .. } = &rows.origin.identity else {
             unreachable!("`same` reads window rows")
         };

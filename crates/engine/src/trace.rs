@@ -15,7 +15,7 @@ use crate::plan::{Input, RowWork, Rule, WindowPlan, Work};
 use crate::rows::{Batch, Failures, Identity, evaluate_filter, evaluate_plain, row_work};
 use crate::task::{Engine, Folded};
 use crate::watermark::{NEVER, is_late_for_point, is_late_for_window};
-use crate::window::{Window, Windowing, last_start};
+use crate::window::{Window, Windowing};
 use crate::{Closed, DataType};
 
 /// The notes of one chunk, or of one closing.
@@ -406,7 +406,7 @@ fn without_filter(work: &RowWork) -> RowWork {
     RowWork { filter: None, ..work.clone() }
 }
 
-/// Returns what becomes of a row with this key in the windows that it belongs to, in the order of their starts.
+/// Returns what becomes of a row with this key in the windows that it belongs to, in their order.
 fn fates(window: &WindowPlan, event: &Event<'_>, key: &[u8], id: Option<&[u8]>) -> Vec<Fate> {
     let (allowed, watermark) = (window.allowed_lateness, event.watermark);
     let in_window = |at: Window| {
@@ -415,12 +415,8 @@ fn fates(window: &WindowPlan, event: &Event<'_>, key: &[u8], id: Option<&[u8]>) 
         Fate::InWindow { window: at, key: key.to_vec(), late_by, id: id.map(<[u8]>::to_vec) }
     };
     match window.windowing {
-        Windowing::Fixed { size, every, offset } => {
-            let mut starts = vec![last_start(event.event_time, every, offset)];
-            while starts[starts.len() - 1] - every > event.event_time - size {
-                starts.push(starts[starts.len() - 1] - every);
-            }
-            starts.into_iter().rev().map(|start| in_window(Window { start, end: start + size })).collect()
+        Windowing::Fixed { .. } | Windowing::Cumulative { .. } | Windowing::Calendar { .. } => {
+            window.windowing.windows(event.event_time).into_iter().rev().map(in_window).collect()
         }
         Windowing::Same => match &event.name {
             Name::Row { start, end, .. } => vec![in_window(Window { start: *start, end: *end })],

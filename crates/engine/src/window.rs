@@ -2,7 +2,11 @@
 //!
 //! A kind of window is one entry in [`WINDOWS`]: its fields as written in the pipeline file, and how they become a
 //! [`Windowing`]. Boundaries are multiples of the size (hopping: of `every`) from 1970-01-01T00:00:00Z plus `offset`,
-//! floored before 1970 too.
+//! floored before 1970 too; those of calendars are in [`crate::calendar`].
+
+use chrono_tz::Tz;
+
+use crate::calendar::{self, Calendar, Unit};
 
 /// An interval of event time, `[start, end)`, in microseconds. Ordered as results are: by end, then start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,6 +29,23 @@ pub enum Windowing {
         /// Shift of all boundaries; `0 <= offset < every`.
         offset: i64,
     },
+    /// Windows that begin at every multiple of `size` plus `offset` and end one `step` after the other, the last one
+    /// where the next begin.
+    Cumulative {
+        /// Length of the longest window.
+        size: i64,
+        /// Distance between successive ends; a divisor of `size`.
+        step: i64,
+        /// Shift of all boundaries; `0 <= offset < size`.
+        offset: i64,
+    },
+    /// Days, weeks or months of a time zone, side by side.
+    Calendar {
+        /// Which of them.
+        unit: Unit,
+        /// The zone.
+        zone: Tz,
+    },
     /// Records of a key less than `gap` apart are together; a window is `[first, last + gap)`.
     Session {
         /// The pause that ends a session.
@@ -34,10 +55,44 @@ pub enum Windowing {
     Same,
 }
 
-/// A field of a kind of window; all of them are durations.
+impl Windowing {
+    /// Returns the windows that hold a time, the one that ends last first; none for sessions and `same`, whose windows
+    /// are not of the time alone.
+    pub fn windows(self, time: i64) -> Vec<Window> {
+        let mut found = Vec::new();
+        if !matches!(self, Windowing::Session { .. } | Windowing::Same) {
+            Finder::new(self).windows(time, &mut found);
+        }
+        found
+    }
+}
+
+/// What stands in a field of a kind of window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WindowShape {
+    /// A duration.
+    Duration,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// The name of a time zone.
+    Zone,
+}
+
+/// The value of a field of a kind of window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WindowValue<'a> {
+    /// A duration in microseconds.
+    Duration(i64),
+    /// A word of a choice, or the name of a zone.
+    Word(&'a str),
+}
+
+/// A field of a kind of window.
 pub struct WindowField {
     /// Its name in the pipeline file.
     pub name: &'static str,
+    /// What stands in it.
+    pub shape: WindowShape,
     /// Whether it must be given.
     pub required: bool,
     /// One line of help.
@@ -52,12 +107,21 @@ pub struct WindowKind {
     pub help: &'static str,
     /// Its fields, in the order of the reference page.
     pub fields: &'static [WindowField],
-    /// Makes the windowing of the field values (microseconds, in the order of `fields`, None where not given), or says why not.
-    pub build: fn(&[Option<i64>]) -> Result<Windowing, String>,
+    /// Makes the windowing of the field values (of their shapes, in the order of `fields`, None where not given), or says
+    /// why not.
+    pub build: fn(&[Option<WindowValue<'_>>]) -> Result<Windowing, String>,
 }
 
 const fn field(name: &'static str, required: bool, help: &'static str) -> WindowField {
-    WindowField { name, required, help }
+    WindowField { name, shape: WindowShape::Duration, required, help }
+}
+
+/// Returns a duration, zero where it is not given.
+fn micros(value: Option<WindowValue<'_>>) -> i64 {
+    match value {
+        Some(WindowValue::Duration(micros)) => micros,
+        _ => 0,
+    }
 }
 
 /// Every kind of window that is written as a map.
@@ -69,7 +133,7 @@ pub const WINDOWS: &[WindowKind] = &[
             field("size", true, "length of a window"),
             field("offset", false, "shift of all boundaries, less than size"),
         ],
-        build: |fields| fixed(fields[0], fields[0], fields[1], "size"),
+        build: |fields| fixed(micros(fields[0]), micros(fields[0]), micros(fields[1]), "size"),
     },
     WindowKind {
         name: "hopping",
@@ -79,14 +143,39 @@ pub const WINDOWS: &[WindowKind] = &[
             field("every", true, "distance between starts, at most size"),
             field("offset", false, "shift of all boundaries, less than every"),
         ],
-        build: |fields| fixed(fields[0], fields[1], fields[2], "every"),
+        build: |fields| fixed(micros(fields[0]), micros(fields[1]), micros(fields[2]), "every"),
+    },
+    WindowKind {
+        name: "cumulative",
+        help: "Windows that begin together and end one `step` after the other, until `size`",
+        fields: &[
+            field("size", true, "length of the longest window, a multiple of step"),
+            field("step", true, "distance between ends"),
+            field("offset", false, "shift of all boundaries, less than size"),
+        ],
+        build: |fields| cumulative(micros(fields[0]), micros(fields[1]), micros(fields[2])),
+    },
+    WindowKind {
+        name: "calendar",
+        help: "Days, weeks (from Monday) or months of a time zone",
+        fields: &[
+            WindowField { shape: WindowShape::Choice(Unit::WORDS), ..field("unit", true, "`day`, `week` or `month`") },
+            WindowField {
+                shape: WindowShape::Zone,
+                ..field("timezone", true, "a zone of the IANA database, such as `Europe/Berlin`")
+            },
+        ],
+        build: |fields| match (fields[0], fields[1]) {
+            (Some(WindowValue::Word(unit)), Some(WindowValue::Word(zone))) => in_calendar(unit, zone),
+            _ => Err("it needs `unit` and `timezone`".into()),
+        },
     },
     WindowKind {
         name: "session",
         help: "Records of a key less than `gap` apart belong together",
         fields: &[field("gap", true, "the pause that ends a session")],
-        build: |fields| match fields[0] {
-            Some(gap) if gap > 0 => Ok(Windowing::Session { gap }),
+        build: |fields| match micros(fields[0]) {
+            gap if gap > 0 => Ok(Windowing::Session { gap }),
             _ => Err("`gap` must be greater than zero".into()),
         },
     },
@@ -95,8 +184,7 @@ pub const WINDOWS: &[WindowKind] = &[
 /// In how many windows a record may be. Each of them has its own groups, so many more would never fit anywhere.
 const MOST_WINDOWS: i64 = 100_000;
 
-fn fixed(size: Option<i64>, every: Option<i64>, offset: Option<i64>, period: &str) -> Result<Windowing, String> {
-    let (size, every, offset) = (size.unwrap_or(0), every.unwrap_or(0), offset.unwrap_or(0));
+fn fixed(size: i64, every: i64, offset: i64, period: &str) -> Result<Windowing, String> {
     if size <= 0 {
         return Err("`size` must be greater than zero".into());
     }
@@ -113,6 +201,88 @@ fn fixed(size: Option<i64>, every: Option<i64>, offset: Option<i64>, period: &st
         return Err(format!("`offset` must be at least zero and less than `{period}`"));
     }
     Ok(Windowing::Fixed { size, every, offset })
+}
+
+fn cumulative(size: i64, step: i64, offset: i64) -> Result<Windowing, String> {
+    if size <= 0 {
+        return Err("`size` must be greater than zero".into());
+    }
+    if step <= 0 {
+        return Err("`step` must be greater than zero".into());
+    }
+    if size % step != 0 {
+        return Err("`size` is not a multiple of `step`, so the longest window would not end with a step".into());
+    }
+    if size / step > MOST_WINDOWS {
+        return Err("`step` is too small for this `size`: more than 100,000 windows would hold a record".into());
+    }
+    if offset < 0 || offset >= size {
+        return Err("`offset` must be at least zero and less than `size`".into());
+    }
+    Ok(Windowing::Cumulative { size, step, offset })
+}
+
+fn in_calendar(unit: &str, zone: &str) -> Result<Windowing, String> {
+    let unit = Unit::parse(unit).ok_or_else(|| format!("there is no unit `{unit}`"))?;
+    match calendar::zone(zone) {
+        Ok(zone) => Ok(Windowing::Calendar { unit, zone }),
+        Err(Some(meant)) => Err(format!("there is no time zone `{zone}`; did you mean `{meant}`?")),
+        Err(None) => Err(format!("there is no time zone `{zone}`; zones have names such as `Europe/Berlin` or `UTC`")),
+    }
+}
+
+/// Finds the fixed windows of event times.
+pub(crate) struct Finder {
+    pub(crate) windowing: Windowing,
+    calendar: Option<Calendar>,
+}
+
+impl Finder {
+    /// Makes a finder; sessions and `same` have no windows that a time alone tells.
+    pub(crate) fn new(windowing: Windowing) -> Self {
+        let calendar = match windowing {
+            Windowing::Calendar { unit, zone } => Some(Calendar::new(unit, zone)),
+            _ => None,
+        };
+        Self { windowing, calendar }
+    }
+
+    /// Returns in how many windows a time is at most.
+    pub(crate) fn most(&self) -> u64 {
+        match self.windowing {
+            Windowing::Fixed { size, every, .. } => size.unsigned_abs().div_ceil(every.unsigned_abs()),
+            Windowing::Cumulative { size, step, .. } => size.unsigned_abs() / step.unsigned_abs(),
+            Windowing::Calendar { .. } | Windowing::Session { .. } | Windowing::Same => 1,
+        }
+    }
+
+    /// Puts the windows that hold `time` into `found`, the one that ends last first.
+    #[inline]
+    pub(crate) fn windows(&mut self, time: i64, found: &mut Vec<Window>) {
+        found.clear();
+        match self.windowing {
+            Windowing::Fixed { size, every, offset } => {
+                let mut start = last_start(time, every, offset);
+                while start > time - size {
+                    found.push(Window { start, end: start + size });
+                    start -= every;
+                }
+            }
+            Windowing::Cumulative { size, step, offset } => {
+                let start = last_start(time, size, offset);
+                let mut end = start + size;
+                while end > time {
+                    found.push(Window { start, end });
+                    end -= step;
+                }
+            }
+            Windowing::Calendar { .. } => {
+                let calendar = self.calendar.as_mut().expect("a calendar was made for it");
+                found.push(calendar.window(time));
+            }
+            Windowing::Session { .. } | Windowing::Same => unreachable!("their windows are not of the time alone"),
+        }
+    }
 }
 
 /// Returns the start of the last window that holds `time`: the greatest boundary not after it.
@@ -142,19 +312,40 @@ mod tests {
     #[test]
     fn gaps_between_windows_are_refused() {
         let hopping = &WINDOWS[1];
-        assert!((hopping.build)(&[Some(10), Some(20), None]).is_err());
+        let given = |micros: i64| Some(WindowValue::Duration(micros));
+        assert!((hopping.build)(&[given(10), given(20), None]).is_err());
         assert_eq!(
-            (hopping.build)(&[Some(20), Some(10), Some(3)]),
+            (hopping.build)(&[given(20), given(10), given(3)]),
             Ok(Windowing::Fixed { size: 20, every: 10, offset: 3 })
         );
     }
 
     #[test]
     fn a_record_in_too_many_windows_is_refused() {
-        let hopping = |size, every| (WINDOWS[1].build)(&[Some(size), Some(every), None]);
+        let given = |micros: i64| Some(WindowValue::Duration(micros));
+        let hopping = |size, every| (WINDOWS[1].build)(&[given(size), given(every), None]);
         assert!(hopping(700_000, 7).is_ok());
         assert!(hopping(700_001, 7).is_err_and(|reason| reason.contains("100,000")));
         assert!(hopping(i64::MAX, 1).is_err());
         assert!(hopping(i64::MAX, i64::MAX).is_ok());
+        let cumulative = |size, step| (WINDOWS[2].build)(&[given(size), given(step), None]);
+        assert!(cumulative(700_000, 7).is_ok());
+        assert!(cumulative(700_007, 7).is_err_and(|reason| reason.contains("100,000")));
+        assert!(cumulative(700_001, 7).is_err_and(|reason| reason.contains("multiple")));
+    }
+
+    #[test]
+    fn cumulative_windows_begin_together_and_end_after_the_time() {
+        let mut finder = Finder::new(Windowing::Cumulative { size: 30, step: 10, offset: 5 });
+        let mut windows = |time| {
+            let mut found = Vec::new();
+            finder.windows(time, &mut found);
+            found.iter().map(|window| (window.start, window.end)).collect::<Vec<_>>()
+        };
+        assert_eq!(windows(5), [(5, 35), (5, 25), (5, 15)]);
+        assert_eq!(windows(14), [(5, 35), (5, 25), (5, 15)]);
+        assert_eq!(windows(15), [(5, 35), (5, 25)]);
+        assert_eq!(windows(34), [(5, 35)]);
+        assert_eq!(windows(4), [(-25, 5)]);
     }
 }

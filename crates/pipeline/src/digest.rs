@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use engine::calendar::ZONES_VERSION;
 use engine::expr::Expr;
 use engine::expr::function::{FUNCTIONS, Function};
 use engine::plan::{
@@ -144,6 +145,9 @@ fn join(join: &JoinPlan) -> Value {
 fn windowing(windowing: Windowing) -> Value {
     match windowing {
         Windowing::Fixed { size, every, offset } => json!(["fixed", size, every, offset]),
+        Windowing::Cumulative { size, step, offset } => json!(["cumulative", size, step, offset]),
+        // The boundaries follow the zone's data.
+        Windowing::Calendar { unit, zone } => json!(["calendar", unit.word(), zone.name(), ZONES_VERSION]),
         Windowing::Session { gap } => json!(["session", gap]),
         Windowing::Same => json!(["same"]),
     }

@@ -214,6 +214,11 @@ fn windowing(windowing: Windowing) -> String {
                 false => format!("hopping {} every {}{offset}", duration::format(size), duration::format(every)),
             }
         }
+        Windowing::Cumulative { size, step, offset } => {
+            let offset = if offset == 0 { String::new() } else { format!(", offset {}", duration::format(offset)) };
+            format!("cumulative {} by {}{offset}", duration::format(size), duration::format(step))
+        }
+        Windowing::Calendar { unit, zone } => format!("calendar {} in {zone}", unit.word()),
         Windowing::Session { gap } => format!("session, gap {}", duration::format(gap)),
         Windowing::Same => "same as the input's".into(),
     }

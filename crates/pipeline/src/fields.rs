@@ -423,12 +423,6 @@ const KAFKA_SINK: Block = Block {
     ],
 };
 
-/// Windows of the format that are not in the engine's table, with what to do instead.
-pub(crate) const WINDOWS_NOT_BUILT: &[(&str, &str)] = &[
-    ("cumulative", "use `tumbling` windows of the step and add them up in a second step"),
-    ("calendar", "days in UTC are `tumbling: {size: 1d}`"),
-];
-
 /// Formats of values that are not built yet.
 pub(crate) const FORMATS_NOT_BUILT: &[&str] = &["csv", "regex", "raw", "avro", "protobuf"];
 

@@ -2,7 +2,7 @@
 //!
 //! It is for editors: names, shapes, words and help. Types and names across fields are checked by `validate` only.
 
-use engine::window::{WINDOWS, WindowKind};
+use engine::window::{WINDOWS, WindowKind, WindowShape};
 use serde_json::{Map, Value, json};
 
 use crate::duration;
@@ -146,7 +146,11 @@ fn window() -> Value {
 
 fn window_kind(kind: &WindowKind) -> Value {
     let properties = kind.fields.iter().map(|field| {
-        let mut schema = pattern(duration::PATTERN);
+        let mut schema = match field.shape {
+            WindowShape::Duration => pattern(duration::PATTERN),
+            WindowShape::Choice(words) => json!({"anyOf": [{"enum": words}, variable()]}),
+            WindowShape::Zone => json!({"type": "string"}),
+        };
         schema["description"] = field.help.into();
         (field.name.to_owned(), schema)
     });

@@ -164,7 +164,10 @@ impl Target {
 
 /// Returns the fixed window that is meant.
 fn fixed_window(windowing: Windowing, question: &Question) -> Result<Option<Window>> {
-    let Windowing::Fixed { size, every, offset } = windowing else { return Ok(None) };
+    let Windowing::Fixed { size, every, offset } = windowing else {
+        // Of cumulative windows the longest: it holds the records of all that begin with it.
+        return Ok(windowing.windows(question.at).first().copied());
+    };
     let start = last_start(question.at, every, offset);
     if start != question.at && every != size {
         let before = [start - every, start, start + every].map(rfc3339);

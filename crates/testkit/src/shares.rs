@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::case::expr::{Call, Expr};
 use crate::case::log::Content;
-use crate::case::{Case, Near, Step, without_calls};
+use crate::case::{CalendarUnit, Case, Kind, Near, Step, Window, without_calls};
 use crate::oracle::{Answer, Identity, Stopped};
 use crate::value::Value;
 
@@ -145,6 +145,27 @@ pub const SHARES: &[Share] = &[
         occurs: |case, answer| has_windows(case, answer, true, true),
     },
     Share {
+        name: "cumulative windows with final rows",
+        required: 3,
+        occurs: |case, answer| has_kind(case, answer, |kind| matches!(kind, Kind::Cumulative { .. })),
+    },
+    Share {
+        name: "windows of a calendar with final rows",
+        required: 3,
+        occurs: |case, answer| has_kind(case, answer, |kind| matches!(kind, Kind::Calendar { .. })),
+    },
+    Share {
+        name: "days that are not of 24 hours",
+        required: 2,
+        occurs: |case, answer| {
+            case.pipeline.steps.iter().zip(&answer.steps).any(|(step, found)| {
+                let is_daily = |window: &Window| matches!(window.kind, Kind::Calendar { unit: CalendarUnit::Day, .. });
+                step.window.as_ref().is_some_and(is_daily)
+                    && found.rows.iter().any(|row| matches!(&row.identity, Identity::Window { start, end, .. } if end - start != 86_400_000_000))
+            })
+        },
+    },
+    Share {
         name: "an aggregate with a filter",
         required: 15,
         occurs: |case, _| calls(case).any(|call| call.filter.is_some()),
@@ -183,6 +204,13 @@ pub const SHARES: &[Share] = &[
         },
     },
 ];
+
+/// Final rows of a window step of such a kind.
+fn has_kind(case: &Case, answer: &Answer, is_it: impl Fn(&Kind) -> bool) -> bool {
+    case.pipeline.steps.iter().zip(&answer.steps).any(|(step, found)| {
+        step.window.as_ref().is_some_and(|window| is_it(&window.kind)) && found.rows.iter().any(|row| row.is_final)
+    })
+}
 
 /// Every call of an aggregate.
 fn calls(case: &Case) -> impl Iterator<Item = Call> {

@@ -473,7 +473,9 @@ fn window_relation(windowing: Windowing, over: &Relation, closed: Schema, output
     fields.extend(outputs.iter().map(|(name, expr)| Field::new(name, expr.data_type())));
     let rows = match windowing {
         Windowing::Session { .. } => Rows::Sessions,
-        Windowing::Fixed { .. } | Windowing::Same => Rows::Windows,
+        Windowing::Fixed { .. } | Windowing::Cumulative { .. } | Windowing::Calendar { .. } | Windowing::Same => {
+            Rows::Windows
+        }
     };
     let columns = fields.into_iter().map(|field| Column { field, implied: false }).collect();
     Relation { columns, sources: over.sources.clone(), rows, identity, lacks_timestamp: false }

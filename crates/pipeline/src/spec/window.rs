@@ -1,7 +1,7 @@
 //! Windows as written, by the engine's table of kinds.
 
-use engine::Code;
-use engine::window::{WINDOWS, WindowKind, Windowing};
+use engine::window::{WINDOWS, WindowField, WindowKind, WindowShape, WindowValue, Windowing};
+use engine::{Code, calendar};
 
 use super::WindowSpec;
 use crate::fields;
@@ -34,12 +34,6 @@ pub(super) fn read_window(fields: &Fields<'_>, problems: &mut Problems) -> Optio
     if word.text == fields::SAME && node.is_none_or(Node::is_null) {
         return Some(Placed::new(WindowSpec::Built(Windowing::Same), word.span));
     }
-    if let Some((name, instead)) = fields::WINDOWS_NOT_BUILT.iter().find(|(name, _)| *name == word.text) {
-        problems
-            .error(Code::NotBuilt, word.span, format!("`{name}` windows are not built yet"), "refused, never ignored")
-            .help = Some((*instead).into());
-        return wrong;
-    }
     let Some(kind) = WINDOWS.iter().find(|kind| kind.name == word.text) else {
         let help = did_you_mean(word.shown(), "a window is one of", names().collect::<Vec<_>>());
         problems
@@ -52,7 +46,7 @@ pub(super) fn read_window(fields: &Fields<'_>, problems: &mut Problems) -> Optio
         None => {
             problems
                 .error(Code::Field, word.span, format!("`{}` needs its fields", kind.name), "a map is missing")
-                .help = Some(format!("write `window: {{{}: {{{}: 1m}}}}`", kind.name, kind.fields[0].name));
+                .help = Some(format!("write `window: {{{}: {{{}}}}}`", kind.name, in_short(kind)));
             None
         }
     };
@@ -71,14 +65,13 @@ fn read_window_fields(
             Some(format!("it takes {}", list(kind.fields.iter().map(|field| field.name))));
         return None;
     };
-    let mut values = vec![None; kind.fields.len()];
+    let mut values: Vec<Option<Given>> = kind.fields.iter().map(|_| None).collect();
     let before = problems.errors.len();
     for entry in entries.iter().filter(|entry| !entry.key.text.starts_with("x-")) {
         match kind.fields.iter().position(|field| field.name == entry.key.text) {
             Some(i) => {
                 let scalar = text(&entry.value, entry.key.span, &format!("`{}`", entry.key.text), problems);
-                values[i] =
-                    scalar.and_then(|scalar| duration_of(&scalar, &entry.key.text, problems)).map(|us| us.value);
+                values[i] = scalar.and_then(|scalar| read_value(&kind.fields[i], &scalar, problems));
             }
             None => unknown_window_field(kind, &entry.key, problems),
         }
@@ -98,6 +91,15 @@ fn read_window_fields(
     if problems.errors.len() > before {
         return None;
     }
+    let values: Vec<Option<WindowValue<'_>>> = values
+        .iter()
+        .map(|value| {
+            value.as_ref().map(|value| match value {
+                Given::Duration(micros) => WindowValue::Duration(*micros),
+                Given::Word(word) => WindowValue::Word(word),
+            })
+        })
+        .collect();
     match (kind.build)(&values) {
         Ok(windowing) => Some(windowing),
         Err(why) => {
@@ -110,6 +112,51 @@ fn read_window_fields(
             None
         }
     }
+}
+
+/// The value of a field.
+enum Given {
+    Duration(i64),
+    Word(String),
+}
+
+fn read_value(field: &WindowField, scalar: &Scalar, problems: &mut Problems) -> Option<Given> {
+    match field.shape {
+        WindowShape::Duration => duration_of(scalar, field.name, problems).map(|us| Given::Duration(us.value)),
+        WindowShape::Choice(words) if !words.contains(&scalar.text.as_str()) => {
+            let message = format!("`{}: {}` is not one of its words", field.name, scalar.shown());
+            problems.error(Code::Field, scalar.span, message, "not one of them").help =
+                Some(did_you_mean(scalar.shown(), &format!("`{}` is one of", field.name), words.iter().copied()));
+            None
+        }
+        WindowShape::Zone => match calendar::zone(&scalar.text) {
+            Ok(_) => Some(Given::Word(scalar.text.clone())),
+            Err(meant) => {
+                let message = format!("there is no time zone `{}`", scalar.shown());
+                problems.error(Code::Field, scalar.span, message, "not in the IANA database").help =
+                    Some(match meant {
+                        Some(meant) => format!("did you mean `{meant}`?"),
+                        None => did_you_mean(
+                            scalar.shown(),
+                            "zones have names such as",
+                            ["Europe/Berlin", "America/New_York", "Asia/Shanghai", "UTC"],
+                        ),
+                    });
+                None
+            }
+        },
+        WindowShape::Choice(_) => Some(Given::Word(scalar.text.clone())),
+    }
+}
+
+/// Returns the required fields of a kind with values that may stand there.
+fn in_short(kind: &WindowKind) -> String {
+    let required = kind.fields.iter().filter(|field| field.required).map(|field| match field.shape {
+        WindowShape::Duration => format!("{}: 1m", field.name),
+        WindowShape::Choice(words) => format!("{}: {}", field.name, words[0]),
+        WindowShape::Zone => format!("{}: UTC", field.name),
+    });
+    required.collect::<Vec<_>>().join(", ")
 }
 
 fn unknown_window_field(kind: &WindowKind, key: &Scalar, problems: &mut Problems) {

@@ -66,6 +66,12 @@ fn each_thing_that_results_depend_on_is_in_it() {
         ("{tumbling: {size: 1m}}", "{tumbling: {size: 1m, offset: 1s}}"),
         ("{tumbling: {size: 1m}}", "{hopping: {size: 1m, every: 30s}}"),
         ("{tumbling: {size: 1m}}", "{session: {gap: 1m}}"),
+        ("{tumbling: {size: 1m}}", "{cumulative: {size: 1m, step: 1m}}"),
+        ("{tumbling: {size: 1m}}", "{cumulative: {size: 1m, step: 10s}}"),
+        ("{tumbling: {size: 1m}}", "{cumulative: {size: 1m, step: 10s, offset: 1s}}"),
+        ("{tumbling: {size: 1m}}", "{calendar: {unit: day, timezone: UTC}}"),
+        ("{tumbling: {size: 1m}}", "{calendar: {unit: week, timezone: UTC}}"),
+        ("{tumbling: {size: 1m}}", "{calendar: {unit: day, timezone: Europe/Berlin}}"),
         ("{hopping: {size: 10m, every: 1m}}", "same"),
         ("{session: {gap: 30m}}", "{session: {gap: 31m}}"),
         ("{session: {gap: 30m}}", "{session: {gap: 30m}}\n    allowed_lateness: 1s"),
@@ -116,6 +122,10 @@ fn versions_of_what_gives_a_pipeline_its_meaning_are_in_it() {
     for version in ["semantics", "decoder", "unicode"] {
         assert!(!canonical[version].is_null(), "no `{version}` in {canonical}");
     }
+    let text = CLICKS.replacen("{tumbling: {size: 1m}}", "{calendar: {unit: day, timezone: UTC}}", 1);
+    let in_calendar = crate::digest::canonical(&good(&text).plan).to_string();
+    assert!(in_calendar.contains(&format!("\"{}\"", engine::calendar::ZONES_VERSION)), "{in_calendar}");
+    assert!(!canonical.to_string().contains(engine::calendar::ZONES_VERSION), "no zone is used");
     let (major, minor, update) = char::UNICODE_VERSION;
     assert_eq!(canonical["unicode"], serde_json::json!([major, minor, update]));
 }

@@ -42,6 +42,8 @@ pub(crate) struct Shape {
     pub(crate) tick: i64,
     /// The longest window or gap, in ticks.
     pub(crate) window_ticks: i64,
+    /// A zone for windows of the calendar, and a time at which its clocks are put forward or back, around which the log lies.
+    pub(crate) zone: Option<(Zone, i64)>,
 }
 
 /// A pipeline of one or two sources, each of whose steps has a sink.
@@ -252,8 +254,35 @@ pub struct Window {
 pub enum Kind {
     Tumbling { size: i64, offset: i64 },
     Hopping { size: i64, every: i64, offset: i64 },
+    Cumulative { size: i64, step: i64, offset: i64 },
+    Calendar { unit: CalendarUnit, zone: Zone },
     Session { gap: i64 },
     Same,
+}
+
+/// A unit of the calendar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs)]
+pub enum CalendarUnit {
+    Day,
+    Week,
+    Month,
+}
+
+/// A time zone: its place in the oracle's table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Zone(pub usize);
+
+impl Zone {
+    /// Returns how many zones there are.
+    pub fn count() -> usize {
+        crate::oracle::zones::names().len()
+    }
+
+    /// Returns its name in the IANA database.
+    pub fn name(self) -> &'static str {
+        crate::oracle::zones::names()[self.0]
+    }
 }
 
 /// `top`.

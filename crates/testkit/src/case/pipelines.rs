@@ -3,7 +3,8 @@
 mod joins;
 
 use super::expr::{AGGREGATES, Aggregate, Binary, Call, Column, Expr, Function, binary, call as call_of, column};
-use super::{Class, Dedup, Kind, Pipeline, Rule, Shape, Source, SourceColumn, Step, Top, Window};
+use super::{CalendarUnit, Class, Dedup, Kind, Pipeline, Rule, Shape, Source, SourceColumn, Step, Top, Window, Zone};
+use crate::oracle::zones::stretches;
 use crate::random::Random;
 use crate::value::{Type, Value};
 
@@ -25,8 +26,13 @@ const POOL: [(&str, Type); 12] = [
 
 pub(super) fn pipeline(random: &mut Random) -> (Pipeline, Shape) {
     let by_log_time = random.chance(8);
-    let tick =
-        if by_log_time { [1000, 1_000_000][random.below(2)] } else { *random.pick(&[1, 1000, 1_000_000, 1_000_000]) };
+    let zone = random.chance(13).then(|| zone(random));
+    let tick = match zone {
+        // So long that a log holds days and weeks.
+        Some(_) => *random.pick(&[1_800_000_000, 3_600_000_000, 10_800_000_000, 10_800_000_000]),
+        None if by_log_time => [1000, 1_000_000][random.below(2)],
+        None => *random.pick(&[1, 1000, 1_000_000, 1_000_000]),
+    };
     let mut columns: Vec<SourceColumn> = Vec::new();
     for (name, ty) in POOL {
         if random.chance(45) {
@@ -42,7 +48,7 @@ pub(super) fn pipeline(random: &mut Random) -> (Pipeline, Shape) {
         columns.insert(at, SourceColumn { name: "event_time".into(), ty: Type::Time, required: true });
     }
     let mut pipeline = Pipeline { columns, event_time: event_time.to_string(), sources: Vec::new(), steps: Vec::new() };
-    let mut shape = Shape { tick, window_ticks: 1 };
+    let mut shape = Shape { tick, window_ticks: 1, zone };
     let count = 1 + random.weighted(&[35, 42, 23]);
     let source_count = if count > 1 && random.chance(25) { 2 } else { 1 };
     for name in &["events", "others"][..source_count] {
@@ -240,10 +246,29 @@ fn window(random: &mut Random, pipeline: &Pipeline, step: &Step, rows: &[Column]
     window
 }
 
+/// A zone, and a time at which its clocks are put forward or back, or just some time where they never are.
+fn zone(random: &mut Random) -> (Zone, i64) {
+    let zone = Zone(random.below(Zone::count()));
+    let stretches = stretches(zone);
+    // The oracle's table must reach a good deal further than a log.
+    let within = stretches.iter().map(|(since, _)| *since).filter(|since| (FROM_1987..UNTIL_2025).contains(since));
+    let within: Vec<i64> = within.collect();
+    (zone, if within.is_empty() { 1_582_934_400_000_000 } else { *random.pick(&within) })
+}
+
+const FROM_1987: i64 = 536_457_600_000_000;
+const UNTIL_2025: i64 = 1_735_689_600_000_000;
+
 fn kind(random: &mut Random, may_be_same: bool, shape: &mut Shape) -> Kind {
     let tick = shape.tick;
     let size = random.between(1, 20);
-    let which = random.weighted(&[18, 40, 42, if may_be_same { 30 } else { 0 }]);
+    if let Some((zone, _)) = shape.zone
+        && random.chance(65)
+    {
+        let unit = [CalendarUnit::Day, CalendarUnit::Week, CalendarUnit::Month][random.weighted(&[70, 20, 10])];
+        return Kind::Calendar { unit, zone };
+    }
+    let which = random.weighted(&[18, 40, 56, if may_be_same { 36 } else { 0 }, 14]);
     let kind = match which {
         0 => Kind::Tumbling { size: size * tick, offset: offset(random, size) * tick },
         1 => {
@@ -252,6 +277,11 @@ fn kind(random: &mut Random, may_be_same: bool, shape: &mut Shape) -> Kind {
             Kind::Hopping { size: size * tick, every: every * tick, offset: offset(random, every) * tick }
         }
         2 => Kind::Session { gap: random.between(1, 12) * tick },
+        4 => {
+            let step = random.between(1, 5);
+            let size = step * random.between(1, 6);
+            Kind::Cumulative { size: size * tick, step: step * tick, offset: offset(random, size) * tick }
+        }
         _ => Kind::Same,
     };
     shape.window_ticks = shape.window_ticks.max(size);

@@ -42,7 +42,10 @@ fn source_log(random: &mut Random, pipeline: &mut Pipeline, shape: &Shape, sourc
     let manner = Manner {
         source,
         records: 0,
-        base: *random.pick(&[0, 0, -40, -200, 1_767_225_600_000_000 / shape.tick]),
+        base: match shape.zone {
+            Some((_, change)) => change.div_euclid(shape.tick) - random.between(0, 40),
+            None => *random.pick(&[0, 0, -40, -200, 1_767_225_600_000_000 / shape.tick]),
+        },
         stragglers: *random.pick(&[0, 8, 20, 35]),
         bad: *random.pick(&[0, 0, 3, 15]),
         nulls: *random.pick(&[0, 5, 20, 40]),

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::expr::Expr;
-use super::{Join, Kind, Near, Pipeline, Source, Step, Window};
+use super::{CalendarUnit, Join, Kind, Near, Pipeline, Source, Step, Window};
 
 impl Pipeline {
     /// Returns the pipeline file. Every step has a sink of the name `out_STEP`.
@@ -102,6 +102,17 @@ fn kind(kind: Kind) -> String {
         Kind::Tumbling { size, offset: o } => format!("{{tumbling: {{size: {}{}}}}}", duration(size), offset(o)),
         Kind::Hopping { size, every, offset: o } => {
             format!("{{hopping: {{size: {}, every: {}{}}}}}", duration(size), duration(every), offset(o))
+        }
+        Kind::Cumulative { size, step, offset: o } => {
+            format!("{{cumulative: {{size: {}, step: {}{}}}}}", duration(size), duration(step), offset(o))
+        }
+        Kind::Calendar { unit, zone } => {
+            let unit = match unit {
+                CalendarUnit::Day => "day",
+                CalendarUnit::Week => "week",
+                CalendarUnit::Month => "month",
+            };
+            format!("{{calendar: {{unit: {unit}, timezone: {}}}}}", zone.name())
         }
         Kind::Session { gap } => format!("{{session: {{gap: {}}}}}", duration(gap)),
         Kind::Same => "same".to_string(),

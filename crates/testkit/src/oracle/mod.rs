@@ -10,6 +10,7 @@ mod join;
 mod number;
 #[cfg(test)]
 mod tests;
+pub(crate) mod zones;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -628,6 +629,13 @@ fn windows_of(kind: Kind, row: &Row) -> Vec<(i64, i64)> {
             Identity::Window { end, start, .. } => return vec![(start, end)],
             Identity::Record(..) | Identity::Pair(..) => unreachable!("`same` reads window rows"),
         },
+        Kind::Cumulative { size, step, offset } => {
+            // From the boundary before it, as long as 1, 2, … steps.
+            let start = (row.time - offset).div_euclid(size) * size + offset;
+            let ends = (1..=size / step).map(|steps| start + steps * step);
+            return ends.filter(|end| row.time < *end).map(|end| (start, end)).collect();
+        }
+        Kind::Calendar { unit, zone } => return vec![zones::window_of(unit, zone, row.time)],
         Kind::Session { .. } => unreachable!("sessions are not fixed"),
     };
     let near = (row.time - size) / every - 2;
