@@ -1,5 +1,7 @@
 //! Records as the log holds them: partitions, offsets, and chunks of decoded columns.
 
+use std::ops::Range;
+
 use arrow::array::{BinaryArray, Int64Array, RecordBatch};
 
 use crate::value::DataType;
@@ -73,5 +75,20 @@ impl Chunk {
     /// Returns true when it holds no record.
     pub fn is_empty(&self) -> bool {
         self.offsets.is_empty()
+    }
+
+    /// Returns the rows `rows` as a chunk of their own, without copying columns.
+    pub fn slice(&self, rows: Range<usize>) -> Self {
+        let of = |row: usize| self.bad.partition_point(|bad| (bad.row as usize) < row);
+        let bad = &self.bad[of(rows.start)..of(rows.end)];
+        let (start, count) = (rows.start, rows.len());
+        Self {
+            partition: self.partition,
+            offsets: self.offsets.slice(start, count),
+            timestamps: self.timestamps.as_ref().map(|timestamps| timestamps.slice(start, count)),
+            columns: self.columns.slice(start, count),
+            bad: bad.iter().map(|bad| BadRow { row: bad.row - start as u32, ..bad.clone() }).collect(),
+            raw: self.raw.as_ref().map(|(keys, values)| (keys.slice(start, count), values.slice(start, count))),
+        }
     }
 }

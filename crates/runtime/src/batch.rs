@@ -90,7 +90,8 @@ struct Piece {
 struct Begun {
     piece: Piece,
     rows: u64,
-    folding: Folding,
+    /// Its records, part by part.
+    parts: Vec<Folding>,
     state: State,
 }
 
@@ -116,7 +117,8 @@ fn next_stage(
     }
     pool.install(|| {
         partitions.par_iter_mut().for_each(|(_, _, memory, pieces)| {
-            pieces.iter_mut().for_each(|begun| engine.remember(&mut begun.folding, memory));
+            let parts = pieces.iter_mut().flat_map(|begun| &mut begun.parts);
+            parts.for_each(|folding| engine.remember(folding, memory));
         });
     });
     for (source, partition, memory, _) in partitions {
@@ -124,7 +126,7 @@ fn next_stage(
     }
     pool.install(|| {
         begun.par_iter_mut().filter(|begun| engine.stages(begun.piece.source) > stage).for_each(|begun| {
-            engine.advance(&mut begun.folding, &mut begun.state);
+            begun.parts.iter_mut().for_each(|folding| engine.advance(folding, &mut begun.state));
         });
     });
     begun
@@ -224,14 +226,12 @@ impl<'a> Batch<'a> {
                         Some(chunk) => chunk,
                         None => scan(&piece).load(&piece.unit, piece.start, piece.end)?,
                     };
-                    let mut folding = engine.begin(piece.source, &chunk, piece.maximum);
-                    let known = piece.maximum.max(piece.largest.expect("every piece was scanned"));
-                    if folding.maximum() != known {
-                        return Err(contradiction(engine, &piece, folding.maximum()));
-                    }
                     let mut state = engine.empty();
-                    engine.advance(&mut folding, &mut state);
-                    Ok(Begun { piece, rows: chunk.len() as u64, folding, state })
+                    let (parts, maximum) = fold(engine, &piece, &chunk, &mut state);
+                    if maximum != piece.maximum.max(piece.largest.expect("every piece was scanned")) {
+                        return Err(contradiction(engine, &piece, maximum));
+                    }
+                    Ok(Begun { piece, rows: chunk.len() as u64, parts, state })
                 })
                 .collect()
         });
@@ -240,15 +240,16 @@ impl<'a> Batch<'a> {
         for stage in 1..stages {
             begun = next_stage(engine, pool, stage, begun, state);
         }
-        for Begun { piece, rows, folding, state: partial } in begun {
-            let folded = folding.done();
+        for Begun { piece, rows, parts, state: partial } in begun {
             self.output.tally.read += rows;
-            self.output.tally.dedups(engine.plan(), &folded.dedups);
-            self.output.tally.checked(engine.plan(), &folded.checked);
             self.partitions[piece.source][piece.place].next = piece.end;
             engine.merge(state, partial);
-            self.output.emissions(folded.emissions)?;
-            self.output.asides(folded.asides)?;
+            for folded in parts.into_iter().map(Folding::done) {
+                self.output.tally.dedups(engine.plan(), &folded.dedups);
+                self.output.tally.checked(engine.plan(), &folded.checked);
+                self.output.emissions(folded.emissions)?;
+                self.output.asides(folded.asides)?;
+            }
         }
         Ok(())
     }
@@ -269,6 +270,24 @@ impl<'a> Batch<'a> {
             bad: tally.bad + tally.failed,
         }
     }
+}
+
+/// Rows that are folded at once: what folding holds beside the chunk stays in the processor's cache.
+const FOLD_ROWS: usize = 32 << 10;
+
+/// Takes a chunk through the first stage part by part, because the engine does not see where chunks are cut. Returns the
+/// parts, and the running maximum after them.
+fn fold(engine: &Engine, piece: &Piece, chunk: &Chunk, state: &mut State) -> (Vec<Folding>, i64) {
+    let mut maximum = piece.maximum;
+    let mut parts = Vec::new();
+    for start in (0..chunk.len()).step_by(FOLD_ROWS) {
+        let part = chunk.slice(start..chunk.len().min(start + FOLD_ROWS));
+        let mut folding = engine.begin(piece.source, &part, maximum);
+        maximum = folding.maximum();
+        engine.advance(&mut folding, state);
+        parts.push(folding);
+    }
+    (parts, maximum)
 }
 
 /// Returns where reading begins and ends in a partition: what it holds, restricted by the cuts.

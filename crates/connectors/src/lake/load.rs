@@ -314,17 +314,5 @@ pub(super) fn clip_chunk(chunk: Chunk, start: Offset, end: Offset) -> Chunk {
     let offsets = chunk.offsets.values();
     let from = offsets.partition_point(|offset| *offset < start);
     let to = offsets.partition_point(|offset| *offset < end).max(from);
-    let count = to - from;
-    let inside = |bad: BadRow| {
-        let row = (bad.row as usize).checked_sub(from).filter(|row| *row < count)?;
-        Some(BadRow { row: row as u32, ..bad })
-    };
-    Chunk {
-        partition: chunk.partition,
-        timestamps: chunk.timestamps.map(|timestamps| timestamps.slice(from, count)),
-        columns: chunk.columns.slice(from, count),
-        bad: chunk.bad.into_iter().filter_map(inside).collect(),
-        raw: chunk.raw.map(|(keys, values)| (keys.slice(from, count), values.slice(from, count))),
-        offsets: chunk.offsets.slice(from, count),
-    }
+    chunk.slice(from..to)
 }
