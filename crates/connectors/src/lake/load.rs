@@ -30,13 +30,11 @@ impl LakeScan {
             .source
             .columns
             .iter()
-            .filter(|column| self.source.needed.contains(&column.field.name) || self.may_be_bad(entry, group, column))
+            .filter(|column| self.source.needed.contains(&column.field.name) || self.may_add_bad(entry, group, column))
             .filter(|column| stored(&column.field.name))
             .collect();
         let mut names: Vec<&str> = read.iter().map(|column| column.field.name.as_str()).collect();
-        let has_bad = self.layout == Layout::Log
-            && stored(name::BAD)
-            && entry.file.known(group, name::BAD).nulls != entry.file.groups().nth(group).map(|rows| rows as u64);
+        let has_bad = self.marked_bad(entry, group) != Some(0);
         if self.layout == Layout::Log {
             names.push(name::OFFSET);
         }
@@ -165,10 +163,15 @@ impl LakeScan {
         } else {
             let times = chunk.columns.column_by_name(&self.source.event_time);
             times.and_then(|times| {
-                times.as_primitive_opt::<ty::TimestampMicrosecondType>()?.values().iter().max().copied()
+                let times = times.as_primitive_opt::<ty::TimestampMicrosecondType>()?;
+                match times.null_count() {
+                    0 => times.values().iter().max().copied(),
+                    _ => times.iter().flatten().max(),
+                }
             })
         };
-        if found.is_none_or(|found| found == claimed) && chunk.bad.is_empty() {
+        // That the bad records are those without a time is for the driver to see, who knows what the engine made of them.
+        if found.is_none_or(|found| found == claimed) {
             return Ok(());
         }
         let (column, path) = (&self.source.event_time, entry.file.path.display());

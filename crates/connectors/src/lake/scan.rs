@@ -254,7 +254,7 @@ impl LakeScan {
                         .help("Offsets grow from row to row, beginning with the file's name"));
                 }
                 end = Some(after);
-                let max_event_time = self.maximum(entry, stretch, pieces == 1);
+                let max_event_time = self.event_times(entry, stretch, pieces == 1).map(|(_, largest)| largest);
                 let unit =
                     Unit { partition, id: self.places.len(), start, end: after, rows: stretch.rows, max_event_time };
                 self.places.push(Place { file: number, stretch });
@@ -294,35 +294,52 @@ impl LakeScan {
         Ok((first, last.checked_add(1).unwrap_or(last)))
     }
 
-    /// Returns the largest event time of a row group where its statistics prove it, for any reader of the whole group.
-    fn maximum(&self, entry: &Entry, stretch: Stretch, is_whole: bool) -> Option<i64> {
+    /// Returns the least and the largest event time of the valid records of a row group where its statistics prove them,
+    /// for any reader of the whole group.
+    fn event_times(&self, entry: &Entry, stretch: Stretch, is_whole: bool) -> Option<(i64, i64)> {
         if !is_whole || entry.mode == Mode::Again {
             return None;
         }
         let known = |name: &str| entry.file.known(stretch.group, name);
-        let has_bad_column = self.layout == Layout::Log && entry.file.stored(name::BAD).is_some();
-        if has_bad_column && known(name::BAD).nulls != Some(stretch.rows as u64) {
+        let bad = self.marked_bad(entry, stretch.group)?;
+        if self.source.columns.iter().any(|column| self.may_add_bad(entry, stretch.group, column)) {
             return None;
         }
-        if self.source.columns.iter().any(|column| self.may_be_bad(entry, stretch.group, column)) {
+        if known(&self.source.event_time).nulls != Some(bad) {
             return None;
         }
-        let (_, maximum) = self.times(entry, &self.source.event_time, known(&self.source.event_time))?;
-        if known(&self.source.event_time).nulls != Some(0) {
-            return None;
-        }
+        let (least, largest) = self.times(entry, &self.source.event_time, known(&self.source.event_time))?;
         // The log's own time counts in whole milliseconds, whatever it is stored in.
         let is_log_time = self.source.event_time == TIMESTAMP_COLUMN;
-        let maximum = if is_log_time { maximum.div_euclid(1_000) * 1_000 } else { maximum };
-        match self.source.max_future {
-            None => Some(maximum),
+        let counted = |time: i64| if is_log_time { time.div_euclid(1_000) * 1_000 } else { time };
+        let (least, largest) = (counted(least), counted(largest));
+        let is_in_time = match self.source.max_future {
+            None => true,
             Some(guard) => {
-                let (least, _) = self.times(entry, name::TIMESTAMP, known(name::TIMESTAMP))?;
+                let (first, _) = self.times(entry, name::TIMESTAMP, known(name::TIMESTAMP))?;
                 // The guard is judged on whole milliseconds of the log's time.
-                let limit = least.div_euclid(1_000).checked_mul(1_000)?.checked_add(guard)?;
-                (maximum <= limit).then_some(maximum)
+                largest <= first.div_euclid(1_000).checked_mul(1_000)?.checked_add(guard)?
             }
+        };
+        is_in_time.then_some((least, largest))
+    }
+
+    /// Returns how many records of a row group are marked as bad, if the statistics know.
+    pub(super) fn marked_bad(&self, entry: &Entry, group: usize) -> Option<u64> {
+        if self.layout != Layout::Log || entry.file.stored(name::BAD).is_none() {
+            return Some(0);
         }
+        let rows = entry.file.groups().nth(group)? as u64;
+        rows.checked_sub(entry.file.known(group, name::BAD).nulls?)
+    }
+
+    /// Returns true when statistics do not rule out that a column makes some record of a row group bad that is not marked
+    /// as such. Our writer leaves the columns of a marked record null, so a column that is never null otherwise has as many
+    /// nulls as there are marks.
+    pub(super) fn may_add_bad(&self, entry: &Entry, group: usize, column: &ColumnPlan) -> bool {
+        let nulls = || entry.file.known(group, &column.field.name).nulls;
+        let is_marked = |marked: u64| entry.mode == Mode::Ours && !column.field.nullable && nulls() == Some(marked);
+        !self.marked_bad(entry, group).is_some_and(is_marked) && self.may_be_bad(entry, group, column)
     }
 
     /// Returns the range of a time column in microseconds, if it is known and in range.
@@ -339,7 +356,7 @@ impl LakeScan {
     }
 
     /// Returns true when statistics do not rule out that a column makes some record of a row group bad.
-    pub(super) fn may_be_bad(&self, entry: &Entry, group: usize, column: &ColumnPlan) -> bool {
+    fn may_be_bad(&self, entry: &Entry, group: usize, column: &ColumnPlan) -> bool {
         let known = entry.file.known(group, &column.field.name);
         if !column.field.nullable
             && (known.nulls != Some(0) || entry.mode == Mode::Foreign && !column.null_as.is_empty())

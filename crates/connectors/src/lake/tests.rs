@@ -13,6 +13,7 @@ use engine::plan::{ColumnPlan, LakeBinding, Layout, SourcePlan};
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
 
+use super::footer::Footer;
 use super::*;
 use crate::format::decode;
 use crate::format::json::tests::{column, source};
@@ -180,10 +181,13 @@ fn the_flights_are_read_as_they_are() {
 
 /// Writes a file as another writer would.
 fn foreign(path: &Path, columns: Vec<(&str, ArrayRef)>, group_rows: usize) {
+    written(path, columns, WriterProperties::builder().set_max_row_group_row_count(Some(group_rows)).build());
+}
+
+fn written(path: &Path, columns: Vec<(&str, ArrayRef)>, properties: WriterProperties) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     let batch = RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true)));
     let batch = batch.unwrap();
-    let properties = WriterProperties::builder().set_max_row_group_row_count(Some(group_rows)).build();
     let file = std::fs::File::create(path).unwrap();
     let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties)).unwrap();
     writer.write(&batch).unwrap();
@@ -465,6 +469,58 @@ fn badness_does_not_depend_on_what_is_needed_and_spoils_statistics() {
     assert_eq!(raw.values.value(0), br#"{"t":"1970-01-01T00:00:00.000099Z","n":null}"#);
     assert_eq!(raw.timestamps, [0, 0], "the event time stands in for the log's own");
     assert_eq!(scan.raw(&scan.units(0)[0], 1, 2).unwrap().values.value(0), b"x");
+}
+
+/// Returns the largest event time of a chunk's valid records.
+fn largest(chunk: &Chunk) -> Option<i64> {
+    let times = chunk.columns.column_by_name("t").unwrap().as_primitive::<ty::TimestampMicrosecondType>();
+    let is_bad = |row: usize| chunk.bad.iter().any(|bad| bad.row as usize == row);
+    (0..chunk.len()).filter(|row| !is_bad(*row)).map(|row| times.value(row)).max()
+}
+
+#[test]
+fn records_that_our_writer_marked_as_bad_hide_no_maximum_and_cost_no_column() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut source = lake(folder.path(), Layout::Log, COLUMNS);
+    archive(folder.path(), &source, small(LakeOptions::default()), 33);
+    source.needed = vec!["t".into()];
+    let scan = LakeScan::open(&source).unwrap();
+    let mut with_bad = 0;
+    for unit in [0, 2].iter().flat_map(|partition| scan.units(*partition)) {
+        let chunk = scan.load(unit, 0, i64::MAX).unwrap();
+        assert_eq!(unit.max_event_time, largest(&chunk), "offsets {} .. {}", unit.start, unit.end);
+        assert!(unit.max_event_time.is_some());
+        with_bad += usize::from(!chunk.bad.is_empty());
+        let entry = &scan.files[scan.places[unit.id].file];
+        let group = scan.places[unit.id].stretch.group;
+        assert!(source.columns.iter().all(|column| !scan.may_add_bad(entry, group, column)));
+    }
+    assert!(with_bad > 5);
+}
+
+#[test]
+fn a_file_of_ours_with_nulls_that_are_not_marked_proves_no_maximum() {
+    let source = |folder: &Path| lake(folder, Layout::Log, &["t: timestamp!", "n: int64!"]);
+    let with_nulls = |n: [Option<i64>; 3]| {
+        let folder = tempfile::tempdir().unwrap();
+        let source = source(folder.path());
+        let footer = Footer { next_offset: 3, ..Footer::new(&source, false) };
+        let log_times = TimestampMillisecondArray::from(vec![1; 3]).with_timezone("UTC");
+        let columns: Vec<(&str, ArrayRef)> = vec![
+            ("_offset", int64(&[0, 1, 2])),
+            ("_timestamp", Arc::new(log_times)),
+            ("_key", Arc::new(BinaryArray::from(vec![None::<&[u8]>; 3]))),
+            ("t", Arc::new(TimestampMicrosecondArray::from(vec![Some(10), None, Some(30)]).with_timezone("UTC"))),
+            ("n", Arc::new(Int64Array::from(n.to_vec()))),
+            ("_bad", Arc::new(StringArray::from(vec![None, Some("invalid_json: x"), None]))),
+            ("_raw", Arc::new(BinaryArray::from(vec![None, Some(b"x".as_ref()), None]))),
+        ];
+        let properties = WriterProperties::builder().set_key_value_metadata(Some(footer.pairs())).build();
+        written(&file(folder.path(), 0, 0), columns, properties);
+        LakeScan::open(&source).unwrap().units(0)[0].max_event_time
+    };
+    assert_eq!(with_nulls([Some(1), None, Some(3)]), Some(30));
+    assert_eq!(with_nulls([Some(1), None, None]), None, "the last record is bad, marked or not");
 }
 
 #[test]
