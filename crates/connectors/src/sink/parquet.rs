@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::{DataType as ArrowType, SchemaRef, TimestampMicrosecondType};
 use engine::edge::Sink;
 use engine::plan::SinkPlan;
 use engine::{Code, Error, Result};
@@ -14,13 +14,22 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
+use parquet::schema::types::ColumnPath;
 
 use super::folder::{FolderSink, no_window_start};
 use super::rows::{Encoding, RowWriter, Span, WINDOW_START, WindowRange};
 use super::{Context, Setting, SinkKind, refuse_file_path, required};
 
-/// Rows in a row group at most: what a writer holds in memory.
+/// Rows in a row group at most.
 const ROW_GROUP_ROWS: usize = 64 * 1024;
+/// A row group is written out when it takes about this much memory: a run may have a dozen of these writers, and what
+/// they hold must not depend on how wide a row is.
+const ROW_GROUP_MEMORY: usize = 2 << 20;
+/// Rows, and about how many bytes of them, between two looks at the memory.
+const ROWS_AT_ONCE: usize = 4 * 1024;
+const BYTES_AT_ONCE: usize = 256 << 10;
+/// A column with more bytes of different values than this is written without a dictionary.
+const DICTIONARY_BYTES: usize = 256 << 10;
 
 /// The table's entry.
 pub(super) const KIND: SinkKind = SinkKind {
@@ -99,7 +108,16 @@ struct ParquetRows(ArrowWriter<File>);
 
 impl RowWriter for ParquetRows {
     fn write(&mut self, rows: &RecordBatch) -> Result<()> {
-        self.0.write(rows).map_err(failed)
+        let row_bytes = rows.get_array_memory_size() / rows.num_rows().max(1);
+        let at_once = (BYTES_AT_ONCE / row_bytes.max(1)).clamp(1, ROWS_AT_ONCE);
+        for start in (0..rows.num_rows()).step_by(at_once) {
+            let length = at_once.min(rows.num_rows() - start);
+            self.0.write(&rows.slice(start, length)).map_err(failed)?;
+            if self.0.memory_size() > ROW_GROUP_MEMORY {
+                self.0.flush().map_err(failed)?;
+            }
+        }
+        Ok(())
     }
 
     fn finish(self: Box<Self>) -> Result<File> {
@@ -109,11 +127,18 @@ impl RowWriter for ParquetRows {
 
 fn writer(file: File, schema: &SchemaRef) -> Result<ArrowWriter<File>> {
     let level = ZstdLevel::try_new(3).expect("3 is a zstd level");
-    let properties = WriterProperties::builder()
+    let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(level))
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-        .build();
-    ArrowWriter::try_new(file, schema.clone(), Some(properties)).map_err(failed)
+        .set_dictionary_page_size_limit(DICTIONARY_BYTES)
+        // A column keeps the compressor of its first page, up to a megabyte, until the row group is written out: pages that
+        // end with the group need one at a time, not one for every column of every open file.
+        .set_data_page_row_count_limit(ROW_GROUP_ROWS);
+    // Hardly any two floats are equal: a dictionary of them would be memory for nothing.
+    for field in schema.fields().iter().filter(|field| *field.data_type() == ArrowType::Float64) {
+        properties = properties.set_column_dictionary_enabled(ColumnPath::new(vec![field.name().clone()]), false);
+    }
+    ArrowWriter::try_new(file, schema.clone(), Some(properties.build())).map_err(failed)
 }
 
 /// Turns a writer's error into ours; the cause is the disk unless the writer says otherwise.

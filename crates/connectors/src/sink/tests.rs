@@ -1,6 +1,7 @@
 //! The contract of sinks, on every kind in the table, and what is special about single kinds.
 
 use std::fs;
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -682,4 +683,33 @@ fn a_commit_that_only_adds_looks_at_its_own_files_alone() {
         case.open().begin(Replace::Nothing).unwrap();
         assert!(!stray.exists());
     });
+}
+
+#[test]
+fn a_parquet_file_is_written_out_by_bytes_however_wide_its_rows_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("out");
+    let mut sink = open(&plan("parquet", &[("path", path.to_str().unwrap())]), &Context::default()).unwrap();
+    sink.begin(Replace::All).unwrap();
+    // 2,000 rows with 8 KiB of text that hardly compresses.
+    let mut state = 1_u64;
+    let mut text = || -> String {
+        let next = |_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            char::from(b' ' + (state >> 33) as u8 % 90)
+        };
+        (0..8192).map(next).collect()
+    };
+    let pages: Vec<String> = (0..2_000).map(|_| text()).collect();
+    let rows = batch(&vec![(1, "", 1, true); pages.len()]);
+    let mut columns = rows.columns().to_vec();
+    columns[1] = Arc::new(StringArray::from(pages));
+    sink.stage(&RecordBatch::try_new(rows.schema(), columns).unwrap()).unwrap();
+    sink.commit(0).unwrap();
+    let file = File::open(path.join("part-00001-0000000000.parquet")).unwrap();
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+    let groups = reader.metadata().row_groups();
+    assert_eq!(groups.iter().map(|group| group.num_rows()).sum::<i64>(), 2_000);
+    let largest = groups.iter().map(|group| group.total_byte_size()).max().unwrap();
+    assert!((1 << 20..3 << 20).contains(&largest), "{largest} bytes in a row group");
 }
