@@ -177,6 +177,53 @@ fn a_cut_of_one_run_ends_another() {
     fails(at, "run page_views --mode batch --until-caught-up", 2, "E_USAGE");
 }
 
+/// Makes the data of a Parquet file unreadable and leaves its footer as it is.
+fn spoil(path: &Path) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let at = bytes.len() - 8;
+    let footer = u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
+    bytes[4..at - footer].fill(0);
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_range_is_made_of_a_part_of_the_lake_and_gives_the_rows_of_the_whole() {
+    let folder = project();
+    let at = folder.path();
+    // 83 minutes, about 11 of them in a file.
+    ok(at, GEN);
+    ok(at, "archive page_views --until-caught-up --roll-rows 1000");
+    let range = "--from 2026-01-01T00:30:00Z --to 2026-01-01T00:40:00Z";
+    ok(at, &format!("run page_views --mode stream --until-caught-up {range} --out streamed --summary stream.json"));
+    ok(at, &format!("run page_views --mode batch {range} --out ranged --summary batch.json"));
+    let (stream, batch) = (json(&at.join("stream.json")), json(&at.join("batch.json")));
+    assert!(batch["rows_written"].as_u64().unwrap() > 100, "{batch}");
+    for field in ["digest_final", "digest_all", "rows_written", "start", "end", "held_by"] {
+        assert_eq!(stream[field], batch[field], "{field}");
+    }
+    let read = |summary: &serde_json::Value| summary["rows_read"].as_u64().unwrap();
+    assert_eq!(read(&stream), 30_000);
+    assert!(read(&batch) < 15_000, "{} of 30,000 records are read", read(&batch));
+    ok(at, "verify page_views --stream stream.json --batch batch.json");
+
+    // Files of other times are not even opened for their rows.
+    for partition in 0..4 {
+        let names = std::fs::read_dir(at.join(format!("data/lake/clicks/partition={partition}"))).unwrap();
+        let mut files: Vec<_> = names.map(|entry| entry.unwrap().path()).collect();
+        files.retain(|path| path.extension().is_some_and(|kind| kind == "parquet"));
+        files.sort();
+        assert!(files.len() > 4, "{files:?}");
+        spoil(&files[0]);
+        spoil(&files[files.len() - 1]);
+    }
+    ok(at, &format!("run page_views --mode batch {range} --out again --summary again.json"));
+    assert_eq!(json(&at.join("again.json"))["digest_all"], batch["digest_all"]);
+    fails(at, "run page_views --mode batch --out whole", 3, "E_CORRUPT");
+    // A range without records is told from a log without any.
+    let text = fails(at, "run page_views --mode batch --from 2030-01-01 --out none", 2, "E_EMPTY");
+    assert!(text.contains("no row lies between"), "{text}");
+}
+
 #[test]
 fn verify_reads_what_runs_said_of_themselves() {
     let folder = project();

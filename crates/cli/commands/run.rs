@@ -43,7 +43,8 @@ pub(crate) struct Arguments {
     mode: ModeWord,
     #[command(flatten)]
     cut: Cuts,
-    /// Write only rows whose window starts at this time or later (RFC 3339, or a date in UTC)
+    /// Write only rows whose window starts at this time or later (RFC 3339, or a date in UTC). Batch reads only the parts of a
+    /// lake that such rows are made of
     #[arg(long, value_name = "TIME")]
     from: Option<String>,
     /// Write only rows whose window starts before this time

@@ -15,6 +15,7 @@ use crate::error::{Code, Error, Result};
 use crate::fold::{Checked, State};
 use crate::group::{KeyCodec, plain};
 use crate::plan::{Input, StepPlan, Top, WindowPlan, Work};
+use crate::reach::Reach;
 use crate::rows::{Batch, Failures, Identity, Origin, evaluate_filter, evaluate_plain, named, row_work};
 use crate::state::{Accumulators, Table, WindowState};
 use crate::task::{Aside, Emission, Engine, rfc3339};
@@ -46,18 +47,29 @@ pub(crate) const EMISSION_KEY_BYTES: usize = if cfg!(test) { 48 } else { 1 << 28
 impl Engine {
     /// Closes what is final. `frontiers` holds `G` of each source: the least `W` over its partitions.
     pub fn close(&self, frontiers: &[i64], state: &mut State) -> Result<Closed> {
-        self.close_steps(state, Some(frontiers), None)
+        self.close_steps(state, Some(frontiers), None, None)
     }
 
     /// Closes everything as if the log ended here; the rows are open ones. The state is used up.
     pub fn finish(&self, mut state: State) -> Result<Closed> {
-        self.close_steps(&mut state, None, None)
+        self.close_steps(&mut state, None, None, None)
+    }
+
+    /// Closes what is final when records out of reach were left unread: windows out of reach are closed without a row.
+    pub fn close_within(&self, reach: &Reach, frontiers: &[i64], state: &mut State) -> Result<Closed> {
+        self.close_steps(state, Some(frontiers), Some(reach), None)
+    }
+
+    /// Closes everything when records out of reach were left unread. The state is used up.
+    pub fn finish_within(&self, reach: &Reach, mut state: State) -> Result<Closed> {
+        self.close_steps(&mut state, None, Some(reach), None)
     }
 
     pub(crate) fn close_steps(
         &self,
         state: &mut State,
         frontiers: Option<&[i64]>,
+        reach: Option<&Reach>,
         trace: Option<Trace>,
     ) -> Result<Closed> {
         let mut closed = Closed { trace, ..Closed::default() };
@@ -113,7 +125,8 @@ impl Engine {
                     let bound = complete[index];
                     // `C >= end` is `G >= end + A`: completeness has taken the allowed lateness off.
                     let ends = |end: i64| frontiers.is_none() || is_final(end, 0, bound);
-                    let (batches, windows) = self.take_closed(index, step, window, state, ends)?;
+                    let is_needed = |at: Window| reach.is_none_or(|reach| reach.step(index).contains(at.start));
+                    let (batches, windows) = self.take_closed(index, step, window, state, ends, is_needed)?;
                     closed.windows += windows;
                     outputs[index] = batches;
                 }
@@ -165,7 +178,8 @@ impl Engine {
         }
     }
 
-    /// Takes closed windows out of a step's state and makes their rows.
+    /// Takes closed windows out of a step's state and makes the rows of those that are needed. The others may hold a part
+    /// of their records, of which a sum may overflow where that of all does not.
     fn take_closed(
         &self,
         index: usize,
@@ -173,6 +187,7 @@ impl Engine {
         window: &WindowPlan,
         state: &mut WindowState,
         ends: impl Fn(i64) -> bool,
+        is_needed: impl Fn(Window) -> bool,
     ) -> Result<(Vec<Batch>, u64)> {
         let codec = self.codecs[index].as_ref().expect("a window step has a key codec");
         let mut rows = ClosedRows::new(window);
@@ -183,7 +198,7 @@ impl Engine {
             WindowState::Fixed(_) | WindowState::Unique(_) => {
                 let closed = self.closed_tables(index, window, state, ends);
                 windows = closed.len() as u64;
-                for (at, table) in closed {
+                for (at, table) in closed.into_iter().filter(|(at, _)| is_needed(*at)) {
                     let order = table.groups.sorted();
                     let mut rest = order.as_slice();
                     while !rest.is_empty() {
@@ -199,8 +214,9 @@ impl Engine {
                 }
             }
             WindowState::Session(state) => {
-                let closed = state.close(ends);
+                let mut closed = state.close(ends);
                 windows = closed.len() as u64;
+                closed.retain(|(at, ..)| is_needed(*at));
                 let mut rest = closed.as_slice();
                 while !rest.is_empty() {
                     let named = rest.iter().map(|(at, key, _)| (*at, state.key(*key)));

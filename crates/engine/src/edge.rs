@@ -75,6 +75,8 @@ pub struct Unit {
     /// Largest event time of its valid records when it is known without loading and may be relied on when the unit is
     /// read whole; `i64::MIN` when none is valid.
     pub max_event_time: Option<i64>,
+    /// Least event time of its valid records, on the same conditions; `i64::MAX` when none is valid.
+    pub min_event_time: Option<i64>,
 }
 
 /// Which of a sink's rows a run replaces.

@@ -21,6 +21,7 @@ pub mod json;
 mod law_tests;
 pub mod log;
 pub mod plan;
+pub mod reach;
 mod rows;
 mod rules;
 mod state;

@@ -4,11 +4,15 @@
 //! and not the length of the log. Before a unit is folded its running maximum at the start must be known: the largest
 //! event time of each unit – from the file's statistics where they may be relied on, else from the column – and a prefix
 //! scan give it. That is what makes one large partition as parallel as many small ones.
+//!
+//! A run over a range does not load units that are known to hold nothing its rows are made of. What it knows of them is
+//! enough for the rest: their largest event times move the running maxima, and with them lateness and finality.
 
 use std::sync::Arc;
 
 use engine::edge::{LogScan, Unit};
 use engine::log::{Chunk, Offset, Partition};
+use engine::reach::Reach;
 use engine::watermark::NEVER;
 use engine::{Code, Engine, Error, Folding, Memory, Result, State};
 use rayon::prelude::*;
@@ -45,14 +49,21 @@ pub fn run(
             break;
         }
         batch.take_in(&pool, wave, &mut state)?;
-        let closed = engine.close(&frontiers(engine.plan(), &batch.partitions), &mut state)?;
+        let frontiers = frontiers(engine.plan(), &batch.partitions);
+        let closed = match &batch.reach {
+            None => engine.close(&frontiers, &mut state)?,
+            Some(reach) => engine.close_within(reach, &frontiers, &mut state)?,
+        };
         batch.output.closed(closed, false)?;
         observer.progress(&batch.progress());
     }
     for states in &mut batch.partitions {
         states.iter_mut().for_each(|state| state.next = state.end.unwrap_or(state.next).max(state.start));
     }
-    let closed = engine.finish(state)?;
+    let closed = match &batch.reach {
+        None => engine.finish(state)?,
+        Some(reach) => engine.finish_within(reach, state)?,
+    };
     batch.output.closed(closed, true)?;
     batch.output.check_end()?;
     batch.output.outlet.commit()?;
@@ -69,6 +80,8 @@ struct Batch<'a> {
     /// Per source and partition: the units that remain, the next one last.
     remaining: Vec<Vec<Vec<Unit>>>,
     total: u64,
+    /// What the rows of the range are made of; None: all rows are wanted.
+    reach: Option<Reach>,
 }
 
 /// A unit on its way through a wave.
@@ -81,6 +94,8 @@ struct Piece {
     end: Offset,
     /// Its largest event time, when known.
     largest: Option<i64>,
+    /// It holds nothing that a wanted row is made of: it only moves the maximum.
+    is_skipped: bool,
     chunk: Option<Chunk>,
     /// The running maximum before it.
     maximum: i64,
@@ -176,15 +191,17 @@ impl<'a> Batch<'a> {
             partitions.push(states);
             remaining.push(units);
         }
-        Ok(Self { engine, scans, output: Output::new(engine, outlet, settings), partitions, remaining, total })
+        let reach = (settings.range != (None, None)).then(|| Reach::new(engine.plan(), settings.range));
+        Ok(Self { engine, scans, output: Output::new(engine, outlet, settings), partitions, remaining, total, reach })
     }
 
-    /// Takes the next units: again and again one of the partition with the least running maximum known so far.
+    /// Takes the next units: again and again one of the partition with the least running maximum known so far, until
+    /// there are `size` to load.
     fn next_wave(&mut self, size: usize) -> Vec<Piece> {
         let mut expected: Vec<Vec<i64>> =
             self.partitions.iter().map(|states| states.iter().map(|state| state.maximum).collect()).collect();
-        let mut wave = Vec::new();
-        while wave.len() < size {
+        let (mut wave, mut loaded) = (Vec::new(), 0);
+        while loaded < size {
             let candidates = self.remaining.iter().enumerate().flat_map(|(source, lists)| {
                 lists.iter().enumerate().filter(|(_, list)| !list.is_empty()).map(move |(place, _)| (source, place))
             });
@@ -197,7 +214,13 @@ impl<'a> Batch<'a> {
             let whole = start == unit.start && end == unit.end;
             let largest = unit.max_event_time.filter(|_| whole);
             expected[source][place] = expected[source][place].max(largest.unwrap_or(NEVER));
-            wave.push(Piece { source, place, unit, start, end, largest, chunk: None, maximum: NEVER });
+            let span = self.reach.as_ref().map(|reach| reach.source(source));
+            let is_skipped = span.zip(largest).is_some_and(|(span, largest)| span.misses(unit.min_event_time, largest));
+            match is_skipped {
+                true => self.total -= unit.rows as u64,
+                false => loaded += 1,
+            }
+            wave.push(Piece { source, place, unit, start, end, largest, is_skipped, chunk: None, maximum: NEVER });
         }
         wave
     }
@@ -221,6 +244,7 @@ impl<'a> Batch<'a> {
         }
         let begun: Vec<Result<Begun>> = pool.install(|| {
             wave.into_par_iter()
+                .filter(|piece| !piece.is_skipped)
                 .map(|mut piece| {
                     let chunk = match piece.chunk.take() {
                         Some(chunk) => chunk,

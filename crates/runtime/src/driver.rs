@@ -266,7 +266,8 @@ impl<'a> Output<'a> {
             return Ok(());
         }
         let allow = "say `--allow-empty` if that is right";
-        if self.tally.read == 0 {
+        // Over a range, nothing may have been read because nothing there is in it.
+        if self.tally.read == 0 && self.settings.range == (None, None) {
             return Err(
                 Error::new(Code::Empty, "the log holds no record between the start and end offsets").help(allow)
             );

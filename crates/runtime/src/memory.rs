@@ -94,6 +94,7 @@ impl MemoryLog {
                 end: offsets[offsets.len() - 1] + 1,
                 rows: offsets.len(),
                 max_event_time: None,
+                min_event_time: None,
             };
             pieces.map(unit).collect()
         };

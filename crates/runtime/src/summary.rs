@@ -47,7 +47,8 @@ pub struct Summary {
     pub digest_late: String,
     /// Digest of the bad records of sources and the failed rows of steps.
     pub digest_bad: String,
-    /// Records of the log between start and end offsets.
+    /// Records of the log between start and end offsets. Over a range, batch leaves unread what no selected row can be made
+    /// of; this, the counts of late, bad and failed rows and their digests cover what was read.
     pub rows_read: u64,
     /// Records late for every window of theirs, summed over steps.
     pub rows_late: u64,

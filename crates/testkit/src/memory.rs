@@ -1,5 +1,6 @@
 //! Logs in memory: what a topic and a lake are to the drivers, in the most awkward pieces that a seed can think of.
 
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
@@ -157,6 +158,8 @@ pub struct MemoryScan {
     units: Vec<Units>,
     /// Text columns come as dictionaries and without bytes, as from a lake.
     typed: bool,
+    /// What was loaded: partition, first offset, offset past the last.
+    loaded: Mutex<Vec<(Partition, Offset, Offset)>>,
 }
 
 /// The units of a partition, and where each begins and ends among the records.
@@ -174,7 +177,12 @@ impl MemoryScan {
         let range = |log: &PartitionLog| PartitionRange { partition: log.partition, start: log.start, end: log.end };
         let ranges = log.partitions.iter().map(range).collect();
         let units = log.partitions.iter().map(|partition| cut(case, partition, &mut random, size)).collect();
-        Ok(Self { log, codec: codec(plan)?, ranges, units, typed: random.chance(50) })
+        Ok(Self { log, codec: codec(plan)?, ranges, units, typed: random.chance(50), loaded: Mutex::default() })
+    }
+
+    /// Returns what was loaded so far: partition, first offset, offset past the last.
+    pub fn loaded(&self) -> Vec<(Partition, Offset, Offset)> {
+        self.loaded.lock().expect("no loader panics").clone()
     }
 
     fn place(&self, partition: Partition) -> usize {
@@ -188,8 +196,9 @@ fn cut(case: &Case, partition: &PartitionLog, random: &mut Random, size: Option<
     let mut from = 0;
     while from < records.len() {
         let to = (from + size.unwrap_or_else(|| *random.pick(&SIZES))).min(records.len());
-        let largest =
-            records[from..to].iter().filter_map(|record| record.event_time(&case.pipeline, partition.source)).max();
+        let times: Vec<i64> =
+            records[from..to].iter().filter_map(|record| record.event_time(&case.pipeline, partition.source)).collect();
+        let (least, largest) = (times.iter().min().copied(), times.iter().max().copied());
         units.list.push(Unit {
             partition: partition.partition,
             id: units.list.len(),
@@ -197,6 +206,7 @@ fn cut(case: &Case, partition: &PartitionLog, random: &mut Random, size: Option<
             end: records[to - 1].offset + 1,
             rows: to - from,
             max_event_time: random.chance(60).then(|| largest.unwrap_or(i64::MIN)),
+            min_event_time: random.chance(60).then(|| least.unwrap_or(i64::MAX)),
         });
         units.places.push((from, to));
         from = to;
@@ -214,6 +224,7 @@ impl LogScan for MemoryScan {
     }
 
     fn load(&self, unit: &Unit, start: Offset, end: Offset) -> Result<Chunk> {
+        self.loaded.lock().expect("no loader panics").push((unit.partition, unit.start.max(start), unit.end.min(end)));
         let place = self.place(unit.partition);
         let (from, to) = self.units[place].places[unit.id];
         let records = &self.log.partitions[place].records[from..to];

@@ -57,6 +57,8 @@ pub struct Found {
     pub maxima: BTreeMap<Place, Option<i64>>,
     /// The digests as printed.
     pub digests: Digests,
+    /// The offsets `[start, end)` that were read, where the run may leave some unread.
+    pub read: Option<Vec<(Place, i64, i64)>>,
 }
 
 /// What came out of a step.
@@ -107,6 +109,7 @@ pub fn run(
     let end = named(sources, &cut.end);
     let of_step = |step: &StepPlan| FoundStep { name: step.name.clone(), ..FoundStep::default() };
     let mut gathered = Gathered { steps: engine.plan().steps.iter().map(of_step).collect(), bad: Vec::new() };
+    let mut scans: Vec<Arc<MemoryScan>> = Vec::new();
     let outcome = match schedule.mode {
         Mode::Stream { close_every_ms, max_drift } => {
             settings.close_every = Duration::from_millis(close_every_ms);
@@ -126,15 +129,23 @@ pub fn run(
         }
         Mode::Batch { threads } => {
             settings.threads = threads;
-            let mut scans: Vec<Option<Arc<dyn engine::edge::LogScan>>> = Vec::new();
             for (source, plan) in engine.plan().sources.iter().enumerate() {
                 let seed = schedule.seed.wrapping_add(source as u64);
-                scans.push(Some(Arc::new(MemoryScan::new(case, source, plan, seed, schedule.size)?)));
+                scans.push(Arc::new(MemoryScan::new(case, source, plan, seed, schedule.size)?));
             }
+            let scan = |scan: &Arc<MemoryScan>| Some(scan.clone() as Arc<dyn engine::edge::LogScan>);
+            let scans: Vec<_> = scans.iter().map(scan).collect();
             runtime::batch::run(engine, &scans, (start.as_ref(), end.as_ref()), &mut gathered, &settings, &())?
         }
     };
-    Ok(gathered.found(&outcome))
+    let mut found = gathered.found(&outcome);
+    if !scans.is_empty() {
+        let loaded = scans.iter().enumerate().flat_map(|(source, scan)| {
+            scan.loaded().into_iter().map(move |(partition, start, end)| ((source, partition), start, end))
+        });
+        found.read = Some(loaded.collect());
+    }
+    Ok(found)
 }
 
 fn named(sources: &[Source], offsets: &BTreeMap<Place, i64>) -> Option<runtime::Cut> {
@@ -172,6 +183,7 @@ impl Gathered {
             bad: self.bad,
             counts: [tally.read, tally.bad, tally.failed, tally.late],
             maxima,
+            read: None,
             digests: Digests {
                 steps,
                 finals: finals.to_string(),

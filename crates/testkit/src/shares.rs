@@ -5,6 +5,7 @@ use std::fmt;
 use crate::case::expr::{Call, Expr};
 use crate::case::log::Content;
 use crate::case::{CalendarUnit, Case, Kind, Near, Step, Window, without_calls};
+use crate::check::Checked;
 use crate::oracle::{Answer, Identity, Stopped};
 use crate::value::Value;
 
@@ -277,11 +278,18 @@ pub struct Counts {
     pub stopped: usize,
     /// In how many of them each share occurs.
     pub occurring: Vec<usize>,
+    /// How many of them were run.
+    pub checked: usize,
+    /// In how many of those a run over a range left records unread.
+    pub left_unread: usize,
 }
+
+/// The least share, in percent, of checked cases in which a run over a range leaves records unread.
+const LEFT_UNREAD: usize = 20;
 
 impl Default for Counts {
     fn default() -> Self {
-        Self { cases: 0, stopped: 0, occurring: vec![0; SHARES.len()] }
+        Self { cases: 0, stopped: 0, occurring: vec![0; SHARES.len()], checked: 0, left_unread: 0 }
     }
 }
 
@@ -299,10 +307,19 @@ impl Counts {
         }
     }
 
+    /// Counts a case that was run.
+    pub fn add_checked(&mut self, case: &Case, checked: &Checked) {
+        self.add(case, &checked.answer);
+        self.checked += 1;
+        self.left_unread += usize::from(checked.left_unread);
+    }
+
     /// Adds the counts of other cases.
     pub fn merge(&mut self, other: &Counts) {
         self.cases += other.cases;
         self.stopped += other.stopped;
+        self.checked += other.checked;
+        self.left_unread += other.left_unread;
         self.occurring.iter_mut().zip(&other.occurring).for_each(|(count, more)| *count += more);
     }
 
@@ -312,6 +329,9 @@ impl Counts {
         pairs
             .filter(|(share, count)| **count * 100 < share.required * self.cases)
             .map(|(share, _)| share.name)
+            .chain(
+                (self.left_unread * 100 < LEFT_UNREAD * self.checked).then_some("a range that leaves records unread"),
+            )
             .collect()
     }
 }
@@ -323,6 +343,10 @@ impl fmt::Display for Counts {
         for (share, count) in SHARES.iter().zip(&self.occurring) {
             let percent = 100.0 * *count as f64 / self.cases.max(1) as f64;
             writeln!(f, "{percent:5.1} %  (at least {:2} %)  {}", share.required, share.name)?;
+        }
+        if self.checked > 0 {
+            let percent = 100.0 * self.left_unread as f64 / self.checked as f64;
+            writeln!(f, "{percent:5.1} %  (at least {LEFT_UNREAD:2} %)  a range that leaves records unread")?;
         }
         Ok(())
     }

@@ -86,7 +86,15 @@ impl JournalScan {
     /// Notes the next unit of a segment; false at its end.
     fn index_unit(&mut self, partition: Partition, segment: &Segment, frames: &mut Frames) -> Result<bool> {
         let (start, from) = (frames.place(), frames.next_offset());
-        let mut unit = Unit { partition, id: self.places.len(), start: from, end: from, rows: 0, max_event_time: None };
+        let mut unit = Unit {
+            partition,
+            id: self.places.len(),
+            start: from,
+            end: from,
+            rows: 0,
+            max_event_time: None,
+            min_event_time: None,
+        };
         while unit.rows < UNIT_ROWS && frames.place() - start < UNIT_SIZE {
             match frames.next()? {
                 Some(Frame::Record { offset, .. }) => {

@@ -254,9 +254,16 @@ impl LakeScan {
                         .help("Offsets grow from row to row, beginning with the file's name"));
                 }
                 end = Some(after);
-                let max_event_time = self.event_times(entry, stretch, pieces == 1).map(|(_, largest)| largest);
-                let unit =
-                    Unit { partition, id: self.places.len(), start, end: after, rows: stretch.rows, max_event_time };
+                let times = self.event_times(entry, stretch, pieces == 1);
+                let unit = Unit {
+                    partition,
+                    id: self.places.len(),
+                    start,
+                    end: after,
+                    rows: stretch.rows,
+                    max_event_time: times.map(|(_, largest)| largest),
+                    min_event_time: times.map(|(least, _)| least),
+                };
                 self.places.push(Place { file: number, stretch });
                 self.units.last_mut().expect("the partition has a list").push(unit);
             }

@@ -5,6 +5,7 @@ mod digests;
 mod faces;
 mod joins;
 mod plans;
+mod reach;
 mod wrong;
 
 use engine::plan::{Input, Plan, Work};

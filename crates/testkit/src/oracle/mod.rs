@@ -38,7 +38,8 @@ pub struct Cut {
 }
 
 impl Cut {
-    fn holds(&self, place: Place, offset: i64) -> bool {
+    /// Returns true when a record at that offset is in it.
+    pub(crate) fn holds(&self, place: Place, offset: i64) -> bool {
         self.start.get(&place).is_none_or(|start| *start <= offset)
             && self.end.get(&place).is_none_or(|end| offset < *end)
     }
