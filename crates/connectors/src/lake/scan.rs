@@ -92,6 +92,7 @@ impl LakeScan {
         for partition in &listed {
             scan.index(partition)?;
         }
+        scan.require_no_lost_partition(&listed, &binding.path)?;
         scan.require_columns()?;
         Ok(scan)
     }
@@ -214,6 +215,18 @@ impl LakeScan {
             }
         }
         Ok(())
+    }
+
+    /// Refuses a partition's folder without a file in a lake of ours: our writer leaves one in every folder, if only to say
+    /// that there are no records, so that the files were lost.
+    fn require_no_lost_partition(&self, listed: &[Listed], path: &str) -> Result<()> {
+        let Some(lost) = listed.iter().find(|listed| listed.files.is_empty()) else { return Ok(()) };
+        if self.files.iter().all(|entry| entry.file.footer.is_none()) {
+            return Ok(());
+        }
+        let message = format!("the lake `{path}` has no file of partition {}, not even an empty one", lost.partition);
+        Err(Error::new(Code::LakeGap, message)
+            .help("its files are missing; put them back, or archive the log into an empty folder"))
     }
 
     /// Refuses a schema column that no file has: that is a slip of the pen, not a column that is always null.

@@ -286,6 +286,28 @@ fn a_missing_file_of_ours_is_a_gap_and_a_foreign_one_between_them_an_overlap() {
 }
 
 #[test]
+fn a_partition_that_lost_all_its_files_is_a_gap_in_a_lake_of_ours() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = lake(folder.path(), Layout::Log, COLUMNS);
+    archive(folder.path(), &source, small(LakeOptions::default()), 33);
+    assert_eq!(ranges(&LakeScan::open(&source).unwrap())[1], (1, 5, 5), "nothing was written to partition 1");
+    std::fs::remove_file(file(folder.path(), 1, 5)).unwrap();
+    let error = LakeScan::open(&source).unwrap_err();
+    assert_eq!(error.code, Code::LakeGap);
+    assert!(error.message.contains("no file of partition 1"), "{}", error.message);
+    // Who names the partitions to read does not miss this one.
+    let others = SourcePlan { partitions: Some(vec![0, 2]), ..source };
+    assert_eq!(LakeScan::open(&others).unwrap().partitions().len(), 2);
+
+    // Other writers leave no file for a partition without records.
+    let folder = tempfile::tempdir().unwrap();
+    offsets(&file(folder.path(), 0, 0), &[0, 1]);
+    std::fs::create_dir(folder.path().join("partition=1")).unwrap();
+    let scan = LakeScan::open(&lake(folder.path(), Layout::Log, &["t: timestamp!"])).unwrap();
+    assert_eq!(ranges(&scan), [(0, 0, 2), (1, 0, 0)]);
+}
+
+#[test]
 fn a_partition_goes_on_where_it_ended_and_keeps_its_running_maximum() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_str().unwrap().to_string();
