@@ -12,7 +12,7 @@ use connectors::sink;
 use engine::edge::{LogStream, Polled, Replace};
 use engine::plan::KafkaBinding;
 use engine::{Code, Error};
-use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -373,17 +373,52 @@ fn a_message_arrives_soon_after_it_was_written() {
     );
 }
 
-fn delete_before(binding: &KafkaBinding, offset: i64) {
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", &binding.brokers).create().unwrap();
-    let mut list = TopicPartitionList::new();
-    list.add_partition_offset(&binding.topic, 0, Offset::Offset(offset)).unwrap();
-    let options = AdminOptions::new();
-    let mut deleted = std::pin::pin!(admin.delete_records(&list, &options));
+fn admin(binding: &KafkaBinding) -> AdminClient<DefaultClientContext> {
+    ClientConfig::new().set("bootstrap.servers", &binding.brokers).create().unwrap()
+}
+
+fn wait<T>(asked: impl Future<Output = T>) -> T {
+    let mut asked = std::pin::pin!(asked);
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    while deleted.as_mut().poll(&mut context).is_pending() {
+    loop {
+        if let std::task::Poll::Ready(answer) = asked.as_mut().poll(&mut context) {
+            return answer;
+        }
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+fn delete_before(binding: &KafkaBinding, offset: i64) {
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(&binding.topic, 0, Offset::Offset(offset)).unwrap();
+    wait(admin(binding).delete_records(&list, &AdminOptions::new())).unwrap();
+}
+
+/// Gives a topic so many partitions in all.
+pub(crate) fn grow(binding: &KafkaBinding, partitions: usize) {
+    let more = NewPartitions::new(&binding.topic, partitions);
+    let done = wait(admin(binding).create_partitions([&more], &AdminOptions::new())).unwrap();
+    assert!(done.iter().all(Result::is_ok), "{done:?}");
+}
+
+#[test]
+#[ignore = "needs SAMESTREAM_TEST_KAFKA"]
+fn a_partition_that_is_added_is_noticed_unless_the_source_names_its_own() {
+    let binding = topic("grow", 1);
+    let mut whole = KafkaStream::open(&binding, None, false).unwrap();
+    let mut named = KafkaStream::open(&binding, Some(&[0]), false).unwrap();
+    assert_eq!(whole.ends().unwrap(), [0]);
+    grow(&binding, 3);
+    let since = Instant::now();
+    let error = loop {
+        match whole.ends() {
+            Ok(_) if since.elapsed() < Duration::from_secs(20) => std::thread::sleep(Duration::from_millis(100)),
+            other => break other.unwrap_err(),
+        }
+    };
+    assert_eq!(error.code, Code::PartitionsChanged);
+    assert!(error.message.contains("has 3 partitions now; this run started with 1"), "{}", error.message);
+    assert_eq!(named.ends().unwrap(), [0]);
 }
 
 #[test]

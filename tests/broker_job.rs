@@ -8,7 +8,7 @@ use std::process::Output;
 use engine::plan::KafkaBinding;
 use serde_json::Value;
 
-use crate::broker::{Transactions, binding, topic};
+use crate::broker::{Transactions, binding, grow, topic};
 use crate::cli::{samestream, stderr};
 
 /// The pipeline of these tests over some bindings, and `partitions:` if given.
@@ -203,4 +203,34 @@ fn markers_gaps_and_an_empty_partition_make_no_difference() {
     assert!(stderr(&output).contains("_offset"), "offsets are new there, and replay says so: {}", stderr(&output));
     let again = run(folder, &["replay", &to_topic]);
     assert_eq!(again.status.code(), Some(2), "a target that holds records is refused");
+}
+
+#[test]
+#[ignore = "needs SAMESTREAM_TEST_KAFKA"]
+fn a_stream_stops_when_its_topic_gets_a_partition() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let binding = topic("growing", 2);
+    let job = pipeline(folder, "growing", &kafka(&binding));
+    let mut command = samestream(folder);
+    command.args(["run", &job, "--mode", "stream"]).stderr(std::process::Stdio::piped());
+    let mut running = command.spawn().unwrap();
+    // The state folder is locked when the topic's partitions are known.
+    let lock = folder.join(".samestream/job/stream/lock");
+    let since = std::time::Instant::now();
+    let is_over = |since: std::time::Instant| since.elapsed() > std::time::Duration::from_secs(60);
+    while !lock.exists() && !is_over(since) {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert!(lock.exists());
+    grow(&binding, 3);
+    while running.try_wait().unwrap().is_none() && !is_over(since) {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    // Nothing happens to a run that has ended by itself.
+    let _ = running.kill();
+    let output = running.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(5), "{}", stderr(&output));
+    assert!(stderr(&output).contains("error[E_PARTITIONS_CHANGED]"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("partitions: [...]"), "{}", stderr(&output));
 }

@@ -61,7 +61,7 @@ pub fn run(
             committed_at = Instant::now();
         }
         if told_at.elapsed() >= Duration::from_millis(250) {
-            observer.progress(&stream.progress());
+            observer.progress(&stream.progress()?);
             told_at = Instant::now();
         }
     };
@@ -75,7 +75,9 @@ pub fn run(
     } else {
         stream.publish()?;
     }
-    observer.progress(&stream.progress());
+    if let Ok(progress) = stream.progress() {
+        observer.progress(&progress);
+    }
     Ok(Outcome { tally: stream.output.tally, partitions: stream.partitions, ended, caveats: Vec::new() })
 }
 
@@ -265,12 +267,14 @@ impl<'a> Stream<'a> {
         Ok(())
     }
 
-    fn progress(&mut self) -> Progress {
+    fn progress(&mut self) -> Result<Progress> {
         if self.ends_at.elapsed() >= Duration::from_secs(2) {
             for (stream, ends) in self.streams.iter_mut().zip(&mut self.ends) {
-                // Only the lag that is shown needs them: a broker that does not answer now ends no run.
-                if let Some(Ok(found)) = stream.as_mut().map(|stream| stream.ends()) {
-                    *ends = found;
+                match stream.as_mut().map(|stream| stream.ends()) {
+                    Some(Ok(found)) => *ends = found,
+                    Some(Err(error)) if error.code == Code::PartitionsChanged => return Err(error),
+                    // Only the lag that is shown needs them: a broker that does not answer now ends no run.
+                    Some(Err(_)) | None => {}
                 }
             }
             self.ends_at = Instant::now();
@@ -280,7 +284,7 @@ impl<'a> Stream<'a> {
         let tally = &self.output.tally;
         let states = self.partitions.iter().flatten().zip(self.ends.iter().flatten());
         let lag = states.map(|(state, end)| (state.end.unwrap_or(*end) - state.next).max(0) as u64).sum();
-        Progress {
+        Ok(Progress {
             mode: Mode::Stream,
             read: tally.read,
             total: self.bounded.then_some(tally.read + lag),
@@ -290,7 +294,7 @@ impl<'a> Stream<'a> {
             windows: tally.windows,
             late: tally.late,
             bad: tally.bad + tally.failed,
-        }
+        })
     }
 }
 

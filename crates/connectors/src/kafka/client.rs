@@ -270,6 +270,15 @@ pub(super) fn partitions(binding: &KafkaBinding, consumer: &BaseConsumer<Notes>)
     }
 }
 
+/// Asks for the numbers of a topic's partitions, with or without a leader, once. Empty: the brokers do not say now.
+pub(super) fn partition_ids(binding: &KafkaBinding, consumer: &BaseConsumer<Notes>) -> Result<Vec<i32>> {
+    let metadata = metadata(binding, consumer, Some(&binding.topic))?;
+    let topic = metadata.topics().first().filter(|topic| topic.error().is_none());
+    let mut ids: Vec<i32> = topic.map_or(&[][..], |topic| topic.partitions()).iter().map(|part| part.id()).collect();
+    ids.sort_unstable();
+    Ok(ids)
+}
+
 /// Takes note of the events that wait. A poll returns nothing for an event that it has dealt with itself, too, so
 /// nothing does not mean that none is left.
 pub(super) fn drain(consumer: &BaseConsumer<Notes>) {

@@ -24,6 +24,8 @@ pub struct KafkaStream {
     partitions: Vec<Partition>,
     queue: BatchQueue,
     keep_headers: bool,
+    /// All partitions of the topic are read, so one that is added is missed.
+    is_whole: bool,
     /// What each partition delivers next.
     positions: BTreeMap<Partition, Offset>,
     paused: BTreeSet<Partition>,
@@ -52,10 +54,29 @@ impl KafkaStream {
             partitions,
             queue,
             keep_headers,
+            is_whole: only.is_none(),
             positions: BTreeMap::new(),
             paused: BTreeSet::new(),
             silent_since: None,
         })
+    }
+
+    /// Refuses to go on when the topic has other partitions than at the start: their records would be missed, and what was
+    /// final without them would not be.
+    fn check_partitions(&self) -> Result<()> {
+        let now = client::partition_ids(&self.binding, self.queue.consumer())?;
+        if now.is_empty() || now == self.partitions {
+            return Ok(());
+        }
+        let message = format!(
+            "topic {} has {} partitions now; this run started with {}",
+            self.binding.topic,
+            now.len(),
+            self.partitions.len()
+        );
+        Err(Error::new(Code::PartitionsChanged, message).help(
+            "a new partition changes what is final: run again from the start to take it in, or name the old ones with `partitions: [...]` in the source",
+        ))
     }
 
     fn start(&mut self, partition: Partition, offset: Offset) -> Result<()> {
@@ -156,7 +177,11 @@ impl LogStream for KafkaStream {
     }
 
     fn ends(&mut self) -> Result<Vec<Offset>> {
-        self.edge(Edge::End)
+        let ends = self.edge(Edge::End)?;
+        if self.is_whole {
+            self.check_partitions()?;
+        }
+        Ok(ends)
     }
 
     fn seek(&mut self, offsets: &[Offset]) -> Result<()> {
