@@ -43,6 +43,8 @@ pub struct Closed {
 /// window's rows are compared with each other there. An Arrow array takes no more than 2 GiB.
 pub(crate) const EMISSION_ROWS: usize = if cfg!(test) { 5 } else { 1 << 18 };
 pub(crate) const EMISSION_KEY_BYTES: usize = if cfg!(test) { 48 } else { 1 << 28 };
+/// Bytes of keys that one window may have when its rows are compared with each other.
+const WINDOW_KEY_BYTES: usize = if cfg!(test) { 1 << 16 } else { i32::MAX as usize };
 
 impl Engine {
     /// Closes what is final. `frontiers` holds `G` of each source: the least `W` over its partitions.
@@ -203,7 +205,7 @@ impl Engine {
                     let mut rest = order.as_slice();
                     while !rest.is_empty() {
                         let named = rest.iter().map(|group| (at, table.groups.key(*group)));
-                        let (part, after) = rest.split_at(rows.fill(named, whole_windows));
+                        let (part, after) = rest.split_at(rows.fill(step, named, whole_windows)?);
                         rows.finish(step, codec, &table.accumulators, part)?;
                         rest = after;
                         if rows.is_full() {
@@ -220,7 +222,7 @@ impl Engine {
                 let mut rest = closed.as_slice();
                 while !rest.is_empty() {
                     let named = rest.iter().map(|(at, key, _)| (*at, state.key(*key)));
-                    let (part, after) = rest.split_at(rows.fill(named, whole_windows));
+                    let (part, after) = rest.split_at(rows.fill(step, named, whole_windows)?);
                     rest = after;
                     let slots: Vec<GroupId> = part.iter().map(|(.., slot)| *slot).collect();
                     rows.finish(step, codec, state.accumulators(), &slots)?;
@@ -263,16 +265,24 @@ impl ClosedRows {
 
     /// Takes in rows until there are enough for one batch, or, if a window must stay whole, until the last one begun ends.
     /// Returns how many it took.
-    fn fill<'a>(&mut self, closed: impl Iterator<Item = (Window, &'a [u8])>, whole_windows: bool) -> usize {
+    fn fill<'a>(
+        &mut self,
+        step: &StepPlan,
+        closed: impl Iterator<Item = (Window, &'a [u8])>,
+        whole_windows: bool,
+    ) -> Result<usize> {
         let before = self.len();
         for (window, key) in closed {
             let goes_on = self.starts.last() == Some(&window.start) && self.ends.last() == Some(&window.end);
             if self.is_full() && !(whole_windows && goes_on) {
                 break;
             }
+            if whole_windows && self.keys.values_slice().len() + key.len() > WINDOW_KEY_BYTES {
+                return Err(too_many_keys(step, window));
+            }
             self.push(window, key);
         }
-        self.len() - before
+        Ok(self.len() - before)
     }
 
     fn push(&mut self, window: Window, key: &[u8]) {
@@ -360,6 +370,17 @@ impl ClosedRows {
         let batch = Batch { columns, origin: Arc::new(origin), selection: None, path: Vec::new() };
         Ok(if chosen.len() == rows { batch } else { batch.take(&chosen) })
     }
+}
+
+/// Returns the error of a window whose rows do not fit into one batch, as `top` needs them.
+fn too_many_keys(step: &StepPlan, window: Window) -> Error {
+    let message = format!(
+        "step `{}`: the keys of the window that begins at {} take more than 2 GiB, more than `top` can compare",
+        step.name,
+        rfc3339(window.start)
+    );
+    Error::new(Code::Overflow, message)
+        .help("group by shorter keys or fewer values, use smaller windows, or leave out `top`")
 }
 
 /// Returns the rows that `top` keeps, in the order they had. `chosen` is sorted by window, then key.

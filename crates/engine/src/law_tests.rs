@@ -349,6 +349,27 @@ fn top_compares_all_rows_of_a_window() {
     }
 }
 
+#[test]
+fn top_refuses_a_window_with_more_keys_than_one_array_takes() {
+    for windowing in [Windowing::Fixed { size: 100, every: 100, offset: 0 }, Windowing::Session { gap: 100 }] {
+        let top = Top { n: 2, by: vec![("n".into(), true)], per: Vec::new(), keep_ties: false };
+        let (with_top, without) = (plan(windowing, Some(top)), plan(windowing, None));
+        // 70,000 bytes of keys, where 65,536 is the limit in tests; all of one window, or of sessions of one end.
+        let records: Vec<Record> = (0..700).map(|i| (Some(format!("{i:0100}")), Some(1.0), 5)).collect();
+        let close = |plan: &Arc<Plan>, records: &[Record]| {
+            let engine = Engine::new(plan.clone());
+            let mut state = engine.empty();
+            engine.fold(0, &chunk(0, 0, records), NEVER, &mut state);
+            engine.finish(state).map(|closed| closed.emissions.iter().map(|rows| rows.rows.num_rows()).sum::<usize>())
+        };
+        let error = close(&with_top, &records).unwrap_err();
+        assert_eq!(error.code, crate::Code::Overflow);
+        assert!(error.message.contains("than `top` can compare"), "{}", error.message);
+        assert_eq!(close(&with_top, &records[..400]).unwrap(), 2);
+        assert_eq!(close(&without, &records).unwrap(), 700);
+    }
+}
+
 fn start_of_line((end, start, key, count): (i64, i64, Option<String>, i64)) -> String {
     format!("{}|{}|{}|{count}", crate::rfc3339(start), crate::rfc3339(end), key.as_deref().unwrap_or("null"))
 }
