@@ -301,6 +301,19 @@ fn the_version_names_the_libraries_that_meet_the_data() {
 }
 
 #[test]
+fn a_variable_that_stands_for_no_option_is_told() {
+    let output = samestream(Path::new(".")).env("SAMESTREAM_THREDS", "3").arg("version").output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let text = stderr(&output);
+    assert!(text.contains("`SAMESTREAM_THREDS` stands for no option"), "{text}");
+    assert!(text.contains("did you mean `SAMESTREAM_THREADS`?"), "{text}");
+    let quiet = samestream(Path::new(".")).env("SAMESTREAM_THREDS", "3").args(["version", "-q"]).output().unwrap();
+    assert_eq!(stderr(&quiet), "");
+    let known = samestream(Path::new(".")).env("SAMESTREAM_THREADS", "3").arg("version").output().unwrap();
+    assert_eq!(stderr(&known), "", "an option of another verb is one too");
+}
+
+#[test]
 fn every_setting_says_where_it_came_from_and_no_secret_is_shown() {
     let toml =
         "[profiles.dev]\nstate-dir = 'kept'\nquiet = true\ncolor = 'never'\n[profiles.dev.vars]\nPASSWORD = 'hush1'\n";

@@ -71,6 +71,7 @@ fn real_main() -> ExitCode {
         Ok(both) => both,
         Err(error) => return report::usage(&error),
     };
+    report::warnings(&settings::unknown_variables(&known), &cli.global);
     cli.global.settings = settings::all(&known, &matches, profile.as_ref());
     let verb = matches.subcommand_name().unwrap_or_default();
     for setting in cli.global.settings.iter().filter(|setting| setting.from != "default" && setting.is_of(verb)) {

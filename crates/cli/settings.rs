@@ -2,6 +2,7 @@
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use engine::{Code, Error};
 use serde_json::{Value, json};
 
 use crate::global::variable_of;
@@ -68,6 +69,35 @@ pub(crate) fn all(command: &Command, matches: &ArgMatches, profile: Option<&Prof
         verbs: Vec::new(),
     }));
     settings
+}
+
+/// Variables that only this project's tests read, besides those that begin with `SAMESTREAM_TEST_`.
+const FOR_TESTS: &[&str] = &["SAMESTREAM_CASES", "SAMESTREAM_FLOAT_ROUNDS"];
+
+/// Returns a warning for each environment variable that is named as if it stood for an option, and stands for none.
+pub(crate) fn unknown_variables(command: &Command) -> Vec<Error> {
+    let mut known: Vec<String> = Vec::new();
+    let mut commands = vec![command];
+    while let Some(command) = commands.pop() {
+        let settings = command.get_arguments().filter(|argument| is_setting(argument));
+        known.extend(settings.filter_map(Arg::get_long).map(variable_of));
+        commands.extend(command.get_subcommands());
+    }
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let is_unknown = |name: &String| {
+        let is_for_tests = name.starts_with("SAMESTREAM_TEST_") || FOR_TESTS.contains(&name.as_str());
+        name.starts_with("SAMESTREAM_") && !is_for_tests && !known.contains(name)
+    };
+    let mut unknown: Vec<String> = names.filter(is_unknown).collect();
+    unknown.sort();
+    let warning = |name: String| {
+        let help = match pipeline::nearest(&name, known.iter().map(String::as_str)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "`samestream version --show-config` tells all settings".into(),
+        };
+        Error::new(Code::Usage, format!("the environment variable `{name}` stands for no option")).help(help)
+    };
+    unknown.into_iter().map(warning).collect()
 }
 
 fn is_setting(argument: &Arg) -> bool {
