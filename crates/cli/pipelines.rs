@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use connectors::kafka::check_options;
+use connectors::sink;
+use engine::plan::Plan;
 use engine::{Code, Error, Result};
 use pipeline::{Loaded, Variables};
 
@@ -23,7 +26,24 @@ pub(crate) fn read(path: &Path, global: &Global) -> Result<Loaded, Failure> {
     global.detail(format_args!("reads `{shown}`"));
     let loaded = pipeline::load(&shown, &text, &variables(global)?).map_err(Failure)?;
     report::hide(&loaded.secrets);
-    Ok(loaded)
+    let wrong = wrong_settings(&loaded.plan);
+    if wrong.is_empty() { Ok(loaded) } else { Err(Failure(wrong)) }
+}
+
+/// Returns what the connectors refuse of a plan without touching anything that it names.
+fn wrong_settings(plan: &Plan) -> Vec<Error> {
+    let sources = plan.sources.iter().filter_map(|source| {
+        let checked = check_options(source.bindings.kafka.as_ref()?);
+        checked.err().map(|error| error.context(format!("source `{}`", source.name)))
+    });
+    let sinks = plan.sinks.iter().filter_map(|plan| {
+        let checked = sink::check(plan).and_then(|()| sink::topic(plan)).and_then(|topic| match topic {
+            Some(binding) => check_options(&binding).map_err(|error| error.context(format!("sink `{}`", plan.name))),
+            None => Ok(()),
+        });
+        checked.err()
+    });
+    sources.chain(sinks).collect()
 }
 
 /// Returns the values of variables: `--set`, the environment, `--env-file`, the profile.

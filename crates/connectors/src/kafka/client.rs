@@ -59,13 +59,7 @@ pub(super) fn config(binding: &KafkaBinding) -> Result<ClientConfig> {
     config.set("bootstrap.servers", &binding.brokers);
     config.set("client.id", "samestream");
     for (name, value) in &binding.options {
-        if let Some((_, why)) = OURS.iter().find(|(ours, _)| ours == name) {
-            return Err(Error::new(
-                Code::Field,
-                format!("`options` of topic {} may not set `{name}`: {why}", binding.topic),
-            )
-            .help("remove it"));
-        }
+        refuse_ours(binding, name)?;
         // OpenSSL would only say "BIO lib".
         if name.starts_with("ssl.") && name.ends_with(".location") && value != "probe" && !Path::new(value).exists() {
             let message = format!("topic {}: {value}, which `options` name as `{name}`, is not there", binding.topic);
@@ -74,6 +68,22 @@ pub(super) fn config(binding: &KafkaBinding) -> Result<ClientConfig> {
         config.set(name, value);
     }
     Ok(config)
+}
+
+/// Checks the `options` of a binding without asking for anything outside: neither brokers nor files.
+pub fn check_options(binding: &KafkaBinding) -> Result<()> {
+    let mut config = ClientConfig::new();
+    for (name, value) in &binding.options {
+        refuse_ours(binding, name)?;
+        config.set(name, value);
+    }
+    config.create_native_config().map(|_| ()).map_err(|error| creation_error(binding, error))
+}
+
+fn refuse_ours(binding: &KafkaBinding, name: &str) -> Result<()> {
+    let Some((_, why)) = OURS.iter().find(|(ours, _)| *ours == name) else { return Ok(()) };
+    let message = format!("`options` of topic {} may not set `{name}`: {why}", binding.topic);
+    Err(Error::new(Code::Field, message).help("remove it"))
 }
 
 /// Settings of a client that reads.

@@ -10,6 +10,7 @@ mod stream;
 mod topic;
 mod writer;
 
+pub use client::check_options;
 pub use stream::KafkaStream;
 pub use topic::{PartitionInfo, TopicInfo, create_topic, topic_info};
 pub use writer::{KafkaWriter, Written};

@@ -52,15 +52,20 @@ pub(super) const KIND: SinkKind = SinkKind {
     open,
 };
 
-fn open(plan: &SinkPlan, context: &Context) -> Result<Box<dyn Sink>> {
+/// Returns where the sink's topic is.
+pub(super) fn binding(plan: &SinkPlan) -> Result<KafkaBinding> {
     let options = plan.target.settings.iter();
-    let binding = KafkaBinding {
+    Ok(KafkaBinding {
         brokers: required(plan, "brokers")?.to_string(),
         topic: required(plan, "topic")?.to_string(),
         options: options
             .filter_map(|(name, value)| Some((name.strip_prefix("options.")?.to_string(), value.clone())))
             .collect(),
-    };
+    })
+}
+
+fn open(plan: &SinkPlan, context: &Context) -> Result<Box<dyn Sink>> {
+    let binding = binding(plan)?;
     let schema = written_schema(plan);
     let has_open_rows = flag(plan, "open_rows")?;
     let names = key_names(plan)?;

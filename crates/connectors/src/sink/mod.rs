@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use engine::edge::Sink;
-use engine::plan::{SinkPlan, SinkTarget};
+use engine::plan::{KafkaBinding, SinkPlan, SinkTarget};
 use engine::{Code, Error, Result};
 
 /// Every kind of sink.
@@ -132,6 +132,11 @@ pub fn check(plan: &SinkPlan) -> Result<()> {
             Err(Error::new(Code::Field, message).help(format!("`{}` is {}", setting.name, setting.help)))
         }
     }
+}
+
+/// Returns the topic that a sink writes to, if it writes to one.
+pub fn topic(plan: &SinkPlan) -> Result<Option<KafkaBinding>> {
+    (plan.target.kind == kafka::KIND.name).then(|| kafka::binding(plan)).transpose()
 }
 
 /// Checks a sink's settings and opens it. Nothing is written before its `begin`.

@@ -8,6 +8,7 @@ use super::expression::{condition, unknown_column};
 use super::graph::Target;
 use super::relation::{Column, Relation, Rows};
 use super::step::check_select;
+use crate::problems::{Problems, Span};
 use crate::spec::{SinkKindSpec, SinkSpec};
 use crate::suggest::{did_you_mean, list};
 use crate::yaml::Scalar;
@@ -187,6 +188,9 @@ impl Checker<'_> {
     }
 
     fn check_target(&mut self, kind: &SinkKindSpec, schema: &Schema) -> Option<SinkTarget> {
+        for (_, path) in kind.settings.iter().filter(|(name, _)| name == "path") {
+            refuse_remote(&path.value, path.span, "a sink writes to local folders for now", &[], self.problems)?;
+        }
         let mut settings: std::collections::BTreeMap<String, String> =
             kind.settings.iter().map(|(name, value)| (name.clone(), value.value.clone())).collect();
         for name in &kind.key {
@@ -248,6 +252,22 @@ impl Checker<'_> {
             }
         }
     }
+}
+
+/// Refuses a path that has another scheme than those allowed: object stores are not built.
+pub(super) fn refuse_remote(
+    path: &str,
+    span: Span,
+    help: &str,
+    allowed: &[&str],
+    problems: &mut Problems,
+) -> Option<()> {
+    let Some((scheme, _)) = path.split_once("://").filter(|(scheme, _)| !allowed.contains(scheme)) else {
+        return Some(());
+    };
+    let message = format!("`{path}`: `{scheme}://` is not supported");
+    problems.error(Code::Unsupported, span, message, "not a local path").help = Some(help.into());
+    None
 }
 
 /// Returns the columns that are written: of records, the position first.

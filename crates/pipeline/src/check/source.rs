@@ -5,6 +5,7 @@ use engine::plan::{
 };
 use engine::{Code, DataType, Field};
 
+use super::sink::refuse_remote;
 use super::{Checker, Relation};
 use crate::fields::{RESERVED, TIME_FORMATS, TYPES};
 use crate::problems::Problems;
@@ -95,6 +96,13 @@ fn check_bindings(spec: &SourceSpec, problems: &mut Problems) -> Bindings {
         }),
         journal: spec.journal.as_ref().map(|path| path.text.clone()),
     };
+    if let Some(lake) = &spec.lake {
+        let help = "lakes are local folders for now; mount it, or copy it";
+        refuse_remote(&lake.path.text, lake.path.span, help, &["file"], problems);
+    }
+    if let Some(path) = &spec.journal {
+        refuse_remote(&path.text, path.span, "a journal is a local folder", &[], problems);
+    }
     if bindings == Bindings::default() && !spec.has_binding {
         problems
             .error(

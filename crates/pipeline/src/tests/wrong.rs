@@ -39,6 +39,8 @@ const CASES: &[Case] = &[
     ("topic: clicks}", "«topics»: clicks, topic: clicks}", Code::Field, "did you mean `topic`?"),
     ("topic: clicks}", "topic: «\" \"»}", Code::Field, "`topic` is empty"),
     ("topic: clicks}", "topic: clicks}\n    lake: {path: x, layout: «logs»}", Code::Field, "did you mean `log`?"),
+    ("topic: clicks}", "topic: clicks}\n    lake: {path: «\"s3://bucket/lake\"»}", Code::Unsupported, "mount it, or copy it"),
+    ("topic: clicks}", "topic: clicks}\n    journal: {path: «\"gs://bucket/log\"»}", Code::Unsupported, "`gs://` is not supported"),
     ("topic: clicks}", "topic: clicks}\n    format: «avro»", Code::NotBuilt, "`avro`"),
     ("topic: clicks}", "topic: clicks}\n    format: {«regex»: '(?<a>.)'}", Code::NotBuilt, "`regex`"),
     ("topic: clicks}", "topic: clicks}\n    on_late: «ignore»", Code::Field, "`drop`"),
@@ -149,6 +151,7 @@ const CASES: &[Case] = &[
     ("parquet: {path: out/per_page}", "parquet: {path: a}, «csv»: {path: b}", Code::Field, "two kinds"),
     ("parquet: {path: out/per_page}", "where: views > 0", Code::Field, "does not say where it writes"),
     ("jsonl: {path: out/visits}", "jsonl: {path: «out/per_page/»}", Code::Field, "same place"),
+    ("jsonl: {path: out/visits}", "jsonl: {path: «\"s3://bucket/visits\"»}", Code::Unsupported, "local folders"),
     ("from: top_pages, kafka", "from: top_pages, select: [page, views], «kafka»", Code::Field, "lost what names them"),
     ("topic: hot}", "topic: hot, key: [«user»]}", Code::Name, "there is no column `user`"),
     // Tests.
