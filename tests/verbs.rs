@@ -177,6 +177,41 @@ fn a_cut_of_one_run_ends_another() {
     fails(at, "run page_views --mode batch --until-caught-up", 2, "E_USAGE");
 }
 
+#[test]
+fn validate_says_what_is_wrong_in_the_forms_of_code_hosts_and_asks_outside_only_when_told() {
+    let folder = project();
+    let at = folder.path();
+    ok(at, "validate page_views");
+    // Neither journal nor lake is there yet.
+    let text = fails(at, "validate page_views --online", 2, "E_NOT_FOUND");
+    assert!(text.contains("source `clicks`"), "{text}");
+    ok(at, GEN);
+    ok(at, "archive page_views --until-caught-up");
+    ok(at, "validate page_views --online");
+    let good = std::fs::read_to_string(at.join("pipelines/page_views.yaml")).unwrap();
+    std::fs::write(at.join("pipelines/wrong.yaml"), good.replace("page <> \'\'", "pgae <> \'\'")).unwrap();
+    let github = run(at, "validate wrong --format github");
+    assert_eq!((github.status.code(), stderr(&github)), (Some(2), String::new()));
+    let line = stdout(&github);
+    assert!(line.starts_with("::error file=pipelines/wrong.yaml,line="), "{line}");
+    assert!(line.contains("title=E_EXPRESSION::there is no column `pgae`%0Adid you mean `page`?"), "{line}");
+    let sarif = run(at, "validate wrong --format sarif");
+    assert_eq!(sarif.status.code(), Some(2));
+    let log: serde_json::Value = serde_json::from_str(&stdout(&sarif)).unwrap();
+    assert_eq!(log["runs"][0]["results"][0]["ruleId"], "E_EXPRESSION");
+    let log = stdout(&ok(at, "validate page_views --format sarif"));
+    assert!(log.contains("\"results\": []"), "{log}");
+    fails(at, "plan page_views --format sarif", 2, "E_USAGE");
+    // Options of a topic are checked without a broker.
+    let kafka = good.replace(
+        "journal: {path: \"${JOURNALS}/clicks\"}",
+        "kafka: {brokers: b, topic: t, options: {fetch.wait.max: 5}}",
+    );
+    std::fs::write(at.join("pipelines/kafka.yaml"), kafka).unwrap();
+    let text = fails(at, "validate kafka", 2, "E_FIELD");
+    assert!(text.contains("librdkafka has no setting `fetch.wait.max`"), "{text}");
+}
+
 /// Makes the data of a Parquet file unreadable and leaves its footer as it is.
 fn spoil(path: &Path) {
     let mut bytes = std::fs::read(path).unwrap();

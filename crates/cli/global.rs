@@ -56,6 +56,10 @@ pub(crate) enum Format {
     Jsonl,
     Csv,
     Markdown,
+    /// Of `validate` alone: SARIF 2.1.0.
+    Sarif,
+    /// Of `validate` alone: commands that GitHub's runners show beside the lines.
+    Github,
 }
 
 /// When to do something that suits terminals.

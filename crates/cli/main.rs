@@ -2,6 +2,7 @@
 //!
 //! One file per verb in `commands/`; `global` holds what every verb understands, `report` how errors look.
 
+mod annotate;
 mod clock;
 mod commands;
 mod console;
@@ -18,9 +19,10 @@ mod summary;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
+use engine::{Code, Error};
 
 use crate::commands::Command;
-use crate::global::Global;
+use crate::global::{Format, Global};
 use crate::profile::Profile;
 
 /// One pipeline file, run as a stream or as a batch job: the same bytes.
@@ -76,6 +78,10 @@ fn real_main() -> ExitCode {
     let verb = matches.subcommand_name().unwrap_or_default();
     for setting in cli.global.settings.iter().filter(|setting| setting.from != "default" && setting.is_of(verb)) {
         cli.global.detail(setting);
+    }
+    if matches!(cli.global.format, Format::Sarif | Format::Github) && verb != "validate" {
+        let error = Error::new(Code::Usage, "`--format sarif` and `--format github` are of `validate` alone");
+        return report::failure(&error.into(), &cli.global);
     }
     cli.global.profile_variables = profile.map(|profile| profile.variables).unwrap_or_default();
     let done = cli.global.apply().map_err(Into::into).and_then(|()| cli.command.run(&cli.global));

@@ -32,7 +32,7 @@ pub(crate) fn text(text: &str) -> Result<ExitCode> {
 pub(crate) fn frame(frame: &Frame, global: &Global) -> Result<ExitCode> {
     write(|out| match resolved(global) {
         Format::Json => analysis::json(frame, out),
-        Format::Jsonl | Format::Auto => analysis::jsonl(frame, out),
+        Format::Jsonl | Format::Auto | Format::Sarif | Format::Github => analysis::jsonl(frame, out),
         Format::Csv => analysis::csv(frame, out),
         Format::Markdown => analysis::markdown(frame, out),
         Format::Table => writeln!(out, "{}\n{}", table(frame), rows(frame.len())),

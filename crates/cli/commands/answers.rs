@@ -31,8 +31,10 @@ others    text: a line for each different row (`~` changed, `-` only left, `+` o
         "query" => ROWS,
         "validate" => "\
 json      one object: `files`, `warnings`
+sarif     a SARIF 2.1.0 log of errors and warnings
+github    a line for each error and warning, which GitHub's runners show in the file
 others    a line for each file that is right
-Errors and warnings are on stderr; with `json` one object a line: `code`, `severity`, `message`, `file`, `start`, `end`, `help`
+Else errors and warnings are on stderr; with `json` one object a line: `code`, `severity`, `message`, `file`, `start`, `end`, `help`
 ",
         "test" => "\
 json      one object: `passed`, `failed`, `cases` (an array of `file`, `line`, `name`, `passed`, `ways`, `error`, `rows`:
