@@ -16,5 +16,6 @@ mod inspect_verb;
 mod live;
 mod tables;
 mod test_verb;
+mod traces;
 mod verbs;
 mod why_verb;

@@ -135,7 +135,7 @@ fn comments(subject: &Subject, found: &Inspection) -> String {
         lines.push(column_line(column, width));
         for conflict in &column.conflicts {
             lines.push(format!(
-                "{:width$}  conflict: {} of {} records, such as {}, at {}",
+                "{:width$}  conflict: {} in {} records, such as {}, at {}",
                 "",
                 conflict.kind,
                 thousands(conflict.count),

@@ -13,7 +13,7 @@ use engine::watermark::NEVER;
 use engine::{Aside, Code, Emission, Engine, Error, Result};
 
 use crate::cut::{Cut, check_partitions};
-use crate::driver::{PartitionState, frontiers};
+use crate::driver::{PartitionState, Settings, frontiers};
 use crate::job::{RunOptions, Sources};
 use crate::summary::Mode;
 
@@ -44,15 +44,27 @@ pub struct Walked {
 
 /// Walks over the lakes or journals of a plan. Rows of steps over records come only where a sink reads them.
 pub fn walk(plan: &Arc<Plan>, options: &RunOptions, visitor: &mut dyn Visitor) -> Result<Walked> {
-    let engine = Engine::new(plan.clone());
     let Sources::Batch(scans) = Sources::open(plan, Mode::Batch)? else {
         unreachable!("batch mode opens logs with an end")
     };
-    let mut logs = Logs::new(plan, scans, options.start.as_ref(), options.end.as_ref())?;
+    let cuts = (options.start.as_ref(), options.end.as_ref());
+    walk_over(&Engine::new(plan.clone()), scans, cuts, &options.settings, visitor)
+}
+
+/// Walks over bounded logs, one per source in plan order (None: no step or sink reads that source).
+pub fn walk_over(
+    engine: &Engine,
+    scans: Vec<Option<Arc<dyn LogScan>>>,
+    (start, end): (Option<&Cut>, Option<&Cut>),
+    settings: &Settings,
+    visitor: &mut dyn Visitor,
+) -> Result<Walked> {
+    let plan = engine.plan().clone();
+    let mut logs = Logs::new(&plan, scans, start, end)?;
     let mut state = engine.empty();
     let mut records = 0;
     while let Some((source, place, unit)) = logs.next() {
-        if options.settings.stopped() {
+        if settings.stopped() {
             return Err(Error::new(Code::Stopped, "it was stopped before it had an answer"));
         }
         let partition = logs.partitions[source][place];
@@ -61,20 +73,20 @@ pub fn walk(plan: &Arc<Plan>, options: &RunOptions, visitor: &mut dyn Visitor) -
         let chunk = scan.load(&unit, start, end)?;
         records += chunk.len() as u64;
         let (folded, trace) = engine.fold_traced(source, &chunk, partition.maximum, &mut state);
-        tell(&engine, &trace, visitor);
+        tell(engine, &trace, visitor);
         folded.asides.iter().for_each(|aside| visitor.aside(aside));
         folded.emissions.iter().for_each(|emission| visitor.rows(emission));
         let known = &mut logs.partitions[source][place];
         (known.maximum, known.next) = (folded.maximum, end);
-        let (closed, trace) = engine.close_traced(&frontiers(plan, &logs.partitions), &mut state)?;
-        tell(&engine, &trace, visitor);
+        let (closed, trace) = engine.close_traced(&frontiers(&plan, &logs.partitions), &mut state)?;
+        tell(engine, &trace, visitor);
         closed.asides.iter().for_each(|aside| visitor.aside(aside));
         closed.emissions.iter().for_each(|emission| visitor.rows(emission));
     }
     let (closed, trace) = engine.finish_traced(state)?;
-    tell(&engine, &trace, visitor);
+    tell(engine, &trace, visitor);
     closed.emissions.iter().for_each(|emission| visitor.rows(emission));
-    Ok(logs.walked(plan, records))
+    Ok(logs.walked(&plan, records))
 }
 
 fn tell(engine: &Engine, trace: &Trace, visitor: &mut dyn Visitor) {

@@ -184,7 +184,7 @@ pub fn inspect(subject: &Subject, options: &InspectOptions) -> Result<Inspection
     let is_more = decoded(subject, &source, options.limit, &mut |chunk| found.add(chunk, &mut columns))?;
     found.is_cut |= is_more;
     if found.records == 0 {
-        return Err(Error::new(Code::Empty, "there is no record to look at"));
+        return Err(Error::new(Code::Empty, "there is no record to look at").help("it is there, but holds nothing yet"));
     }
     for partition in &found.partitions {
         found.disorder.merge(&partition.disorder);
