@@ -159,6 +159,43 @@ tests:
     assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
 }
 
+/// Rows of a join are found with all their columns, also those that no sink reads, and so are its late records.
+#[cfg(not(feature = "planted-fault"))]
+#[test]
+fn joins_are_tested_like_any_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = r#"version: 1
+name: paid
+sources:
+  orders: {journal: {path: a}, schema: {id: string!, amount: int64, at: timestamp!}, event_time: {column: at}}
+  payments: {journal: {path: b}, schema: {id: string!, paid: int64, paid_at: timestamp!}, event_time: {column: paid_at}}
+steps:
+  both: {join: {left: orders, right: payments, on: [id], type: left, window: {tumbling: {size: 1m}}}}
+sinks:
+  out: {from: both, select: [id], jsonl: {path: out.jsonl}}
+tests:
+  - name: an order without a payment stands alone
+    given:
+      orders:
+        - {id: a, amount: 10, at: "2026-01-01T00:00:10Z"}
+        - {id: b, amount: 20, at: "2026-01-01T00:00:20Z"}
+        - {id: z, amount: 30, at: "2026-01-01T00:02:00Z"}
+        - {id: c, amount: 40, at: "2026-01-01T00:00:30Z"}
+      payments:
+        - {id: a, paid: 7, paid_at: "2026-01-01T00:00:30Z"}
+    expect:
+      both:
+        - {window_start: "2026-01-01T00:00:00Z", id: a, amount: 10, paid: 7, final: false}
+        - {id: b, amount: 20, paid: null, paid_at: null}
+        - {window_start: "2026-01-01T00:02:00Z", id: z, amount: 30}
+      both.late:
+        - {_side: left, _offset: 3}
+"#;
+    std::fs::write(folder.path().join("p.yaml"), text).unwrap();
+    let output = run(folder.path(), "test p.yaml");
+    assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
+}
+
 /// Two ways of running that differ fail a case, whatever it expects: here, lateness that depends on the chunk.
 #[cfg(feature = "planted-fault")]
 #[test]

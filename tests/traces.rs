@@ -21,8 +21,8 @@ type Position = (usize, i32, i64);
 fn prepared(seed: u64) -> Option<(Case, Arc<Plan>, Vec<MemoryLog>, Answer)> {
     let case = Case::generate(seed);
     let answer = answer(&case.pipeline, &case.log, &Cut::default()).ok()?;
-    let plan = testkit::run::plan(&case.pipeline.yaml()).unwrap();
-    let plan = Arc::new(pipeline::observed(&plan));
+    let loaded = pipeline::load("random.yaml", &case.pipeline.yaml(), &pipeline::Variables::default());
+    let plan = Arc::new(loaded.unwrap_or_else(|errors| panic!("{errors:?}")).observed);
     let log_of = |source: usize| {
         let read = &plan.sources[source].partitions;
         let is_read = |partition: i32| read.as_ref().is_none_or(|read| read.contains(&partition));
@@ -73,8 +73,8 @@ impl Visitor for Told {
         }
         let Name::Record { source, partition, offset } = event.name else { return };
         let position = (source, partition, offset);
-        let (late_by, first) = match &event.fate {
-            Fate::InWindow { late_by, window, .. } => (late_by, window.start),
+        let (late_by, end) = match &event.fate {
+            Fate::InWindow { late_by, window, .. } => (late_by, window.end),
             Fate::InSession { late_by, .. } => (late_by, i64::MIN),
             other => {
                 self.settle();
@@ -91,15 +91,15 @@ impl Visitor for Told {
                 return;
             }
         };
-        // The windows of a record come by their starts; the same record may come again by another way of a union.
+        // The windows of a record come by their ends; the same record may come again by another way of a union.
         match &mut self.open {
-            Some((step, known, last, taken)) if (*step, *known) == (event.step, position) && *last < first => {
-                *last = first;
+            Some((step, known, last, taken)) if (*step, *known) == (event.step, position) && *last < end => {
+                *last = end;
                 *taken |= late_by.is_none();
             }
             _ => {
                 self.settle();
-                self.open = Some((event.step, position, first, late_by.is_none()));
+                self.open = Some((event.step, position, end, late_by.is_none()));
             }
         }
     }

@@ -83,9 +83,7 @@ fn of_pipelines(left: &Path, right: &Path, arguments: &Arguments, global: &Globa
     options.settings.range = (time(&arguments.from)?, time(&arguments.to)?);
     options.settings.stop = signals::stop_flag()?;
     arguments.cut.put(&mut options)?;
-    let loaded = |path: &Path| -> Result<Arc<Plan>, Failure> {
-        Ok(Arc::new(pipeline::observed(&pipelines::read(path, global)?.plan)))
-    };
+    let loaded = |path: &Path| -> Result<Arc<Plan>, Failure> { Ok(Arc::new(pipelines::read(path, global)?.observed)) };
     let (old, new) = (loaded(left)?, loaded(right)?);
     let folder = std::env::temp_dir().join(format!("samestream-diff-{}", std::process::id()));
     let compared = compare_steps(&old, &new, arguments, &options, &folder);

@@ -50,7 +50,7 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Done {
     for path in &paths {
         let loaded = pipelines::read(path, global)?;
         report::warnings(&loaded.warnings, global);
-        let plan = Arc::new(pipeline::observed(&loaded.plan));
+        let plan = Arc::new(loaded.observed.clone());
         let mut edits = Edits::default();
         let text = std::fs::read_to_string(path)
             .map_err(|error| Error::io(format!("cannot read `{}`", path.display()), error))?;

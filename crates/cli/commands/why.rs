@@ -38,6 +38,9 @@ pub(crate) struct Arguments {
     /// The start of the row's window (RFC 3339, or a date in UTC); of tumbling windows and sessions any time inside will do
     #[arg(long, value_name = "TIME")]
     window: String,
+    /// The end of the row's window, where several begin at the same time; by default the longest
+    #[arg(long, value_name = "TIME")]
+    window_end: Option<String>,
     /// A column of the row's key with its value; once for each column; `null` is null
     #[arg(long, value_name = "COLUMN=VALUE", value_parser = parse_key)]
     key: Vec<(String, String)>,
@@ -90,7 +93,7 @@ fn options(cut: &Cuts) -> Result<RunOptions> {
 }
 
 fn observed(name: &str, global: &Global) -> Result<Arc<Plan>, crate::report::Failure> {
-    Ok(Arc::new(pipeline::observed(&pipelines::load(name, global)?.plan)))
+    Ok(Arc::new(pipelines::load(name, global)?.observed))
 }
 
 pub(crate) fn run(arguments: &Arguments, global: &Global) -> Done {
@@ -98,6 +101,7 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Done {
     let question = Question {
         step: arguments.step.clone(),
         at: runtime::time::parse(&arguments.window)?,
+        end: arguments.window_end.as_deref().map(runtime::time::parse).transpose()?,
         key: arguments.key.clone(),
         is_deep: arguments.deep,
     };

@@ -123,6 +123,9 @@ fn caveats(plan: &Plan) -> Vec<String> {
                 .into(),
         );
     }
+    if plan.steps.iter().any(|step| matches!(step.work, Work::Join(_))) {
+        caveats.push("records that come too late for a join are not counted".into());
+    }
     let is_unique = |work: &Work| matches!(work, Work::Window(window) if !window.unique_by.is_empty());
     if plan.steps.iter().any(|step| is_unique(&step.work)) {
         caveats.push(
@@ -159,8 +162,9 @@ struct Pass {
 #[derive(Default)]
 struct Reached {
     count: u64,
-    /// The last of them: the pairs of one stand side by side.
-    last: Option<(Partition, Offset)>,
+    /// The last of them, and where its last window ends: the windows of one come by their ends, and the same record may
+    /// come again by another way of a union.
+    last: Option<(Partition, Offset, i64)>,
     /// Those that some bound would leave out, and the last.
     least: Vec<Least>,
 }
@@ -190,12 +194,15 @@ impl Visitor for Pass {
             _ => return,
         };
         let reached = self.reached.entry((source, event.step)).or_default();
-        if reached.last == Some((partition, offset)) {
+        let end = at.map_or(NEVER, |window| window.end);
+        let is_next = |(known, at, last)| (known, at) == (partition, offset) && last < end;
+        let goes_on = reached.last.is_some_and(is_next);
+        reached.last = Some((partition, offset, end));
+        if goes_on {
             let known = reached.least.last_mut().expect("the pair before it is there");
             known.bound = known.bound.min(bound);
         } else {
             reached.count += 1;
-            reached.last = Some((partition, offset));
             // What no bound would leave out need not be kept.
             if reached.least.last().is_some_and(|before| before.bound <= 0) {
                 reached.least.pop();

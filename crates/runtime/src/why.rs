@@ -26,6 +26,8 @@ pub struct Question {
     pub step: String,
     /// The start of its window; of tumbling windows and sessions any time inside will do. In microseconds.
     pub at: i64,
+    /// The end of its window, where several begin at the same time.
+    pub end: Option<i64>,
     /// Names and values of its key, as texts.
     pub key: Vec<(String, String)>,
     /// Whether rows of earlier steps are taken apart in turn.

@@ -17,7 +17,7 @@ use engine::log::{KeyAndValue, Offset, Partition};
 use engine::plan::{Input, Plan, SourcePlan, Work};
 use engine::{Code, DataType, Field, Schema};
 
-use crate::check::{input_schema, observed};
+use crate::check::input_schema;
 use crate::problems::{Problems, Span};
 use crate::spec::{CaseSpec, RowSpec, RowsSpec};
 use crate::suggest::did_you_mean;
@@ -121,7 +121,13 @@ pub fn columns_of(plan: &Plan, input: Input) -> Schema {
             let position = [("_partition", DataType::Int32), ("_offset", DataType::Int64)];
             Schema::new(position.into_iter().map(|(name, kind)| Field::new(name, kind)).chain(rest).collect())
         }
-        Input::StepLate(step) => return plan.steps[step].late_schema(&plan.steps[step].row_schema),
+        Input::StepLate(step) => {
+            let columns = match &plan.steps[step].work {
+                Work::Join(join) => join.late_columns(),
+                Work::Rows | Work::Dedup(_) | Work::Window(_) => plan.steps[step].row_schema.clone(),
+            };
+            return plan.steps[step].late_schema(&columns);
+        }
         Input::StepBad(step) => return plan.steps[step].bad_schema(&input_schema(plan, step)),
         Input::SourceBad(source) => return plan.sources[source].bad_schema(),
     };
@@ -141,7 +147,7 @@ pub fn expectable(plan: &Plan) -> Vec<(String, Input)> {
     }
     for (index, step) in plan.steps.iter().enumerate() {
         all.push((step.name.clone(), Input::Step(index)));
-        if matches!(step.work, Work::Window(_)) && !step.over_windows {
+        if step.has_late() {
             all.push((format!("{}.late", step.name), Input::StepLate(index)));
         }
         all.push((format!("{}.bad", step.name), Input::StepBad(index)));
@@ -149,10 +155,9 @@ pub fn expectable(plan: &Plan) -> Vec<(String, Input)> {
     all
 }
 
-/// Checks the cases of a file against its plan.
+/// Checks the cases of a file against its plan, the observed one.
 pub(crate) fn check(specs: &[CaseSpec], plan: &Plan, problems: &mut Problems) -> Vec<Case> {
-    let plan = observed(plan);
-    specs.iter().map(|spec| check_case(spec, &plan, problems)).collect()
+    specs.iter().map(|spec| check_case(spec, plan, problems)).collect()
 }
 
 fn check_case(spec: &CaseSpec, plan: &Plan, problems: &mut Problems) -> Case {

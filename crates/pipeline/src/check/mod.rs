@@ -37,7 +37,7 @@ pub(crate) struct Checker<'a> {
 }
 
 /// Checks a pipeline. Reports what is wrong; the plan is whole only if nothing was reported.
-pub(crate) fn check(spec: &PipelineSpec, problems: &mut Problems) -> Plan {
+pub(crate) fn check(spec: &PipelineSpec, problems: &mut Problems) -> (Plan, Plan) {
     let graph = Graph::resolve(spec, problems);
     let mut checker = Checker {
         spec,
@@ -54,6 +54,7 @@ pub(crate) fn check(spec: &PipelineSpec, problems: &mut Problems) -> Plan {
     checker.check_steps();
     checker.check_sinks();
     checker.warn_unread();
+    let error_count = checker.problems.errors.len();
     let mut plan = Plan {
         name: spec.name.clone(),
         sources: checker.sources,
@@ -61,15 +62,24 @@ pub(crate) fn check(spec: &PipelineSpec, problems: &mut Problems) -> Plan {
         sinks: checker.sinks,
         definition: String::new(),
     };
+    let whole = plan.clone();
     demand::settle(&mut plan);
     plan.definition = crate::digest::definition(&plan);
-    plan
+    // Of a plan that is not whole nothing can be observed.
+    let observed = if error_count == 0 { observed(&plan, &whole) } else { whole };
+    (plan, observed)
 }
 
 /// Returns a plan that gives the same rows and shows more of them: every step has a sink, nothing late or bad is
 /// dropped or ends the run, and late and bad rows hold all their columns. Its sinks have no kind that could be opened.
-pub(crate) fn observed(plan: &Plan) -> Plan {
+/// `whole` is the plan before the columns were taken out of joins that nothing reads.
+fn observed(plan: &Plan, whole: &Plan) -> Plan {
     let mut plan = plan.clone();
+    for (step, whole) in plan.steps.iter_mut().zip(&whole.steps) {
+        if let (Work::Join(join), Work::Join(whole)) = (&mut step.work, &whole.work) {
+            join.columns.clone_from(&whole.columns);
+        }
+    }
     let mut sinks = Vec::new();
     for (index, step) in plan.steps.iter().enumerate() {
         let schema = if step.over_windows || matches!(step.work, Work::Window(_)) {
@@ -80,7 +90,11 @@ pub(crate) fn observed(plan: &Plan) -> Plan {
             schema
         };
         sinks.push((Input::Step(index), schema));
-        sinks.push((Input::StepLate(index), step.row_schema.clone()));
+        let late = match &step.work {
+            Work::Join(join) => join.late_columns(),
+            Work::Rows | Work::Dedup(_) | Work::Window(_) => step.row_schema.clone(),
+        };
+        sinks.push((Input::StepLate(index), late));
         sinks.push((Input::StepBad(index), input_schema(&plan, index)));
     }
     for (index, source) in plan.sources.iter_mut().enumerate() {
@@ -108,9 +122,12 @@ pub(crate) fn observed(plan: &Plan) -> Plan {
     plan
 }
 
-/// Returns the columns that a step's inputs have and its tag, without those of the log itself.
+/// Returns the columns that a step's row work sees, without those of the log itself.
 pub(crate) fn input_schema(plan: &Plan, step: usize) -> Schema {
     let step = &plan.steps[step];
+    if let Work::Join(join) = &step.work {
+        return Schema::new(join.columns.iter().map(|column| column.field.clone()).collect());
+    }
     let mut fields: Vec<Field> = Vec::new();
     for input in &step.inputs {
         let schema = match input {

@@ -7,8 +7,8 @@ use arrow::datatypes::{Decimal128Type, Float64Type, Int64Type, TimestampMicrosec
 use engine::plan::Input;
 
 use super::{SMALL, good};
+use crate::Loaded;
 use crate::cases::{self, Edits};
-use crate::{Loaded, observed};
 
 fn with_tests(tests: &str) -> String {
     format!("{SMALL}tests:\n{tests}")
@@ -61,8 +61,7 @@ fn found(rows: &[(&str, i64, bool)]) -> RecordBatch {
 }
 
 fn bless(text: &str, rows: &[(&str, i64, bool)]) -> String {
-    let Loaded { plan, cases, .. } = good(text);
-    let plan = observed(&plan);
+    let Loaded { observed: plan, cases, .. } = good(text);
     let mut edits = Edits::default();
     for case in &cases {
         let of = |input| match input {
