@@ -167,8 +167,19 @@ impl Target {
 /// Returns the fixed window that is meant.
 fn fixed_window(windowing: Windowing, question: &Question) -> Result<Option<Window>> {
     let Windowing::Fixed { size, every, offset } = windowing else {
-        // Of cumulative windows the longest: it holds the records of all that begin with it.
-        return Ok(windowing.windows(question.at).first().copied());
+        let windows = windowing.windows(question.at);
+        let Some(end) = question.end else {
+            // Of cumulative windows the longest: it holds the records of all that begin with it.
+            return Ok(windows.first().copied());
+        };
+        return match windows.iter().find(|window| window.end == end) {
+            Some(window) => Ok(Some(*window)),
+            None => {
+                let ends: Vec<String> = windows.iter().map(|window| rfc3339(window.end)).collect();
+                Err(Error::new(Code::Usage, format!("no window at {} ends at {}", rfc3339(question.at), rfc3339(end)))
+                    .help(format!("they end at {}", ends.join(", "))))
+            }
+        };
     };
     let start = last_start(question.at, every, offset);
     if start != question.at && every != size {
