@@ -176,7 +176,8 @@ fn a_topic_looks_like_a_journal_of_the_same_records() {
         for column in found["columns"].as_array_mut().unwrap() {
             column["example"].take();
             for conflict in column["conflicts"].as_array_mut().unwrap() {
-                (conflict["at"].take(), conflict["example"].take());
+                conflict["at"].take();
+                conflict["example"].take();
             }
         }
         for bad in found["bad"].as_array_mut().unwrap() {

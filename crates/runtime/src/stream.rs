@@ -251,13 +251,13 @@ impl<'a> Stream<'a> {
                 }
             }
         }
-        for source in 0..self.streams.len() {
+        for (source, bound) in bounds.iter().enumerate() {
             let Some(stream) = &mut self.streams[source] else { continue };
             let slowest = slowest.get(&self.meeting[source]);
             let limit = slowest.map_or(i64::MAX, |slowest| slowest.saturating_add(self.output.settings.max_drift));
             for (place, state) in self.partitions[source].iter().enumerate() {
                 let is_over = state.end.is_some_and(|end| state.next >= end);
-                let ahead = is_over || (state.maximum != NEVER && watermark(state.maximum, bounds[source]) > limit);
+                let ahead = is_over || (state.maximum != NEVER && watermark(state.maximum, *bound) > limit);
                 if ahead != self.paused[source][place] {
                     stream.pause(state.partition, ahead)?;
                     self.paused[source][place] = ahead;
