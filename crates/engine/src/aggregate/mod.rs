@@ -6,7 +6,10 @@
 //!
 //! A new aggregate is one file here and one line in the table; the law test in `law.rs` walks the table.
 
+mod approx_count_distinct;
+mod approx_quantile;
 mod arg_min_max;
+mod array_agg;
 mod avg;
 mod bits;
 mod boolean;
@@ -22,6 +25,7 @@ mod law;
 mod min_max;
 mod nested;
 mod pairs;
+mod quantile;
 mod scalar;
 mod sum;
 mod totals;
@@ -178,6 +182,10 @@ pub const AGGREGATES: &[&dyn Aggregate] = &[
     &pairs::COVAR_SAMP,
     &pairs::CORR,
     &pairs::REGR_SLOPE,
+    &quantile::Quantile,
+    &approx_quantile::ApproxQuantile,
+    &approx_count_distinct::ApproxCountDistinct,
+    &array_agg::ArrayAgg,
 ];
 
 /// Returns the aggregate of that SQL name (lower case).

@@ -18,7 +18,7 @@
 
 mod cast;
 mod coerce;
-mod decimal;
+pub(crate) mod decimal;
 mod display;
 mod evaluate;
 pub mod function;
