@@ -8,6 +8,8 @@ mod as_of;
 mod held;
 mod interval;
 mod keyed;
+#[cfg(test)]
+mod tests;
 mod window;
 
 use std::sync::Arc;

@@ -65,6 +65,12 @@ impl AsOfJoin {
         }
     }
 
+    /// Returns how many rows its pieces have, dead ones too.
+    #[cfg(test)]
+    pub(super) fn held_rows(&self) -> usize {
+        self.held.iter().map(Held::rows).sum()
+    }
+
     pub(super) fn size_bytes(&self) -> usize {
         let pending: usize = self.pending.iter().flatten().map(|piece| piece.size_bytes()).sum();
         let versions: usize = self.versions.iter().map(|versions| versions.capacity() * size_of::<Version>()).sum();

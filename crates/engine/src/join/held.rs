@@ -46,6 +46,12 @@ impl Held {
         }
     }
 
+    /// Returns how many rows the pieces have, dead ones too.
+    #[cfg(test)]
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
     /// Returns the pieces, by number.
     pub(super) fn pieces(&self) -> &[Arc<Piece>] {
         &self.pieces

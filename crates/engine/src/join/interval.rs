@@ -72,6 +72,12 @@ impl IntervalJoin {
         }
     }
 
+    /// Returns how many rows its pieces have, dead ones too.
+    #[cfg(test)]
+    pub(super) fn held_rows(&self) -> usize {
+        self.held.iter().map(Held::rows).sum()
+    }
+
     pub(super) fn size_bytes(&self) -> usize {
         let pending: usize = self.pending.iter().flatten().map(|piece| piece.size_bytes()).sum();
         let entries: usize = self.rows.iter().flatten().map(|rows| rows.capacity() * size_of::<Entry>()).sum();
