@@ -96,18 +96,21 @@ impl Engine {
                 }
             }
             match &step.work {
-                Work::Rows if step.over_windows => {
+                Work::Rows | Work::Lookup(_) if step.over_windows => {
                     for input in inputs {
                         let (rows, failed) = row_work(&step.rows, &input);
                         if let Some(trace) = &mut closed.trace {
                             trace.note(index, &input, &rows, &failed);
                         }
                         self.keep_failed(index, &input, failed, &mut closed.asides);
-                        let rows = self.check_rules(index, step, rows, &mut closed.asides, &mut closed.checked);
+                        let mut rows = self.check_rules(index, step, rows, &mut closed.asides, &mut closed.checked);
+                        if let Work::Lookup(lookup) = &step.work {
+                            rows = self.look_up(index, lookup, &rows, &mut closed.asides);
+                        }
                         outputs[index].push(rows);
                     }
                 }
-                Work::Rows | Work::Dedup(_) => continue,
+                Work::Rows | Work::Dedup(_) | Work::Lookup(_) => continue,
                 Work::Join(_) => unreachable!("joins have gone on above"),
                 Work::Window(window) => {
                     let state = state.windows[index].as_mut().expect("a window step has state");

@@ -138,11 +138,11 @@ impl Engine {
     /// Returns the empty state.
     pub fn empty(&self) -> State {
         let window = |step: &StepPlan| match &step.work {
-            Work::Rows | Work::Dedup(_) | Work::Join(_) => None,
+            Work::Rows | Work::Dedup(_) | Work::Lookup(_) | Work::Join(_) => None,
             Work::Window(window) => Some(WindowState::new(window)),
         };
         let join = |step: &StepPlan| match &step.work {
-            Work::Rows | Work::Dedup(_) | Work::Window(_) => None,
+            Work::Rows | Work::Dedup(_) | Work::Lookup(_) | Work::Window(_) => None,
             Work::Join(join) => Some(JoinState::new(join)),
         };
         let steps = &self.plan.steps;
@@ -276,6 +276,11 @@ impl Engine {
                 let rows = self.check_rules(index, step, rows, asides, checked);
                 match &step.work {
                     Work::Rows => {
+                        self.emit_rows(Input::Step(index), &rows, &mut folding.folded);
+                        folding.batches[index].push(rows);
+                    }
+                    Work::Lookup(lookup) => {
+                        let rows = self.look_up(index, lookup, &rows, &mut folding.folded.asides);
                         self.emit_rows(Input::Step(index), &rows, &mut folding.folded);
                         folding.batches[index].push(rows);
                     }

@@ -20,6 +20,7 @@ pub mod json;
 #[cfg(test)]
 mod law_tests;
 pub mod log;
+pub mod lookup;
 pub mod plan;
 pub mod reach;
 mod rows;

@@ -1,10 +1,12 @@
 //! The plan: a pipeline as it was understood and checked. The engine and the drivers read nothing else.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::aggregate::{Accumulator, Aggregate};
 use crate::expr::{Expr, Literal};
 use crate::log::{IMPLIED, Partition};
+use crate::lookup::LookupTable;
 use crate::value::{DataType, Field, Schema};
 use crate::window::Windowing;
 
@@ -261,7 +263,7 @@ impl StepPlan {
     /// Returns true when some record may be late at it.
     pub fn has_late(&self) -> bool {
         match &self.work {
-            Work::Rows | Work::Dedup(_) => false,
+            Work::Rows | Work::Dedup(_) | Work::Lookup(_) => false,
             Work::Window(_) => !self.over_windows,
             Work::Join(join) => join.sides.iter().any(|side| side.are_records),
         }
@@ -337,6 +339,8 @@ pub enum Work {
     Rows,
     /// Takes repetitions away, by partition.
     Dedup(DedupPlan),
+    /// Adds values out of a pinned table.
+    Lookup(Box<LookupPlan>),
     /// A window aggregate.
     Window(Box<WindowPlan>),
     /// A join of two inputs.
@@ -494,6 +498,36 @@ pub struct DedupPlan {
     pub keys: Vec<(String, Expr)>,
     /// How long a pause must be after which an id is not a repetition any more, in microseconds.
     pub within: i64,
+}
+
+/// Adds values out of a pinned table.
+#[derive(Clone, Debug)]
+pub struct LookupPlan {
+    /// The file as it is written; only for people.
+    pub file: String,
+    /// XXH3-128 of the file's bytes, which is part of the definition.
+    pub digest: String,
+    /// Per key column of the file, its name and what it must equal, over `row_schema` and of the same type.
+    pub keys: Vec<(String, Expr)>,
+    /// The columns that are added, in the order of the table's values.
+    pub take: Vec<Field>,
+    /// For each of them, its name in the file.
+    pub taken: Vec<String>,
+    /// What becomes of a row whose key the table does not have.
+    pub missing: OnMissing,
+    /// The keys and their values.
+    pub table: Arc<LookupTable>,
+}
+
+/// What becomes of a row whose key a lookup table does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnMissing {
+    /// The values are null.
+    Null,
+    /// The row goes.
+    Drop,
+    /// It is kept aside.
+    Quarantine,
 }
 
 /// A window aggregate.

@@ -106,7 +106,7 @@ impl Reach {
 fn of_input(plan: &Plan, input: Input, work: &Work, rows: Span) -> Span {
     let times = match work {
         // Such a row has the start, or the event time, of the row that it is made of.
-        Work::Rows => return rows,
+        Work::Rows | Work::Lookup(_) => return rows,
         // Rows of both sides that meet may be of any age, so all is read.
         Work::Join(_) => return Span::EVERYTHING,
         // A row stays unless an earlier one of its id is less than `within` before it, or at any time after it.
@@ -139,7 +139,7 @@ fn is_windowed(plan: &Plan, step: usize) -> bool {
 /// Returns the length of the longest window that rows of a step may have; None: there is none.
 fn longest(plan: &Plan, step: usize) -> Option<i64> {
     let windowing = match &plan.steps[step].work {
-        Work::Rows | Work::Dedup(_) => None,
+        Work::Rows | Work::Dedup(_) | Work::Lookup(_) => None,
         Work::Window(window) => Some(window.windowing),
         Work::Join(_) => return None,
     };

@@ -111,7 +111,7 @@ impl Engine {
             .steps
             .iter()
             .map(|step| match &step.work {
-                Work::Rows => None,
+                Work::Rows | Work::Lookup(_) => None,
                 Work::Dedup(dedup) => Some(codec_of(&dedup.keys)),
                 Work::Window(window) => Some(codec_of(&window.keys)),
                 Work::Join(join) => Some(KeyCodec::new(&join.on.iter().map(|key| key.data_type).collect::<Vec<_>>())),
@@ -126,7 +126,7 @@ impl Engine {
         let stages = crate::fold::stages(&plan);
         let uniques = plan.steps.iter().map(|step| match &step.work {
             Work::Window(window) => UniqueCodecs::new(window),
-            Work::Rows | Work::Dedup(_) | Work::Join(_) => None,
+            Work::Rows | Work::Dedup(_) | Work::Lookup(_) | Work::Join(_) => None,
         });
         let uniques = uniques.collect();
         Self { plan, hasher: DefaultHashBuilder::default(), codecs, uniques, implied, sunk, ranks, stages }
@@ -624,7 +624,7 @@ fn implied_columns(plan: &Plan, source: usize) -> [bool; 3] {
     };
     for join in plan.steps.iter().filter_map(|step| match &step.work {
         Work::Join(join) => Some(join),
-        Work::Rows | Work::Dedup(_) | Work::Window(_) => None,
+        Work::Rows | Work::Dedup(_) | Work::Lookup(_) | Work::Window(_) => None,
     }) {
         let sides = join.sides.iter().filter(|side| side.are_records && side.sources.contains(&source));
         sides.flat_map(|side| &side.read).for_each(|name| see(name));
@@ -635,6 +635,9 @@ fn implied_columns(plan: &Plan, source: usize) -> [bool; 3] {
         rows.derive.iter().for_each(|(_, expr)| expr.visit_columns(&mut see));
         rows.select.iter().flatten().for_each(|(_, expr)| expr.visit_columns(&mut see));
         step.rules.iter().for_each(|rule| rule.expr.visit_columns(&mut see));
+        if let Work::Lookup(lookup) = &step.work {
+            lookup.keys.iter().for_each(|(_, expr)| expr.visit_columns(&mut see));
+        }
         if let Work::Dedup(dedup) = &step.work {
             dedup.keys.iter().for_each(|(_, expr)| expr.visit_columns(&mut see));
         }

@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::fold::State;
 use crate::group::{canonical, plain};
 use crate::log::{Chunk, Offset, Partition};
-use crate::plan::{Input, RowWork, Rule, WindowPlan, Work};
+use crate::plan::{Input, LookupPlan, OnMissing, RowWork, Rule, WindowPlan, Work};
 use crate::rows::{Batch, Failures, Identity, evaluate_filter, evaluate_plain, row_work};
 use crate::task::{Engine, Folded};
 use crate::watermark::{NEVER, is_late_for_point, is_late_for_window};
@@ -240,6 +240,21 @@ impl Engine {
                     visit(&self.event(note.step, &rows, row, Fate::Passed(None), None));
                 }
             }
+            Work::Lookup(lookup) => {
+                let found = self.look_up(note.step, lookup, &rows, &mut Vec::new());
+                for row in 0..found.len() as u32 {
+                    visit(&self.event(note.step, &found, row, Fate::Passed(None), None));
+                }
+                let missing = left_out(&rows, &found, &[]);
+                let why = format!("lookup: {} has no row of this key", lookup.file);
+                for row in &missing {
+                    visit(&self.event(note.step, &rows, *row, Fate::Failed(why.clone()), None));
+                }
+                if follow && !missing.is_empty() {
+                    let batch = self.look_up(note.step, &with_nulls(lookup), &rows.take(&missing), &mut Vec::new());
+                    self.haunt(note.step, batch, (note.step, why), ghosts, visit);
+                }
+            }
             // What is let through is noted when it has met the memory.
             Work::Dedup(_) => {}
             Work::Join(_) => unreachable!("joins leave no notes"),
@@ -352,7 +367,7 @@ impl Engine {
             Work::Window(window) => self.events_of_window(step, window, &batch, Some((left_out.0, &left_out.1)), visit),
             // What a row would have met in a join is not followed.
             Work::Join(_) => {}
-            Work::Rows | Work::Dedup(_) => ghosts.push(Ghosts { step, batch, left_out }),
+            Work::Rows | Work::Dedup(_) | Work::Lookup(_) => ghosts.push(Ghosts { step, batch, left_out }),
         }
     }
 
@@ -368,7 +383,10 @@ impl Engine {
                     continue;
                 }
                 let read = self.read(plan, Input::Step(step), &batch);
-                let (rows, _) = row_work(&without_filter(&plan.rows), &read);
+                let (mut rows, _) = row_work(&without_filter(&plan.rows), &read);
+                if let Work::Lookup(lookup) = &plan.work {
+                    rows = self.look_up(reader, &with_nulls(lookup), &rows, &mut Vec::new());
+                }
                 self.haunt(reader, rows, left_out.clone(), &mut waiting, visit);
             }
         }
@@ -400,6 +418,11 @@ fn left_out(input: &Batch, rows: &Batch, failed: &[(u32, String)]) -> Vec<u32> {
     let mut gone: std::collections::BTreeSet<u32> = (0..rows.len() as u32).map(|row| rows.origin_of(row)).collect();
     gone.extend(failed.iter().map(|(row, _)| input.origin_of(*row)));
     (0..input.len() as u32).filter(|row| !gone.contains(&input.origin_of(*row))).collect()
+}
+
+/// Returns the lookup that lets every row through.
+fn with_nulls(lookup: &LookupPlan) -> LookupPlan {
+    LookupPlan { missing: OnMissing::Null, ..lookup.clone() }
 }
 
 fn without_filter(work: &RowWork) -> RowWork {

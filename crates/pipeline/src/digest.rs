@@ -10,8 +10,8 @@ use engine::calendar::ZONES_VERSION;
 use engine::expr::Expr;
 use engine::expr::function::{FUNCTIONS, Function};
 use engine::plan::{
-    ColumnPlan, Input, JoinPlan, JoinTime, OnBroken, Plan, RowWork, SinkPlan, SourcePlan, StepPlan, TimeFormat,
-    ValueFrom, WindowPlan, Work,
+    ColumnPlan, Input, JoinPlan, JoinTime, OnBroken, OnMissing, Plan, RowWork, SinkPlan, SourcePlan, StepPlan,
+    TimeFormat, ValueFrom, WindowPlan, Work,
 };
 use engine::window::Windowing;
 use serde_json::{Value, json};
@@ -98,12 +98,24 @@ fn step(step: &StepPlan, plan: &Plan) -> Value {
         "tag": step.tag,
         "rows": row_work(&step.rows),
         "check": step.rules.iter().map(|rule| json!([rule.name, rule.expr.to_string(), otherwise(rule.otherwise)])).collect::<Vec<_>>(),
+        "lookup": match &step.work {
+            Work::Lookup(lookup) => {
+                let take: Vec<Value> = lookup
+                    .take
+                    .iter()
+                    .zip(&lookup.taken)
+                    .map(|(field, name)| json!([field.name, name, field.data_type.to_string()]))
+                    .collect();
+                json!([lookup.digest, named(&lookup.keys), take, missing(lookup.missing)])
+            }
+            Work::Rows | Work::Dedup(_) | Work::Join(_) | Work::Window(_) => Value::Null,
+        },
         "dedup": match &step.work {
             Work::Dedup(dedup) => json!([named(&dedup.keys), dedup.within]),
-            Work::Rows | Work::Window(_) | Work::Join(_) => Value::Null,
+            Work::Rows | Work::Lookup(_) | Work::Window(_) | Work::Join(_) => Value::Null,
         },
         "window": match &step.work {
-            Work::Rows | Work::Dedup(_) | Work::Join(_) => Value::Null,
+            Work::Rows | Work::Dedup(_) | Work::Lookup(_) | Work::Join(_) => Value::Null,
             Work::Window(window) => self::window(window),
         },
     });
@@ -111,6 +123,15 @@ fn step(step: &StepPlan, plan: &Plan) -> Value {
         value["join"] = self::join(join);
     }
     value
+}
+
+/// Returns what becomes of a row whose key a file does not have, as it is written.
+pub(crate) fn missing(missing: OnMissing) -> &'static str {
+    match missing {
+        OnMissing::Null => "null",
+        OnMissing::Drop => "drop",
+        OnMissing::Quarantine => "quarantine",
+    }
 }
 
 /// Returns what becomes of a row that breaks a rule, as it is written in a file.

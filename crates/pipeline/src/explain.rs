@@ -23,7 +23,7 @@ pub fn text(loaded: &Loaded) -> String {
         let inputs: Vec<String> = step.inputs.iter().map(|input| digest::input(*input, plan)).collect();
         let inputs = match &step.work {
             Work::Join(_) => format!("{} (left), {} (right)", inputs[0], inputs[1]),
-            Work::Rows | Work::Dedup(_) | Work::Window(_) => inputs.join(", "),
+            Work::Rows | Work::Dedup(_) | Work::Lookup(_) | Work::Window(_) => inputs.join(", "),
         };
         let _ = writeln!(out, "\nstep {}\n  from        {inputs}", step.name);
         let sources: Vec<&str> = step.sources.iter().map(|source| plan.sources[*source].name.as_str()).collect();
@@ -41,6 +41,13 @@ pub fn text(loaded: &Loaded) -> String {
         }
         match &step.work {
             Work::Rows | Work::Join(_) => {}
+            Work::Lookup(lookup) => {
+                let take: Vec<&str> = lookup.take.iter().map(|field| field.name.as_str()).collect();
+                let on = named(&lookup.keys);
+                let missing = digest::missing(lookup.missing);
+                let file = format!("{} ({} keys, {}…)", lookup.file, lookup.table.len(), &lookup.digest[..8]);
+                line(&mut out, "lookup", &format!("{} from {file} on {on}, missing: {missing}", take.join(", ")));
+            }
             Work::Dedup(dedup) => {
                 let within = duration::format(dedup.within);
                 line(&mut out, "dedup", &format!("by {}, within {within}, by partition", named(&dedup.keys)));
@@ -324,6 +331,7 @@ pub fn dot(loaded: &Loaded) -> String {
         let label = match &step.work {
             Work::Rows => step.name.clone(),
             Work::Dedup(_) => format!("{}\ndedup", step.name),
+            Work::Lookup(_) => format!("{}\nlookup", step.name),
             Work::Window(window) => format!("{}\n{}", step.name, windowing(window.windowing)),
             Work::Join(join) => format!("{}\njoin: {}", step.name, joining(join)),
         };
@@ -340,7 +348,7 @@ pub fn dot(loaded: &Loaded) -> String {
         for (side, input) in step.inputs.iter().enumerate() {
             let side = match step.work {
                 Work::Join(_) => format!(" [label=\"{}\"]", SIDES[side]),
-                Work::Rows | Work::Dedup(_) | Work::Window(_) => String::new(),
+                Work::Rows | Work::Dedup(_) | Work::Lookup(_) | Work::Window(_) => String::new(),
             };
             let _ = writeln!(out, "  {} -> {}{side};", quoted(&id(*input)), quoted(&format!("step {}", step.name)));
         }

@@ -54,6 +54,8 @@ pub(crate) enum Shape {
     Columns,
     /// Names and `{name: expression}` pairs, or a map of these.
     ColumnList,
+    /// Names, or `{name: other name}` pairs.
+    Matches,
     /// A map of names to expressions.
     Expressions,
     /// Output columns, each ascending or `{name: desc}`.
@@ -249,7 +251,7 @@ pub(crate) const STEP: Block = Block {
         optional("check", Shape::List(&CHECK), "Rules that the rows must keep, looked at after `select`"),
         optional("dedup", Shape::Block(&DEDUP), "Takes repetitions away, partition by partition"),
         optional("join", Shape::Block(&JOIN), "Rows of two inputs side by side; row work is done after it"),
-        not_built("lookup", "join results afterwards with `samestream query`"),
+        optional("lookup", Shape::Block(&LOOKUP), "Adds values out of a pinned file"),
         optional("window", Shape::Window, "How rows find windows"),
         optional("group_by", Shape::ColumnList, "The columns that rows are grouped by"),
         optional("aggregate", Shape::Expressions, "Outputs computed for each window and group"),
@@ -275,6 +277,25 @@ pub(crate) const CHECK: Block = Block {
             "else",
             Shape::Choice(&["quarantine", "drop", "fail"]),
             "What becomes of a row that breaks it: kept aside (default), counted only, or the end of the run",
+        ),
+    ],
+};
+
+/// Values out of a pinned file.
+pub(crate) const LOOKUP: Block = Block {
+    what: "`lookup`",
+    fields: &[
+        required(
+            "file",
+            Shape::Text,
+            "A `.csv` file with a header, or a `.parquet` file; its contents are part of the definition",
+        ),
+        required("on", Shape::Matches, "Columns that must be equal: a name, or `{column: column in the file}`"),
+        required("take", Shape::Matches, "Columns of the file to add: a name, or `{new name: column in the file}`"),
+        optional(
+            "missing",
+            Shape::Choice(&["null", "drop", "quarantine"]),
+            "What becomes of a row whose key the file does not have: values of null (default), gone, or kept aside",
         ),
     ],
 };

@@ -10,6 +10,7 @@ mod problems;
 mod read;
 mod spec;
 mod suggest;
+mod table;
 mod yaml;
 
 #[cfg(test)]

@@ -75,6 +75,10 @@ fn shape(shape: &Shape) -> Value {
         Shape::Duration => pattern(duration::PATTERN),
         Shape::Expression | Shape::Input => json!({"type": ["string", "number", "boolean"]}),
         Shape::Inputs => json!({"anyOf": [name, {"type": "array", "minItems": 1, "items": name}]}),
+        // A word that YAML takes for no value is meant all the same.
+        Shape::Choice(words) if words.contains(&"null") => {
+            json!({"anyOf": [{"enum": words}, {"type": "null"}, variable()]})
+        }
         Shape::Choice(words) => json!({"anyOf": [{"enum": words}, variable()]}),
         Shape::Names => json!({"type": "array", "items": name}),
         Shape::Texts => json!({"type": "array", "items": {"type": ["string", "number", "boolean"]}}),
@@ -90,6 +94,11 @@ fn shape(shape: &Shape) -> Value {
         Shape::ColumnList => {
             let item = json!({"anyOf": [name, expressions()]});
             json!({"anyOf": [{"type": "array", "items": item}, expressions()]})
+        }
+        Shape::Matches => {
+            let pairs =
+                json!({"type": "object", "minProperties": 1, "additionalProperties": {"type": ["string", "number"]}});
+            json!({"anyOf": [{"type": "array", "minItems": 1, "items": {"anyOf": [name, pairs]}}, pairs]})
         }
         Shape::Expressions => expressions(),
         Shape::Order => {

@@ -8,7 +8,7 @@ mod step;
 mod window;
 
 use engine::Code;
-use engine::plan::OnBroken;
+use engine::plan::{OnBroken, OnMissing};
 use engine::window::Windowing;
 
 use crate::fields::{self, Block, Shape};
@@ -89,6 +89,7 @@ pub(crate) struct StepSpec {
     pub(crate) drop: Vec<Scalar>,
     pub(crate) select: Option<Placed<Vec<ColumnItem>>>,
     pub(crate) rules: Vec<RuleSpec>,
+    pub(crate) lookup: Option<LookupSpec>,
     pub(crate) dedup: Option<DedupSpec>,
     /// Its inputs are in `from`, left then right.
     pub(crate) join: Option<JoinSpec>,
@@ -119,6 +120,16 @@ pub(crate) struct RuleSpec {
     pub(crate) name: Scalar,
     pub(crate) rule: Scalar,
     pub(crate) otherwise: OnBroken,
+}
+
+/// `lookup` as written.
+pub(crate) struct LookupSpec {
+    pub(crate) file: Scalar,
+    /// A column, and the file's column that must equal it.
+    pub(crate) on: Vec<(Scalar, Scalar)>,
+    /// A column to add, and the file's column whose value it takes.
+    pub(crate) take: Vec<(Scalar, Scalar)>,
+    pub(crate) missing: OnMissing,
 }
 
 /// `dedup` as written.

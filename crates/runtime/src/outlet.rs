@@ -204,7 +204,9 @@ pub fn aside_schema(plan: &Plan, input: Input) -> Schema {
         Input::StepBad(step) => plan.steps[step].bad_schema(&before_row_work(plan, step)),
         Input::StepLate(step) => match &plan.steps[step].work {
             Work::Join(join) => plan.steps[step].late_schema(&carried_late(join)),
-            Work::Rows | Work::Dedup(_) | Work::Window(_) => plan.steps[step].late_schema(&after_row_work(plan, step)),
+            Work::Rows | Work::Dedup(_) | Work::Lookup(_) | Work::Window(_) => {
+                plan.steps[step].late_schema(&after_row_work(plan, step))
+            }
         },
         Input::Source(_) | Input::Step(_) => unreachable!("results are not kept aside"),
     }
@@ -221,8 +223,13 @@ fn available(plan: &Plan, input: Input) -> Schema {
             }
             Schema::new(fields)
         }
-        Input::Step(step) => match plan.steps[step].work {
+        Input::Step(step) => match &plan.steps[step].work {
             Work::Rows | Work::Dedup(_) => after_row_work(plan, step),
+            Work::Lookup(lookup) => {
+                let mut schema = after_row_work(plan, step);
+                schema.fields.extend(lookup.take.iter().cloned());
+                schema
+            }
             Work::Window(_) | Work::Join(_) => plan.steps[step].schema.clone(),
         },
         _ => Schema::default(),

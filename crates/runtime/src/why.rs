@@ -493,7 +493,7 @@ fn makers(plan: &Plan, step: usize) -> Vec<usize> {
         match &plan.steps[before].work {
             Work::Window(_) => makers.push(before),
             Work::Join(_) => unreachable!("steps over joins are refused"),
-            Work::Rows | Work::Dedup(_) => makers.extend(self::makers(plan, before)),
+            Work::Rows | Work::Dedup(_) | Work::Lookup(_) => makers.extend(self::makers(plan, before)),
         }
     }
     makers.sort_unstable();

@@ -34,7 +34,7 @@ pub fn check(case: &Case) -> Result<Checked, String> {
 }
 
 fn check_all(case: &Case) -> Result<Checked, String> {
-    let plan = plan(&case.pipeline.yaml()).map_err(|errors| format!("the pipeline is refused:\n{errors}"))?;
+    let plan = plan(&case.pipeline).map_err(|errors| format!("the pipeline is refused:\n{errors}"))?;
     let engine = Engine::new(plan);
     // Schedules follow from the seed but not from the log, so that a smaller log meets the same ones.
     let mut random = Random::new(case.seed ^ 0x5eed);

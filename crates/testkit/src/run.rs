@@ -10,7 +10,7 @@ use runtime::stream::Until;
 use runtime::{Outcome, Outlet, Settings};
 
 use crate::case::expr::Column;
-use crate::case::{Case, Source};
+use crate::case::{Case, Pipeline, Source};
 use crate::memory::{MemoryScan, MemoryStream};
 use crate::oracle::{Cut, Digests, Place, Position};
 use crate::rows;
@@ -86,9 +86,17 @@ pub struct FoundStep {
     pub oddities: Vec<String>,
 }
 
-/// Returns the plan of a pipeline file.
-pub fn plan(text: &str) -> std::result::Result<Arc<Plan>, String> {
-    match pipeline::load("random.yaml", text, &pipeline::Variables::default()) {
+/// Returns the plan of a pipeline, by way of its file.
+pub fn plan(pipeline: &Pipeline) -> std::result::Result<Arc<Plan>, String> {
+    let tables = tempfile::tempdir().map_err(|error| error.to_string())?;
+    for step in &pipeline.steps {
+        if let Some(lookup) = &step.lookup {
+            let path = tables.path().join(format!("{}.csv", step.name));
+            std::fs::write(path, lookup.csv()).map_err(|error| error.to_string())?;
+        }
+    }
+    let variables = pipeline::Variables::default().set("TABLES", tables.path().display().to_string());
+    match pipeline::load("random.yaml", &pipeline.yaml(), &variables) {
         Ok(loaded) => Ok(Arc::new(loaded.plan)),
         Err(errors) => Err(errors.iter().map(Error::to_string).collect::<Vec<_>>().join("\n")),
     }

@@ -97,6 +97,11 @@ pub const SHARES: &[Share] = &[
         },
     },
     Share {
+        name: "a key found in a file",
+        required: 1,
+        occurs: |_, answer| answer.steps.iter().any(|step| step.looked_up > 0),
+    },
+    Share {
         name: "an id that counts once in a window",
         required: 2,
         occurs: |_, answer| answer.steps.iter().any(|step| step.copies > 0),

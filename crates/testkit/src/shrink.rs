@@ -84,8 +84,8 @@ fn steps(case: &Case, index: usize) -> Option<Case> {
 
 fn row_work(case: &Case, index: usize) -> Option<Case> {
     changed(case, |case| {
-        let step = case.pipeline.steps.get_mut(index / 10)?;
-        match index % 10 {
+        let step = case.pipeline.steps.get_mut(index / 11)?;
+        match index % 11 {
             0 => step.filter = None,
             1 => step.drop.clear(),
             2 => step.select = None,
@@ -93,6 +93,7 @@ fn row_work(case: &Case, index: usize) -> Option<Case> {
             4 => drop(step.derive.pop()),
             5 => step.tag = None,
             7 => step.dedup = None,
+            9 => step.lookup = None,
             8 => drop(step.rules.pop()),
             6 if step.join.is_some() => {}
             6 if step.from.len() > 1 => drop(step.from.pop()),
@@ -102,7 +103,7 @@ fn row_work(case: &Case, index: usize) -> Option<Case> {
         Some(())
     })
     .filter(|smaller| size(smaller) < size(case))
-    .or_else(|| (index / 10 < case.pipeline.steps.len()).then(|| broken(case)))
+    .or_else(|| (index / 11 < case.pipeline.steps.len()).then(|| broken(case)))
 }
 
 fn window_work(case: &Case, index: usize) -> Option<Case> {

@@ -41,7 +41,7 @@ pub(super) fn settle(plan: &mut Plan) {
             let keep =
                 |field: &Field| !is_implied(&field.name) || made.contains(&field.name) || carried.contains(&field.name);
             step.row_schema.fields.retain(keep);
-            if matches!(step.work, Work::Rows | Work::Dedup(_)) {
+            if is_row_step(&step.work) {
                 // A column of the log's own that only passes through, for a later step, is none of its results.
                 let read = &by_sinks[index];
                 let keep = |name: &String| !is_implied(name) || made.contains(name) || read.contains(name);
@@ -71,9 +71,7 @@ impl Demand {
         }
         match sink.input {
             Input::Source(source) => self.sources[source].extend(read),
-            Input::Step(step)
-                if !plan.steps[step].over_windows && matches!(plan.steps[step].work, Work::Rows | Work::Dedup(_)) =>
-            {
+            Input::Step(step) if !plan.steps[step].over_windows && is_row_step(&plan.steps[step].work) => {
                 // A record's position comes with it. Its other columns are all in the digest of the step's rows,
                 // whichever of them a sink selects.
                 let made = made_by(&plan.steps[step].rows);
@@ -125,6 +123,11 @@ impl Demand {
         match &step.work {
             Work::Join(_) => unreachable!("joins pass on what they ask themselves"),
             Work::Rows => carried.extend(self.steps[index].iter().cloned()),
+            Work::Lookup(lookup) => {
+                carried.extend(self.steps[index].iter().cloned());
+                carried.retain(|name| lookup.take.iter().all(|field| field.name != *name));
+                lookup.keys.iter().for_each(|(_, expr)| columns_of(expr, &mut carried));
+            }
             Work::Dedup(dedup) => {
                 carried.extend(self.steps[index].iter().cloned());
                 dedup.keys.iter().for_each(|(_, expr)| columns_of(expr, &mut carried));
@@ -155,6 +158,11 @@ impl Demand {
         }
         carried
     }
+}
+
+/// Returns true for work that gives rows of what it reads, each with its identity.
+fn is_row_step(work: &Work) -> bool {
+    matches!(work, Work::Rows | Work::Dedup(_) | Work::Lookup(_))
 }
 
 /// Returns the columns that row work reads, so that the given ones come out of it.

@@ -7,6 +7,7 @@ mod demand;
 mod expression;
 mod graph;
 mod join;
+mod lookup;
 mod relation;
 mod sink;
 mod source;

@@ -153,7 +153,7 @@ impl Checker<'_> {
             (Work::Window(_), true) => {
                 "it reads final window rows, which are never late: read the late rows of the step before it"
             }
-            (Work::Rows | Work::Dedup(_), _) => "it has no window, so nothing is late there",
+            (Work::Rows | Work::Dedup(_) | Work::Lookup(_), _) => "it has no window, so nothing is late there",
         };
         self.problems
             .error(Code::Name, from.span, format!("`{}` has no late rows", plan.name), "nothing is late there")

@@ -8,6 +8,7 @@ use engine::{Code, DataType, Field, Schema};
 use super::Checker;
 use super::expression::{condition, item, output, unknown_column};
 use super::graph::Target;
+use super::lookup::check_lookup;
 use super::relation::{Column, Relation, Rows};
 use crate::problems::Problems;
 use crate::read::Placed;
@@ -60,10 +61,14 @@ impl Checker<'_> {
         let rows = check_row_work(spec, &mut relation, self.problems)?;
         let row_schema = relation.schema();
         let rules = check_rules(&spec.rules, &relation, self.problems);
-        let (work, relation) = match (&spec.dedup, &spec.window) {
-            (None, None) => (Work::Rows, relation),
-            (Some(dedup), _) => (Work::Dedup(check_dedup(dedup, &relation, self.problems)?), relation),
-            (None, Some(window)) => {
+        let (work, relation) = match (&spec.lookup, &spec.dedup, &spec.window) {
+            (None, None, None) => (Work::Rows, relation),
+            (Some(lookup), ..) => {
+                let plan = check_lookup(lookup, &mut relation, self.problems)?;
+                (Work::Lookup(Box::new(plan)), relation)
+            }
+            (None, Some(dedup), _) => (Work::Dedup(check_dedup(dedup, &relation, self.problems)?), relation),
+            (None, None, Some(window)) => {
                 let (plan, relation) = check_window(spec, window, &relation, self.problems)?;
                 (Work::Window(Box::new(plan)), relation)
             }
@@ -215,7 +220,7 @@ fn check_items(items: &[ColumnItem], over: &Relation, problems: &mut Problems) -
 }
 
 /// Reports a name that an output cannot have.
-fn check_output_name(
+pub(super) fn check_output_name(
     name: &Scalar,
     expr: Option<&Expr>,
     seen: &[&str],

@@ -1,10 +1,10 @@
 //! Steps as written, and the lists of columns that sinks have too.
 
 use engine::Code;
-use engine::plan::OnBroken;
+use engine::plan::{OnBroken, OnMissing};
 
 use super::window::read_window;
-use super::{ColumnItem, DedupSpec, JoinSpec, RuleSpec, StepSpec, TopSpec};
+use super::{ColumnItem, DedupSpec, JoinSpec, LookupSpec, RuleSpec, StepSpec, TopSpec};
 use crate::fields::{self, Block};
 use crate::problems::{Problems, Span};
 use crate::read::{Fields, Placed, check_name, not_a_list, text};
@@ -28,6 +28,7 @@ impl StepSpec {
             drop: fields.names("drop", problems).unwrap_or_default(),
             select: read_column_list(&fields, "select", problems),
             rules: read_rules(&fields, problems),
+            lookup: fields.entry("lookup").and_then(|entry| LookupSpec::read(entry, problems)),
             dedup: fields.entry("dedup").and_then(|entry| DedupSpec::read(entry, problems)),
             join,
             window: read_window(&fields, problems),
@@ -48,7 +49,7 @@ impl StepSpec {
 
 /// Reports a second kind of stateful work.
 fn check_one_work(fields: &Fields<'_>, problems: &mut Problems) {
-    let kinds = ["dedup", "join", "window"];
+    let kinds = ["lookup", "dedup", "join", "window"];
     let given: Vec<&Entry> = kinds.iter().filter_map(|kind| fields.entry(kind)).collect();
     let [first, second, ..] = given.as_slice() else { return };
     let (first, second) = (&first.key.text, second);
@@ -225,6 +226,57 @@ impl RuleSpec {
         };
         Some(Self { name: name?, rule: rule?, otherwise })
     }
+}
+
+impl LookupSpec {
+    fn read(entry: &Entry, problems: &mut Problems) -> Option<Self> {
+        let fields = Fields::open(&entry.value, entry.key.span, &fields::LOOKUP, problems)?;
+        let file = fields.some_text("file", problems);
+        let on = read_matches(&fields, "on", problems);
+        let take = read_matches(&fields, "take", problems);
+        // In YAML `missing: null` is a field without a value; here it is the word that it looks like.
+        let is_null = fields.entry("missing").is_none_or(|entry| entry.value.is_null());
+        let word = if is_null { None } else { fields.choice("missing", problems).map(|word| word.value) };
+        let missing = match word {
+            Some("drop") => OnMissing::Drop,
+            Some("quarantine") => OnMissing::Quarantine,
+            _ => OnMissing::Null,
+        };
+        Some(Self { file: file?, on: on?, take: take?, missing })
+    }
+}
+
+/// Reads a list of names and `{name: other name}` pairs; a plain map is the same.
+fn read_matches(fields: &Fields<'_>, name: &str, problems: &mut Problems) -> Option<Vec<(Scalar, Scalar)>> {
+    let entry = fields.entry(name)?;
+    let nodes: Vec<&Node> = match &entry.value.kind {
+        Kind::Sequence(nodes) => nodes.iter().collect(),
+        Kind::Mapping(_) => vec![&entry.value],
+        Kind::Scalar(_) => {
+            not_a_list(name, entry, problems);
+            return None;
+        }
+    };
+    let mut matches = Vec::new();
+    for node in nodes {
+        match &node.kind {
+            Kind::Mapping(pairs) => {
+                for pair in pairs {
+                    let other = text(&pair.value, pair.key.span, &format!("`{}`", pair.key.text), problems)?;
+                    matches.push((pair.key.clone(), other));
+                }
+            }
+            _ => {
+                let name = text(node, entry.key.span, &format!("an item of `{name}`"), problems)?;
+                matches.push((name.clone(), name));
+            }
+        }
+    }
+    if matches.is_empty() {
+        problems.error(Code::Field, entry.key.span, format!("`{name}` names no column"), "no column here");
+        return None;
+    }
+    Some(matches)
 }
 
 impl DedupSpec {

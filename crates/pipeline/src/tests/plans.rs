@@ -72,7 +72,7 @@ fn step<'a>(plan: &'a Plan, name: &str) -> &'a engine::plan::StepPlan {
 fn window<'a>(plan: &'a Plan, name: &str) -> &'a engine::plan::WindowPlan {
     match &step(plan, name).work {
         Work::Window(window) => window,
-        Work::Rows | Work::Dedup(_) | Work::Join(_) => panic!("{name} has a window"),
+        _ => panic!("{name} has a window"),
     }
 }
 
@@ -371,4 +371,36 @@ fn hostile_texts_are_read_in_time_that_follows_their_size() {
 fn a_byte_order_mark_and_line_ends_of_windows_change_nothing() {
     let text = format!("\u{feff}{}", CLICKS.replace('\n', "\r\n"));
     assert_eq!(good(&text).plan.definition, good(CLICKS).plan.definition);
+}
+
+#[test]
+fn a_lookup_is_by_what_its_file_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pages.csv");
+    let steps = |on: &str, take: &str| {
+        let file = path.display();
+        CLICKS.replace("where: page <> ''", &format!("lookup: {{file: \"{file}\", on: [{on}], take: [{take}]}}"))
+    };
+    let errors = |on: &str, take: &str| match load("p.yaml", &steps(on, take), &Variables::new()) {
+        Ok(_) => panic!("{on}, {take}"),
+        Err(errors) => errors.iter().map(|error| error.to_string()).collect::<Vec<_>>().join("\n"),
+    };
+    std::fs::write(&path, "page,id,title\n/a,1,\"Home, sweet\"\n/b,2,\n").unwrap();
+    let plan = good(&steps("page", "title")).plan;
+    let Work::Lookup(lookup) = &step(&plan, "cleaned").work else { panic!("it looks values up") };
+    assert_eq!((lookup.table.len(), names(&step(&plan, "cleaned").schema).last().copied()), (2, Some("title")));
+    assert_eq!(good(&steps("{user_id: id}", "{heading: title}")).plan.steps.len(), 4);
+    assert!(errors("{user_id: title}", "id").contains("row 1 of the file"), "text that is no number");
+    assert!(errors("{user_id: idd}", "title").contains("did you mean `id`?"));
+    assert!(errors("page", "page").contains("there is a column `page` already"));
+    assert!(errors("amount", "title").contains("no column `amount`"), "the file has none");
+
+    let copy = folder.path().join("copy.csv");
+    std::fs::copy(&path, &copy).unwrap();
+    let of_copy = good(&steps("page", "title").replace("pages.csv", "copy.csv")).plan;
+    assert_eq!(of_copy.definition, plan.definition, "the path is no part of the definition");
+    std::fs::write(&path, "page,id,title\n/a,1,Home\n/b,2,\n").unwrap();
+    assert_ne!(good(&steps("page", "title")).plan.definition, plan.definition, "the contents are");
+    std::fs::write(&path, "page,title\n/a,1\n,2\n,3\n/a,4\n").unwrap();
+    assert!(errors("page", "title").contains("one key twice, in its rows 1 and 4"));
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use self::expr::{Call, Column, Expr};
 use self::log::Log;
 use crate::random::Random;
-use crate::value::Type;
+use crate::value::{Type, Value};
 
 /// A pipeline with a log to run it on.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -111,6 +111,9 @@ pub struct Step {
     /// `check`.
     #[serde(default)]
     pub rules: Vec<Rule>,
+    /// `lookup`, if any.
+    #[serde(default)]
+    pub lookup: Option<Lookup>,
     /// `dedup`, if any.
     #[serde(default)]
     pub dedup: Option<Dedup>,
@@ -213,6 +216,19 @@ pub struct Rule {
     pub rule: Expr,
     /// `else: drop`; else `quarantine`. What ends a run has a test of its own.
     pub drops: bool,
+}
+
+/// `lookup` in a CSV file that the case brings along.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Lookup {
+    /// The columns that must be equal; the file has them as `k0`, `k1`, ….
+    pub on: Vec<String>,
+    /// The columns that are added; the file has them as `v0`, `v1`, …. They are texts.
+    pub take: Vec<String>,
+    /// The rows of the file: keys, then values.
+    pub rows: Vec<(Vec<Value>, Vec<Value>)>,
+    /// What becomes of a row without a key: `null`, `drop` or `quarantine`.
+    pub missing: String,
 }
 
 /// `dedup`.
@@ -326,12 +342,17 @@ impl Pipeline {
             }
             return Some(own);
         }
-        let columns = step.row_columns(&self.input_columns(&step.from, step.tag.as_deref())?)?;
+        let mut columns = step.row_columns(&self.input_columns(&step.from, step.tag.as_deref())?)?;
         for rule in &step.rules {
             rule.rule.type_over(&columns).filter(|ty| *ty == Type::Bool)?;
         }
         if let Some(dedup) = &step.dedup {
             listed(&dedup.keys, &columns)?;
+        }
+        if let Some(lookup) = &step.lookup {
+            lookup.on.iter().all(|on| columns.iter().any(|(name, _)| name == on)).then_some(())?;
+            lookup.take.iter().all(|take| columns.iter().all(|(name, _)| name != take)).then_some(())?;
+            columns.extend(lookup.take.iter().map(|name| (name.clone(), Type::Text)));
         }
         match &step.window {
             None => Some(columns),

@@ -3,7 +3,9 @@
 mod joins;
 
 use super::expr::{AGGREGATES, Aggregate, Binary, Call, Column, Expr, Function, binary, call as call_of, column};
-use super::{CalendarUnit, Class, Dedup, Kind, Pipeline, Rule, Shape, Source, SourceColumn, Step, Top, Window, Zone};
+use super::{
+    CalendarUnit, Class, Dedup, Kind, Lookup, Pipeline, Rule, Shape, Source, SourceColumn, Step, Top, Window, Zone,
+};
 use crate::oracle::zones::stretches;
 use crate::random::Random;
 use crate::value::{Type, Value};
@@ -127,6 +129,7 @@ fn step(
         drop: Vec::new(),
         select: None,
         rules: Vec::new(),
+        lookup: None,
         dedup: None,
         window: None,
         join: None,
@@ -153,6 +156,11 @@ fn step(
             let rule = boolean(random, &rows, 2);
             step.rules.push(Rule { name: format!("rule{number}"), rule, drops: random.chance(40) });
         }
+    }
+    let is_lookup = !is_dedup && !windowed && random.chance(40);
+    if is_lookup {
+        let rows = step.row_columns(&columns).expect("selected columns fit");
+        step.lookup = lookup(random, &rows, index);
     }
     if is_dedup {
         let rows = step.row_columns(&columns).expect("selected columns fit");
@@ -199,6 +207,43 @@ fn select(random: &mut Random, columns: &[Column], index: usize) -> Vec<(String,
 
 fn dedup(random: &mut Random, rows: &[Column], shape: &Shape) -> Dedup {
     Dedup { keys: ids(random, rows), within: random.between(1, 20) * shape.tick }
+}
+
+/// A table whose keys some rows have.
+fn lookup(random: &mut Random, rows: &[Column], index: usize) -> Option<Lookup> {
+    let fitting: Vec<&Column> =
+        rows.iter().filter(|(_, ty)| matches!(ty, Type::Text | Type::Int64 | Type::Int32 | Type::Bool)).collect();
+    if fitting.is_empty() {
+        return None;
+    }
+    let mut on: Vec<Column> = Vec::new();
+    for _ in 0..1 + random.below(2) {
+        let column = (*random.pick(&fitting)).clone();
+        if on.iter().all(|(name, _)| *name != column.0) {
+            on.push(column);
+        }
+    }
+    let key = |random: &mut Random, ty: Type| match ty {
+        _ if random.chance(5) => Value::Null,
+        Type::Text => Value::Text(random.pick(&["/a", "/b", "/A", "É", "é", "12", "-7", "null"]).to_string()),
+        Type::Bool => Value::Bool(random.chance(50)),
+        _ => Value::Int(random.between(-3, 12)),
+    };
+    let take: Vec<String> = (0..1 + random.below(2)).map(|i| format!("l{index}_{i}")).collect();
+    let mut table: Vec<(Vec<Value>, Vec<Value>)> = Vec::new();
+    for _ in 0..1 + random.below(12) {
+        let keys: Vec<Value> = on.iter().map(|(_, ty)| key(random, *ty)).collect();
+        let value = |random: &mut Random| match random.below(4) {
+            0 => Value::Null,
+            which => Value::Text(["left", "a, b", "ü"][which - 1].into()),
+        };
+        // A key with a null in it equals nothing, so it may be there twice.
+        if table.iter().all(|(other, _)| *other != keys) || keys.contains(&Value::Null) {
+            table.push((keys, take.iter().map(|_| value(random)).collect()));
+        }
+    }
+    let missing = random.pick(&["null", "drop", "quarantine"]).to_string();
+    Some(Lookup { on: on.into_iter().map(|(name, _)| name).collect(), take, rows: table, missing })
 }
 
 /// What rows are told apart by.

@@ -3,12 +3,17 @@
 use std::fmt::Write as _;
 
 use super::expr::Expr;
-use super::{CalendarUnit, Join, Kind, Near, Pipeline, Source, Step, Window};
+use super::{CalendarUnit, Join, Kind, Lookup, Near, Pipeline, Source, Step, Window};
+use crate::value::Value;
 
 impl Pipeline {
     /// Returns the pipeline file. Every step has a sink of the name `out_STEP`.
     pub fn yaml(&self) -> String {
-        let mut text = String::from("version: 1\nname: random\nsources:\n");
+        let mut text = String::from("version: 1\nname: random\n");
+        if self.steps.iter().any(|step| step.lookup.is_some()) {
+            text.push_str("vars: {TABLES: {default: tables}}\n");
+        }
+        text.push_str("sources:\n");
         self.sources.iter().for_each(|source| self.write_source(&mut text, source));
         text.push_str("steps:\n");
         for step in &self.steps {
@@ -69,6 +74,16 @@ fn write_step(text: &mut String, step: &Step) {
     for rule in &step.rules {
         let otherwise = if rule.drops { ", else: drop" } else { "" };
         let _ = writeln!(text, "      - {{name: {}, rule: {}{otherwise}}}", rule.name, quoted(&rule.rule));
+    }
+    if let Some(lookup) = &step.lookup {
+        let pairs = |names: &[String], letter: &str| {
+            let pairs = names.iter().enumerate().map(|(i, name)| format!("{{{name}: {letter}{i}}}"));
+            pairs.collect::<Vec<_>>().join(", ")
+        };
+        let (on, take) = (pairs(&lookup.on, "k"), pairs(&lookup.take, "v"));
+        let file = format!("\"${{TABLES}}/{}.csv\"", step.name);
+        let missing = &lookup.missing;
+        let _ = writeln!(text, "    lookup: {{file: {file}, on: [{on}], take: [{take}], missing: {missing}}}");
     }
     if let Some(dedup) = &step.dedup {
         let _ = writeln!(text, "    dedup: {{key: {}, within: {}}}", list(&dedup.keys), duration(dedup.within));
@@ -143,6 +158,26 @@ fn write_window(text: &mut String, window: &Window) {
         let per = if top.per.is_empty() { String::new() } else { format!(", per: [{}]", top.per.join(", ")) };
         let ties = if top.keep { ", ties: keep" } else { "" };
         let _ = writeln!(text, "    top: {{n: {}, by: [{}]{per}{ties}}}", top.n, by.join(", "));
+    }
+}
+
+impl Lookup {
+    /// Returns the file: a header, then a line for each row. No text of a case needs a quote inside quotes.
+    pub fn csv(&self) -> String {
+        let names = |count: usize, letter: &'static str| (0..count).map(move |i| format!("{letter}{i}"));
+        let mut header = names(self.on.len(), "k").chain(names(self.take.len(), "v")).collect::<Vec<_>>().join(",");
+        header.push('\n');
+        let cell = |value: &Value| match value {
+            Value::Null => String::new(),
+            Value::Text(text) => format!("\"{text}\""),
+            Value::Bool(value) => value.to_string(),
+            Value::Int(value) => value.to_string(),
+            other => unreachable!("no key or value of a file is {other}"),
+        };
+        self.rows.iter().fold(header, |text, (keys, values)| {
+            let cells: Vec<String> = keys.iter().chain(values).map(cell).collect();
+            text + &cells.join(",") + "\n"
+        })
     }
 }
 

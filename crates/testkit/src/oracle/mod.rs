@@ -19,7 +19,7 @@ pub use self::digest::Digests;
 use self::eval::{Failed, evaluate};
 use crate::case::expr::{Call, Column, Expr};
 use crate::case::log::Log;
-use crate::case::{Dedup, Kind, Pipeline, Step, Window, call_name, without_calls};
+use crate::case::{Dedup, Kind, Lookup, Pipeline, Step, Window, call_name, without_calls};
 use crate::value::{Type, Value};
 
 /// A partition: the index of its source, its number.
@@ -81,6 +81,8 @@ pub struct StepAnswer {
     pub failed: Vec<Position>,
     /// How many final window rows failed here.
     pub failed_window_rows: u64,
+    /// How many rows found their key in a file.
+    pub looked_up: usize,
     /// How many rows did not count because their id was in the window already.
     pub copies: usize,
     /// For each rule, how many rows were held against it, and how many broke it.
@@ -318,6 +320,7 @@ impl StepAnswer {
             failed: Vec::new(),
             failed_window_rows: 0,
             copies: 0,
+            looked_up: 0,
             checks: Vec::new(),
             dedup: None,
             partly_late: BTreeSet::new(),
@@ -342,6 +345,10 @@ fn run_step(step: &Step, input: Flow) -> Result<(StepAnswer, Flow), Stopped> {
     }
     if !step.rules.is_empty() {
         rows = unbroken(step, &columns, rows, &mut found);
+    }
+    let mut columns = columns;
+    if let Some(lookup) = &step.lookup {
+        rows = looked_up(lookup, &mut columns, rows, &mut found);
     }
     if let Some(dedup) = &step.dedup {
         rows = unrepeated(dedup, &columns, rows, &mut found);
@@ -383,6 +390,29 @@ fn unbroken(step: &Step, columns: &[Column], rows: Vec<Row>, found: &mut StepAns
             Some(_) => fail(&row, found),
         }
     }
+    kept
+}
+
+/// Adds the values that a row's keys have in the file; null equals nothing.
+fn looked_up(lookup: &Lookup, columns: &mut Vec<Column>, rows: Vec<Row>, found: &mut StepAnswer) -> Vec<Row> {
+    let mut kept = Vec::new();
+    for mut row in rows {
+        let keys: Vec<Value> = lookup.on.iter().map(|name| value_in(columns, &row.cells, name)).collect();
+        let known = lookup.rows.iter().find(|(other, _)| *other == keys && keys.iter().all(|key| *key != Value::Null));
+        found.looked_up += usize::from(known.is_some());
+        let values = match (known, lookup.missing.as_str()) {
+            (Some((_, values)), _) => values.clone(),
+            (None, "null") => vec![Value::Null; lookup.take.len()],
+            (None, "drop") => continue,
+            (None, _) => {
+                fail(&row, found);
+                continue;
+            }
+        };
+        row.cells.extend(values);
+        kept.push(row);
+    }
+    columns.extend(lookup.take.iter().map(|name| (name.clone(), Type::Text)));
     kept
 }
 

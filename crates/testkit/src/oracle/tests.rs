@@ -28,6 +28,7 @@ fn step(name: &str, from: &str, window: Window) -> Step {
         drop: Vec::new(),
         select: None,
         rules: Vec::new(),
+        lookup: None,
         dedup: None,
         window: Some(window),
         join: None,

@@ -49,6 +49,7 @@ pub(super) fn step(
         drop: Vec::new(),
         select: None,
         rules: Vec::new(),
+        lookup: None,
         dedup: None,
         window: None,
         join: Some(join),
