@@ -124,7 +124,7 @@ pub fn columns_of(plan: &Plan, input: Input) -> Schema {
         Input::StepLate(step) => {
             let columns = match &plan.steps[step].work {
                 Work::Join(join) => join.late_columns(),
-                Work::Rows | Work::Dedup(_) | Work::Window(_) => plan.steps[step].row_schema.clone(),
+                Work::Rows | Work::Dedup(_) | Work::Lookup(_) | Work::Window(_) => plan.steps[step].row_schema.clone(),
             };
             return plan.steps[step].late_schema(&columns);
         }
@@ -136,7 +136,7 @@ pub fn columns_of(plan: &Plan, input: Input) -> Schema {
 }
 
 fn is_windowed(plan: &Plan, step: usize) -> bool {
-    plan.steps[step].over_windows || matches!(plan.steps[step].work, Work::Window(_))
+    plan.steps[step].over_windows || matches!(plan.steps[step].work, Work::Window(_) | Work::Join(_))
 }
 
 /// Returns what a case may name under `expect`, in the order of sources and steps.

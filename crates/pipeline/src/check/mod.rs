@@ -93,7 +93,7 @@ fn observed(plan: &Plan, whole: &Plan) -> Plan {
         sinks.push((Input::Step(index), schema));
         let late = match &step.work {
             Work::Join(join) => join.late_columns(),
-            Work::Rows | Work::Dedup(_) | Work::Window(_) => step.row_schema.clone(),
+            Work::Rows | Work::Dedup(_) | Work::Lookup(_) | Work::Window(_) => step.row_schema.clone(),
         };
         sinks.push((Input::StepLate(index), late));
         sinks.push((Input::StepBad(index), input_schema(&plan, index)));
