@@ -105,6 +105,11 @@ impl Visitor for Told {
     }
 }
 
+/// Positions without the index of an element: a trace names records.
+fn records(positions: &[testkit::oracle::Position]) -> Vec<Position> {
+    positions.iter().map(|(source, partition, offset, _)| (*source, *partition, *offset)).collect()
+}
+
 fn sorted(positions: Option<&Vec<Position>>) -> Vec<Position> {
     let mut positions = positions.cloned().unwrap_or_default();
     positions.sort_unstable();
@@ -116,7 +121,11 @@ fn sorted(positions: Option<&Vec<Position>>) -> Vec<Position> {
 fn what_the_steps_tell_is_what_the_oracle_computes() {
     let (mut late, mut repeated) = (0, 0);
     for seed in 0..300 {
-        let Some((_, plan, logs, answer)) = prepared(seed) else { continue };
+        let Some((case, plan, logs, answer)) = prepared(seed) else { continue };
+        if case.pipeline.steps.iter().any(|step| step.explode.is_some()) {
+            // A trace does not tell the elements of a record apart.
+            continue;
+        }
         let pieces = Pieces { seed, size: [1, 7, 64, usize::MAX][seed as usize % 4] };
         let scan = |(log, source)| -> Option<Arc<dyn LogScan>> {
             Some(Arc::new(MemoryLog::scan(log, source, pieces).unwrap()))
@@ -131,9 +140,13 @@ fn what_the_steps_tell_is_what_the_oracle_computes() {
         for (index, step) in plan.steps.iter().enumerate().filter(|(_, step)| !step.over_windows) {
             let expected = answer.steps.iter().find(|expected| expected.name == step.name).unwrap();
             let place = format!("seed {seed}, step {}", step.name);
-            assert_eq!(sorted(told.late.get(&index)), sorted(Some(&expected.late)), "{place}: late");
+            assert_eq!(sorted(told.late.get(&index)), sorted(Some(&records(&expected.late))), "{place}: late");
             if step.rules.is_empty() {
-                assert_eq!(sorted(told.failed.get(&index)), sorted(Some(&expected.failed)), "{place}: failed");
+                assert_eq!(
+                    sorted(told.failed.get(&index)),
+                    sorted(Some(&records(&expected.failed))),
+                    "{place}: failed"
+                );
             }
             if matches!(step.work, Work::Dedup(_)) {
                 let found = told.dedup.get(&index).copied().unwrap_or_default();

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use base64::Engine as _;
 use chrono::DateTime;
-use polars::prelude::{AnyValue, TimeUnit};
+use polars::prelude::{AnyValue, Field, TimeUnit};
 
 /// A value of a row.
 #[derive(Clone, Debug)]
@@ -27,8 +27,23 @@ pub enum Cell {
     Date(i32),
     /// Bytes.
     Bytes(Vec<u8>),
-    /// A value of a kind that only queries make (lists, durations): as text.
+    /// A list or struct as JSON text, or a value of a kind that only queries make, such as a duration.
     Other(String),
+}
+
+/// Returns a list as an array and a struct as an object.
+fn nested_json(value: &AnyValue<'_>) -> serde_json::Value {
+    let object = |names: &[Field], values: &mut dyn Iterator<Item = serde_json::Value>| {
+        names.iter().map(|field| field.name().to_string()).zip(values).collect()
+    };
+    match value {
+        AnyValue::List(series) => (0..series.len())
+            .map(|i| series.get(i).map_or(serde_json::Value::Null, |value| nested_json(&value)))
+            .collect(),
+        AnyValue::Struct(_, _, fields) => object(fields, &mut value._iter_struct_av().map(|value| nested_json(&value))),
+        AnyValue::StructOwned(payload) => object(&payload.1, &mut payload.0.iter().map(nested_json)),
+        scalar => Cell::from_any(scalar).json(),
+    }
 }
 
 impl Cell {
@@ -56,12 +71,8 @@ impl Cell {
             AnyValue::Datetime(t, unit, _) => Cell::Time(micros(*t, *unit)),
             AnyValue::DatetimeOwned(t, unit, _) => Cell::Time(micros(*t, *unit)),
             AnyValue::Duration(t, unit) => Cell::Other(format!("{} us", micros(*t, *unit))),
-            AnyValue::List(series) => {
-                let items = (0..series.len()).map(|i| match series.get(i) {
-                    Ok(value) => Cell::from_any(&value).json(),
-                    Err(_) => serde_json::Value::Null,
-                });
-                Cell::Other(serde_json::Value::Array(items.collect()).to_string())
+            AnyValue::List(_) | AnyValue::Struct(..) | AnyValue::StructOwned(_) => {
+                Cell::Other(nested_json(value).to_string())
             }
             other => Cell::Other(format!("{other:?}")),
         }
@@ -77,6 +88,7 @@ impl Cell {
                 Err(_) => u64::try_from(*n).map_or_else(|_| n.to_string().into(), serde_json::Value::from),
             },
             Cell::Float(x) => serde_json::Number::from_f64(*x).map_or_else(|| self.text().into(), Into::into),
+            Cell::Other(text) => serde_json::from_str(text).unwrap_or_else(|_| text.clone().into()),
             _ => self.text().into(),
         }
     }

@@ -338,6 +338,9 @@ fn read_as(cells: Vec<Cell>, own: &DataType, other: &DataType) -> Vec<Cell> {
             (Cell::Text(text), DataType::Float64) if matches!(text.as_str(), "NaN" | "Infinity" | "-Infinity") => {
                 Cell::Float(text.parse().ok()?)
             }
+            (Cell::Text(text), DataType::List(_) | DataType::Struct(_)) => {
+                Cell::Other(serde_json::from_str::<serde_json::Value>(text).ok()?.to_string())
+            }
             (Cell::Text(text), DataType::Binary) => {
                 use base64::Engine as _;
                 Cell::Bytes(base64::engine::general_purpose::STANDARD.decode(text).ok()?)

@@ -72,6 +72,11 @@ fn type_word(data_type: &DataType) -> String {
         DataType::Date => "date".into(),
         DataType::Binary => "binary".into(),
         DataType::Null => "null".into(),
+        DataType::List(element) => format!("list<{}>", type_word(element)),
+        DataType::Struct(fields) => {
+            let fields = fields.iter().map(|field| format!("{}: {}", field.name(), type_word(field.dtype())));
+            format!("struct<{}>", fields.collect::<Vec<_>>().join(", "))
+        }
         other => other.to_string(),
     }
 }

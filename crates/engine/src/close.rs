@@ -16,7 +16,7 @@ use crate::fold::{Checked, State};
 use crate::group::{KeyCodec, plain};
 use crate::plan::{Input, StepPlan, Top, WindowPlan, Work};
 use crate::reach::Reach;
-use crate::rows::{Batch, Failures, Identity, Origin, evaluate_filter, evaluate_plain, named, row_work};
+use crate::rows::{Batch, Failures, Identity, Origin, evaluate_filter, evaluate_plain, exploded, named, row_work};
 use crate::state::{Accumulators, Table, WindowState};
 use crate::task::{Aside, Emission, Engine, rfc3339};
 use crate::trace::Trace;
@@ -98,6 +98,7 @@ impl Engine {
             match &step.work {
                 Work::Rows | Work::Lookup(_) if step.over_windows => {
                     for input in inputs {
+                        let input = exploded(&step.rows, input);
                         let (rows, failed) = row_work(&step.rows, &input);
                         if let Some(trace) = &mut closed.trace {
                             trace.note(index, &input, &rows, &failed);
@@ -115,6 +116,7 @@ impl Engine {
                 Work::Window(window) => {
                     let state = state.windows[index].as_mut().expect("a window step has state");
                     for input in inputs {
+                        let input = exploded(&step.rows, input);
                         let (rows, failed) = row_work(&step.rows, &input);
                         if let Some(trace) = &mut closed.trace {
                             trace.note(index, &input, &rows, &failed);

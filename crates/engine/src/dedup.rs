@@ -53,17 +53,19 @@ impl Seen {
         match inputs {
             [(batch, _)] => (0..batch.len() as u32).for_each(|row| walk(0, row)),
             _ => {
-                // A record that came in by two ways is there twice: by offset, then by the names on its way.
-                let mut rows: Vec<(i64, &[u16], usize, u32)> = Vec::new();
+                // A record that came in by two ways is there twice: by offset and index, then by the names on its way.
+                let mut rows: Vec<(i64, Option<i64>, &[u16], usize, u32)> = Vec::new();
                 for (input, (batch, _)) in inputs.iter().enumerate() {
-                    let Identity::Records { offsets, .. } = &batch.origin.identity else {
+                    let Identity::Records { offsets, indices, .. } = &batch.origin.identity else {
                         unreachable!("only records are looked at for repetitions")
                     };
                     let offset = |row: u32| offsets[batch.origin_of(row) as usize];
-                    rows.extend((0..batch.len() as u32).map(|row| (offset(row), batch.path.as_slice(), input, row)));
+                    let index = |row: u32| Some(indices.as_ref()?[batch.origin_of(row) as usize]);
+                    let all = 0..batch.len() as u32;
+                    rows.extend(all.map(|row| (offset(row), index(row), batch.path.as_slice(), input, row)));
                 }
                 rows.sort_unstable();
-                rows.into_iter().for_each(|(_, _, input, row)| walk(input, row));
+                rows.into_iter().for_each(|(.., input, row)| walk(input, row));
             }
         }
         kept

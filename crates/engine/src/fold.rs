@@ -17,7 +17,7 @@ use crate::group::canonical;
 use crate::join::JoinState;
 use crate::log::{Chunk, Partition};
 use crate::plan::{DedupPlan, Input, Plan, StepPlan, Work};
-use crate::rows::{Batch, Failures, evaluate_plain, row_work};
+use crate::rows::{Batch, Failures, evaluate_plain, exploded, row_work};
 use crate::state::WindowState;
 use crate::task::{Deduped, Engine, Folded};
 use crate::trace::Trace;
@@ -267,6 +267,7 @@ impl Engine {
             }
             let mut waiting = Waiting { step: index, inputs: Vec::new(), kept: Vec::new() };
             for input in inputs.into_iter().filter(|input| input.len() > 0) {
+                let input = exploded(&step.rows, input);
                 let (rows, failed) = row_work(&step.rows, &input);
                 if let Some(trace) = &mut folding.folded.trace {
                     trace.note(index, &input, &rows, &failed);

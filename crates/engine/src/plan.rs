@@ -257,7 +257,7 @@ pub struct StepPlan {
 impl StepPlan {
     /// Returns what a sink that reads the late rows sees: position, the row's columns, and how late it is.
     pub fn late_schema(&self, columns: &Schema) -> Schema {
-        aside_schema(position(), columns, "_late")
+        aside_schema(self.position(), columns, "_late")
     }
 
     /// Returns true when some record may be late at it.
@@ -272,9 +272,22 @@ impl StepPlan {
     /// Returns what a sink that reads the failed rows sees: position (of records), the columns of the step's input, and
     /// the reason. A row that failed after `select` or `drop` is null in the columns that were gone by then.
     pub fn bad_schema(&self, input: &Schema) -> Schema {
-        aside_schema(if self.over_windows { Schema::default() } else { position() }, input, "_bad")
+        aside_schema(if self.over_windows { Schema::default() } else { self.position() }, input, "_bad")
+    }
+
+    /// Returns the columns that name its rows, when they are records: partition, offset and, of exploded ones, the index
+    /// of the element, which is null for a record that came into a union unexploded.
+    pub fn position(&self) -> Schema {
+        let mut schema = position();
+        if self.rows.is_indexed {
+            schema.fields.push(Field::new(INDEX, DataType::Int64));
+        }
+        schema
     }
 }
+
+/// The column that says which element of its record's list a row was.
+pub const INDEX: &str = "_index";
 
 /// Returns the columns that name a record.
 fn position() -> Schema {
@@ -293,6 +306,10 @@ fn aside_schema(mut schema: Schema, columns: &Schema, reason: &str) -> Schema {
 /// Work on single rows, always in the order of the fields. An expression sees the columns before its own key only.
 #[derive(Clone, Debug, Default)]
 pub struct RowWork {
+    /// Makes a row of every element of a list.
+    pub explode: Option<Explode>,
+    /// Whether its rows are told apart by an index too, because this step or one before it explodes records.
+    pub is_indexed: bool,
     /// Keeps rows for which it is true.
     pub filter: Option<Expr>,
     /// Columns to add or replace.
@@ -306,7 +323,31 @@ pub struct RowWork {
 impl RowWork {
     /// Returns true when rows pass unchanged.
     pub fn is_empty(&self) -> bool {
-        self.filter.is_none() && self.derive.is_empty() && self.drop.is_empty() && self.select.is_none()
+        self.explode.is_none()
+            && self.filter.is_none()
+            && self.derive.is_empty()
+            && self.drop.is_empty()
+            && self.select.is_none()
+    }
+}
+
+/// Makes a row of every element of a list; a null or empty list gives none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explode {
+    /// The column that holds the list.
+    pub list: String,
+    /// The column that stands in its place and holds the element.
+    pub element: String,
+}
+
+impl Explode {
+    /// Returns the columns as they are after it.
+    pub fn schema(&self, before: &Schema) -> Schema {
+        let fields = before.fields.iter().map(|field| match field.data_type.element() {
+            Some(element) if field.name == self.list => Field::new(&self.element, element),
+            _ => field.clone(),
+        });
+        Schema::new(fields.collect())
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BinaryArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{filter_record_batch, take};
 use arrow::datatypes::{Field as ArrowField, Schema as ArrowSchema};
 
@@ -35,6 +35,8 @@ pub enum Identity {
         partition: Partition,
         /// The offset of each.
         offsets: Vec<Offset>,
+        /// Of exploded records: which element of its list each row was, from 0.
+        indices: Option<Vec<i64>>,
     },
     /// They are rows of windows.
     Windows {
@@ -42,7 +44,7 @@ pub enum Identity {
         starts: Vec<i64>,
         /// The end of each row's window.
         ends: Vec<i64>,
-        /// The key of each row, as ordered bytes.
+        /// The key of each row, as ordered bytes; of exploded rows followed by the index of the element.
         keys: BinaryArray,
     },
     /// They are pairs of rows that are near in event time, which are in no window.
@@ -57,9 +59,11 @@ impl Identity {
     pub(crate) fn take(&self, rows: &[u32]) -> Identity {
         let pick = |values: &[i64]| rows.iter().map(|row| values[*row as usize]).collect();
         match self {
-            Identity::Records { partition, offsets } => {
-                Identity::Records { partition: *partition, offsets: pick(offsets) }
-            }
+            Identity::Records { partition, offsets, indices } => Identity::Records {
+                partition: *partition,
+                offsets: pick(offsets),
+                indices: indices.as_deref().map(pick),
+            },
             Identity::Windows { starts, ends, keys } => Identity::Windows {
                 starts: pick(starts),
                 ends: pick(ends),
@@ -196,7 +200,6 @@ pub(crate) fn evaluate_plain(expr: &Expr, columns: &RecordBatch, failures: &mut 
 
 /// Returns the mask of rows for which a filter holds; rows that fail or give null do not pass.
 pub(crate) fn evaluate_filter(expr: &Expr, columns: &RecordBatch, failures: &mut Failures) -> BooleanArray {
-    use arrow::array::AsArray;
     let values = evaluate_plain(expr, columns, failures);
     match values.as_boolean_opt() {
         Some(mask) => mask.clone(),
@@ -204,7 +207,57 @@ pub(crate) fn evaluate_filter(expr: &Expr, columns: &RecordBatch, failures: &mut
     }
 }
 
-/// Does a step's row work. Rows that failed are left out of the result and given with their reasons, as rows of `input`.
+/// Makes a row of every element of the step's list, if it explodes one. Event time, watermark and path are the row's.
+pub(crate) fn exploded(work: &RowWork, input: Batch) -> Batch {
+    let Some(explode) = &work.explode else { return input };
+    let lists = input.columns.column_by_name(&explode.list).expect("the plan was checked against these columns");
+    let lists = lists.as_list::<i32>();
+    let (mut rows, mut places, mut indices) = (Vec::new(), Vec::new(), Vec::new());
+    for row in (0..lists.len()).filter(|row| lists.is_valid(*row)) {
+        let offsets = lists.value_offsets();
+        let elements = offsets[row] as u32..offsets[row + 1] as u32;
+        rows.extend(elements.clone().map(|_| row as u32));
+        indices.extend((0..elements.len()).map(|index| index as i64));
+        places.extend(elements);
+    }
+    let (columns, count) = (&input.columns, rows.len());
+    let others = UInt32Array::from(rows.clone());
+    let schema = columns.schema();
+    let all =
+        schema.fields().iter().zip(columns.columns()).map(|(field, column)| match *field.name() == explode.list {
+            true => {
+                let places = UInt32Array::from(places.clone());
+                (explode.element.clone(), take(lists.values(), &places, None).expect("elements are in range"))
+            }
+            false => (field.name().clone(), take(column, &others, None).expect("rows are in range")),
+        });
+    let columns = named(all.collect(), count);
+    let identity = match input.identity(&rows) {
+        Identity::Records { partition, offsets, .. } => {
+            Identity::Records { partition, offsets, indices: Some(indices) }
+        }
+        Identity::Windows { starts, ends, keys } => {
+            let keys = keys.iter().flatten().zip(&indices).map(|(key, index)| [key, &index.to_be_bytes()[..]].concat());
+            Identity::Windows { starts, ends, keys: BinaryArray::from_iter_values(keys) }
+        }
+        Identity::Pairs { orders } => {
+            let orders = orders.iter().flatten().zip(&indices);
+            let orders = orders.map(|(order, index)| [order, &index.to_be_bytes()[..]].concat());
+            Identity::Pairs { orders: BinaryArray::from_iter_values(orders) }
+        }
+    };
+    let watermarks = if input.origin.watermarks.is_empty() {
+        Vec::new()
+    } else {
+        rows.iter().map(|row| input.watermark(*row)).collect()
+    };
+    let event_times = rows.iter().map(|row| input.event_time(*row)).collect();
+    let of_join = input.origin.of_join;
+    let origin = Origin { event_times, watermarks, source: input.origin.source, identity, of_join };
+    Batch { columns, origin: Arc::new(origin), selection: None, path: input.path }
+}
+
+/// Does a step's row work on what [`exploded`] gave. Rows that failed are left out of the result and given with their reasons, as rows of `input`.
 pub(crate) fn row_work(work: &RowWork, input: &Batch) -> (Batch, Vec<(u32, String)>) {
     if work.is_empty() {
         return (input.clone(), Vec::new());

@@ -16,7 +16,7 @@ use crate::expr::Expr;
 use crate::fold::Checked;
 use crate::group::{KeyCodec, canonical, intern, plain};
 use crate::log::{Chunk, KeyAndValue};
-use crate::plan::{AggregateCall, Input, Plan, SourcePlan, StepPlan, WindowPlan, Work};
+use crate::plan::{AggregateCall, INDEX, Input, Plan, SourcePlan, StepPlan, WindowPlan, Work};
 use crate::rows::{
     Batch, Failures, Identity, Origin, evaluate, evaluate_filter, evaluate_plain, named, take_rows, with_column,
 };
@@ -178,7 +178,7 @@ impl Engine {
             let event_times: Vec<i64> = times.values().to_vec();
             let (marks, maximum) = watermarks(&event_times, folded.maximum, plan.out_of_orderness);
             folded.maximum = maximum;
-            let identity = Identity::Records { partition: chunk.partition, offsets: offsets.to_vec() };
+            let identity = Identity::Records { partition: chunk.partition, offsets: offsets.to_vec(), indices: None };
             let origin = Arc::new(Origin { event_times, watermarks: marks, source, identity, of_join: false });
             return Some(Batch { columns, origin, selection: None, path: Vec::new() });
         }
@@ -192,7 +192,7 @@ impl Engine {
         let (marks, maximum) = watermarks(&event_times, folded.maximum, plan.out_of_orderness);
         folded.maximum = maximum;
         let offsets = good.iter().map(|row| offsets[*row as usize]).collect();
-        let identity = Identity::Records { partition: chunk.partition, offsets };
+        let identity = Identity::Records { partition: chunk.partition, offsets, indices: None };
         let origin = Arc::new(Origin { event_times, watermarks: marks, source, identity, of_join: false });
         Some(Batch { columns: take_rows(&columns, &good), origin, selection: None, path: Vec::new() })
     }
@@ -237,7 +237,7 @@ impl Engine {
         folded.asides.push(Aside {
             input: Input::SourceBad(source),
             source,
-            identity: Identity::Records { partition: chunk.partition, offsets },
+            identity: Identity::Records { partition: chunk.partition, offsets, indices: None },
             // Only a record that was decoded and is bad for another reason has an event time.
             event_times: rows
                 .iter()
@@ -275,7 +275,7 @@ impl Engine {
             return;
         }
         let all: Vec<u32> = (0..rows.len() as u32).collect();
-        let Identity::Records { partition, offsets } = rows.identity(&all) else {
+        let Identity::Records { partition, offsets, indices } = rows.identity(&all) else {
             unreachable!("rows of a chunk are records")
         };
         let schema = match input {
@@ -287,6 +287,10 @@ impl Engine {
             ("_partition".into(), Arc::new(Int32Array::from_value(partition, rows.len()))),
             ("_offset".into(), Arc::new(Int64Array::from(offsets))),
         ];
+        if matches!(input, Input::Step(step) if self.plan.steps[step].rows.is_indexed) {
+            let indices = indices.map_or_else(|| Int64Array::new_null(rows.len()), Int64Array::from);
+            columns.push((INDEX.into(), Arc::new(indices)));
+        }
         for field in &schema.fields {
             if field.name != "_partition" && field.name != "_offset" {
                 let array = rows.columns.column_by_name(&field.name).expect("a sunk step's columns are needed ones");
@@ -393,11 +397,14 @@ impl Engine {
             bytes.clear();
             let origin = rows.origin_of(row) as usize;
             match &rows.origin.identity {
-                Identity::Records { partition, offsets } => {
+                Identity::Records { partition, offsets, indices } => {
                     bytes.extend_from_slice(&ordered(rows.origin.event_times[origin]));
                     bytes.extend_from_slice(&source);
                     bytes.extend_from_slice(&((*partition as u32) ^ (1 << 31)).to_be_bytes());
                     bytes.extend_from_slice(&ordered(offsets[origin]));
+                    if let Some(indices) = indices {
+                        bytes.extend_from_slice(&ordered(indices[origin]));
+                    }
                     bytes.extend_from_slice(&path);
                 }
                 Identity::Windows { starts, ends, keys } => {

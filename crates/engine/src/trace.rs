@@ -12,7 +12,7 @@ use crate::fold::State;
 use crate::group::{canonical, plain};
 use crate::log::{Chunk, Offset, Partition};
 use crate::plan::{Input, LookupPlan, OnMissing, RowWork, Rule, WindowPlan, Work};
-use crate::rows::{Batch, Failures, Identity, evaluate_filter, evaluate_plain, row_work};
+use crate::rows::{Batch, Failures, Identity, evaluate_filter, evaluate_plain, exploded, row_work};
 use crate::task::{Engine, Folded};
 use crate::watermark::{NEVER, is_late_for_point, is_late_for_window};
 use crate::window::{Window, Windowing};
@@ -200,7 +200,7 @@ impl Engine {
     ) -> Event<'a> {
         let origin = batch.origin_of(row) as usize;
         let name = match &batch.origin.identity {
-            Identity::Records { partition, offsets } => {
+            Identity::Records { partition, offsets, .. } => {
                 Name::Record { source: batch.origin.source, partition: *partition, offset: offsets[origin] }
             }
             Identity::Windows { starts, ends, keys } => {
@@ -382,7 +382,7 @@ impl Engine {
                 if !plan.inputs.contains(&Input::Step(step)) || matches!(plan.work, Work::Join(_)) {
                     continue;
                 }
-                let read = self.read(plan, Input::Step(step), &batch);
+                let read = exploded(&plan.rows, self.read(plan, Input::Step(step), &batch));
                 let (mut rows, _) = row_work(&without_filter(&plan.rows), &read);
                 if let Work::Lookup(lookup) = &plan.work {
                     rows = self.look_up(reader, &with_nulls(lookup), &rows, &mut Vec::new());

@@ -145,6 +145,7 @@ pub(crate) fn otherwise(otherwise: OnBroken) -> &'static str {
 
 fn row_work(work: &RowWork) -> Value {
     json!({
+        "explode": work.explode.as_ref().map(|explode| json!([explode.list, explode.element])),
         "where": work.filter.as_ref().map(Expr::to_string),
         "derive": named(&work.derive),
         "drop": work.drop,

@@ -131,6 +131,9 @@ fn bindings(source: &SourcePlan) -> Vec<(&'static str, String)> {
 }
 
 fn rows_text(rows: &RowWork, out: &mut String) {
+    if let Some(explode) = &rows.explode {
+        line(out, "explode", &format!("{} as {}", explode.list, explode.element));
+    }
     if let Some(filter) = &rows.filter {
         line(out, "where", &filter.to_string());
     }

@@ -44,6 +44,8 @@ pub(crate) enum Shape {
     Partitions,
     /// A map of texts.
     TextMap,
+    /// A map of one column's name to a new one.
+    Rename,
     /// What a sink reads.
     Input,
     /// What a step reads: a name, or the names of a union.
@@ -243,7 +245,11 @@ pub(crate) const STEP: Block = Block {
             "The source or step that it reads; a list is a union of inputs with the same columns",
         ),
         optional("tag", Shape::Name, "A column to add that holds the name of the input that the row came from"),
-        not_built("explode", "make one record of each element before the log is written"),
+        optional(
+            "explode",
+            Shape::Rename,
+            "Makes a row of every element of a list: `{list column: name of the element}`; a null or empty list gives none",
+        ),
         optional("where", Shape::Expression, "Keeps the rows for which it is true"),
         optional("derive", Shape::ColumnList, "Adds columns or replaces some"),
         optional("drop", Shape::Names, "Takes columns away"),
@@ -458,4 +464,5 @@ pub(crate) const TYPES: &[&str] =
     &["bool", "int32", "int64", "float64", "string", "timestamp", "date", "binary", "json"];
 
 /// Column names that a source cannot have, because the log, the lake or a sink uses them.
-pub(crate) const RESERVED: &[&str] = &["_partition", "_offset", "_timestamp", "_key", "_bad", "_raw", "final"];
+pub(crate) const RESERVED: &[&str] =
+    &["_partition", "_offset", "_timestamp", "_index", "_key", "_bad", "_raw", "final"];

@@ -85,6 +85,9 @@ fn shape(shape: &Shape) -> Value {
         Shape::Partitions => {
             json!({"type": "array", "minItems": 1, "items": {"anyOf": [{"type": "integer", "minimum": 0}, pattern("[0-9]+")]}})
         }
+        Shape::Rename => {
+            json!({"type": "object", "additionalProperties": name, "minProperties": 1, "maxProperties": 1})
+        }
         Shape::TextMap => json!({"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}),
         Shape::ColumnType => column_type(),
         Shape::Columns => {

@@ -84,6 +84,8 @@ pub(crate) struct StepSpec {
     /// Its input, or those of a union.
     pub(crate) from: Vec<Scalar>,
     pub(crate) tag: Option<Scalar>,
+    /// The list column, and what an element is called.
+    pub(crate) explode: Option<(Scalar, Scalar)>,
     pub(crate) filter: Option<Scalar>,
     pub(crate) derive: Vec<ColumnItem>,
     pub(crate) drop: Vec<Scalar>,

@@ -302,7 +302,7 @@ impl<'a> Output<'a> {
 fn first_aside(plan: &Plan, aside: &Aside, code: Code, rule: &str) -> Error {
     let source = &plan.sources[aside.source].name;
     let place = match &aside.identity {
-        engine::Identity::Records { partition, offsets } => {
+        engine::Identity::Records { partition, offsets, .. } => {
             format!("source `{source}` partition {partition} offset {}", offsets.first().copied().unwrap_or_default())
         }
         engine::Identity::Windows { .. } | engine::Identity::Pairs { .. } => format!("source `{source}`"),

@@ -13,7 +13,7 @@ use engine::edge::{Replace, Sink};
 use engine::expr::Expr;
 use engine::group::plain;
 use engine::log::KeyAndValue;
-use engine::plan::{Input, JoinPlan, OnLate, Plan, SinkPlan, SinkTarget, Work};
+use engine::plan::{INDEX, Input, JoinPlan, OnLate, Plan, SinkPlan, SinkTarget, Work};
 use engine::{Aside, Code, DataType, Emission, Error, Field, Identity, Result, Schema};
 
 use crate::driver::Outlet;
@@ -248,8 +248,9 @@ fn before_row_work(plan: &Plan, step: usize) -> Schema {
             before.fields.push(field);
         }
     }
+    let explode = step.rows.explode.as_ref();
     before.fields.extend(step.tag.iter().map(|tag| Field::new(tag, DataType::String)));
-    before
+    explode.map_or(before.clone(), |explode| explode.schema(&before))
 }
 
 /// Returns the columns that late rows of a join really carry.
@@ -281,9 +282,12 @@ fn after_row_work(plan: &Plan, step: usize) -> Schema {
 pub(crate) fn aside_table(aside: &Aside) -> RecordBatch {
     let rows = aside.identity.len();
     let mut arrays: Vec<(String, ArrayRef)> = Vec::new();
-    if let Identity::Records { partition, offsets } = &aside.identity {
+    if let Identity::Records { partition, offsets, indices } = &aside.identity {
         arrays.push(("_partition".into(), Arc::new(Int32Array::from_value(*partition, rows))));
         arrays.push(("_offset".into(), Arc::new(Int64Array::from(offsets.clone()))));
+        arrays.extend(
+            indices.clone().map(|indices| (INDEX.to_string(), Arc::new(Int64Array::from(indices)) as ArrayRef)),
+        );
     }
     for (field, column) in aside.rows.schema().fields().iter().zip(aside.rows.columns()) {
         if !arrays.iter().any(|(name, _)| name == field.name()) {

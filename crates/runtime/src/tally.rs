@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use arrow::array::BooleanArray;
 use arrow::compute::filter_record_batch;
 use engine::digest::{Digest, RowDigester, record_digest};
-use engine::plan::{Input, Plan, Work};
+use engine::plan::{INDEX, Input, Plan, Work};
 use engine::{Aside, Checked, Deduped, Emission, Field, Identity, Schema};
 
 /// Counts and digests of a run.
@@ -110,9 +110,10 @@ impl Tally {
         let late = matches!(aside.input, Input::StepLate(_));
         let digest = if late { &mut self.digest_late } else { &mut self.digest_bad };
         match &aside.identity {
-            Identity::Records { partition, offsets } => {
-                for offset in offsets {
-                    let numbers = [*partition as i64, *offset];
+            Identity::Records { partition, offsets, indices } => {
+                for (row, offset) in offsets.iter().enumerate() {
+                    let mut numbers = vec![*partition as i64, *offset];
+                    numbers.extend(indices.as_ref().map(|indices| indices[row]));
                     digest.add(if late {
                         record_digest(&[b"late", name, source], &numbers)
                     } else {
@@ -170,20 +171,22 @@ impl Tally {
 /// Returns name and columns of a sink's input if its rows are results (late and bad rows have digests of their own).
 fn digested(plan: &Plan, input: Input) -> Option<(String, Schema)> {
     let schema = match input {
-        Input::Source(source) => record_schema(&plan.sources[source].row_schema()),
+        Input::Source(source) => record_schema(&plan.sources[source].row_schema(), false),
         Input::Step(step) => {
-            let schema = &plan.steps[step].schema;
-            if is_windowed(plan, step) { schema.clone() } else { record_schema(schema) }
+            let (schema, rows) = (&plan.steps[step].schema, &plan.steps[step].rows);
+            if is_windowed(plan, step) { schema.clone() } else { record_schema(schema, rows.is_indexed) }
         }
         _ => return None,
     };
     Some((plan.name_of(input).to_string(), schema))
 }
 
-/// Returns the columns of record-level rows when they are written: `_partition`, `_offset`, then the others.
-pub fn record_schema(schema: &Schema) -> Schema {
+/// Returns the columns of record-level rows when they are written: `_partition`, `_offset`, of exploded rows `_index`, then
+/// the others.
+pub fn record_schema(schema: &Schema, is_indexed: bool) -> Schema {
     let mut fields =
         vec![Field::new("_partition", engine::DataType::Int32), Field::new("_offset", engine::DataType::Int64)];
+    fields.extend(is_indexed.then(|| Field::new(INDEX, engine::DataType::Int64)));
     fields.extend(schema.fields.iter().filter(|field| field.name != "_partition" && field.name != "_offset").cloned());
     Schema::new(fields)
 }

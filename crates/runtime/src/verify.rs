@@ -154,11 +154,13 @@ pub(crate) fn plain_sink(plan: &Plan, input: Input, path: &Path) -> SinkPlan {
             (step.schema.clone(), identity)
         }
         Input::Step(step) => {
-            let schema = crate::tally::record_schema(&plan.steps[step].schema);
-            (schema, vec!["_partition".into(), "_offset".into()])
+            let is_indexed = plan.steps[step].rows.is_indexed;
+            let schema = crate::tally::record_schema(&plan.steps[step].schema, is_indexed);
+            let index = is_indexed.then(|| engine::plan::INDEX.to_string());
+            (schema, ["_partition".into(), "_offset".into()].into_iter().chain(index).collect())
         }
         Input::Source(source) => {
-            let schema = crate::tally::record_schema(&plan.sources[source].row_schema());
+            let schema = crate::tally::record_schema(&plan.sources[source].row_schema(), false);
             (schema, vec!["_partition".into(), "_offset".into()])
         }
         _ => unreachable!("late and bad rows are compared by their digests"),

@@ -773,7 +773,7 @@ impl Visitor for Follower<'_> {
     }
 
     fn aside(&mut self, aside: &Aside) {
-        let (Input::SourceBad(source), Identity::Records { partition, offsets }) = (aside.input, &aside.identity)
+        let (Input::SourceBad(source), Identity::Records { partition, offsets, .. }) = (aside.input, &aside.identity)
         else {
             return;
         };

@@ -152,7 +152,7 @@ fn check_run(
 /// that it read. What `dedup`, rules and failing window rows counted out of its reach is not asked of it, nor, after a
 /// `dedup`, which records were late there.
 fn of_read(case: &Case, expected: &Answer, found: &Found, read: &[(Place, i64, i64)], cut: &Cut) -> Answer {
-    let was_read = |(source, partition, offset): Position| {
+    let was_read = |(source, partition, offset, _): Position| {
         read.iter().any(|(place, start, end)| *place == (source, partition) && (*start..*end).contains(&offset))
     };
     let mut answer = expected.clone();
@@ -177,7 +177,7 @@ fn of_read(case: &Case, expected: &Answer, found: &Found, read: &[(Place, i64, i
             .records
             .iter()
             .filter(move |record| cut.holds(place, record.offset))
-            .map(move |record| (partition.source, partition.partition, record.offset))
+            .map(move |record| (partition.source, partition.partition, record.offset, None))
     });
     answer.rows_read = records.filter(|position| was_read(*position)).count() as u64;
     answer

@@ -25,6 +25,20 @@ fn type_of(data_type: &DataType) -> Type {
         DataType::Timestamp(TimeUnit::Microsecond, Some(zone)) if zone.as_ref() == "UTC" => Type::Time,
         DataType::Date32 => Type::Date,
         DataType::Binary => Type::Binary,
+        DataType::LargeUtf8 => Type::Json,
+        DataType::List(field) => match field.data_type() {
+            DataType::Int64 => Type::Ints,
+            DataType::Float64 => Type::Floats,
+            DataType::Utf8 => Type::Texts,
+            pair if type_of(pair) == Type::Pair => Type::Pairs,
+            other => panic!("a result has no list of {other}"),
+        },
+        DataType::Struct(fields) => {
+            let fields: Vec<(&str, Type)> =
+                fields.iter().map(|field| (field.name().as_str(), type_of(field.data_type()))).collect();
+            assert_eq!(fields, [("a", Type::Int64), ("b", Type::Texts)], "there is one struct");
+            Type::Pair
+        }
         other => panic!("a result has no column of type {other}"),
     }
 }
@@ -48,6 +62,14 @@ fn value(array: &dyn Array, row: usize) -> Value {
         DataType::Timestamp(..) => Value::Time(array.as_primitive::<TimestampMicrosecondType>().value(row)),
         DataType::Date32 => Value::Date(array.as_primitive::<Date32Type>().value(row)),
         DataType::Binary => Value::Binary(array.as_binary::<i32>().value(row).to_vec()),
+        DataType::LargeUtf8 => Value::Json(array.as_string::<i64>().value(row).to_string()),
+        DataType::List(_) => {
+            let elements = array.as_list::<i32>().value(row);
+            Value::List((0..elements.len()).map(|at| value(elements.as_ref(), at)).collect())
+        }
+        DataType::Struct(_) => {
+            Value::Struct(array.as_struct().columns().iter().map(|field| value(field.as_ref(), row)).collect())
+        }
         other => panic!("a result has no column of type {other}"),
     }
 }

@@ -241,8 +241,10 @@ impl Outlet for Gathered {
 
     fn aside(&mut self, aside: &Aside) -> Result<()> {
         let positions: Option<Vec<Position>> = match &aside.identity {
-            Identity::Records { partition, offsets } => {
-                Some(offsets.iter().map(|offset| (aside.source, *partition, *offset)).collect())
+            Identity::Records { partition, offsets, indices } => {
+                let index = |row: usize| indices.as_ref().map(|indices| indices[row]);
+                let rows = offsets.iter().enumerate();
+                Some(rows.map(|(row, offset)| (aside.source, *partition, *offset, index(row))).collect())
             }
             Identity::Windows { .. } | Identity::Pairs { .. } => None,
         };

@@ -85,7 +85,7 @@ pub const SHARES: &[Share] = &[
                     .rows
                     .iter()
                     .filter_map(|row| match row.identity {
-                        Identity::Record(source, partition, _) => Some((source, partition, &row.cells[place])),
+                        Identity::Record(source, partition, ..) => Some((source, partition, &row.cells[place])),
                         Identity::Window { .. } | Identity::Pair(..) => None,
                     })
                     .collect();
@@ -105,6 +105,21 @@ pub const SHARES: &[Share] = &[
         name: "an id that counts once in a window",
         required: 2,
         occurs: |_, answer| answer.steps.iter().any(|step| step.copies > 0),
+    },
+    Share {
+        name: "exploded records",
+        required: 3,
+        occurs: |_, answer| answer.steps.iter().any(|step| step.is_indexed && !step.rows.is_empty()),
+    },
+    Share {
+        name: "a late element of an exploded record",
+        required: 1,
+        occurs: |_, answer| answer.steps.iter().any(|step| step.late.iter().any(|late| late.3.is_some())),
+    },
+    Share {
+        name: "lists, structs or JSON",
+        required: 30,
+        occurs: |case, _| has_cell(case, |cell| matches!(cell, Value::List(_) | Value::Struct(_) | Value::Json(_))),
     },
     Share {
         name: "rows that break a rule",

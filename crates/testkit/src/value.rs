@@ -26,9 +26,32 @@ pub enum Type {
     Date,
     /// Bytes.
     Binary,
+    /// A list of int64.
+    Ints,
+    /// A list of doubles.
+    Floats,
+    /// A list of texts.
+    Texts,
+    /// Fields `a`: int64, `b`: a list of texts.
+    Pair,
+    /// A list of pairs.
+    Pairs,
+    /// JSON.
+    Json,
 }
 
 impl Type {
+    /// Returns the type of a list's elements.
+    pub fn element(self) -> Option<Type> {
+        match self {
+            Type::Ints => Some(Type::Int64),
+            Type::Floats => Some(Type::Float),
+            Type::Texts => Some(Type::Text),
+            Type::Pairs => Some(Type::Pair),
+            _ => None,
+        }
+    }
+
     /// Returns true for numbers.
     pub fn is_number(self) -> bool {
         matches!(self, Type::Int32 | Type::Int64 | Type::Float | Type::Decimal(..))
@@ -60,11 +83,18 @@ impl fmt::Display for Type {
             Type::Time => f.write_str("timestamp"),
             Type::Date => f.write_str("date"),
             Type::Binary => f.write_str("binary"),
+            Type::Ints => f.write_str("list<int64>"),
+            Type::Floats => f.write_str("list<float64>"),
+            Type::Texts => f.write_str("list<string>"),
+            Type::Pair => f.write_str("struct<a: int64, b: list<string>>"),
+            Type::Pairs => f.write_str("list<struct<a: int64, b: list<string>>>"),
+            Type::Json => f.write_str("json"),
         }
     }
 }
 
-/// A value. Equal means equal bits; the order is the one of results: null least, NaN greatest, text and bytes bytewise.
+/// A value. Equal means equal bits; the order is the one of results: null least, NaN greatest, text and bytes bytewise,
+/// lists element by element with the shorter one first, structs field by field, JSON as its text.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Value {
@@ -86,6 +116,12 @@ pub enum Value {
     Date(i32),
     /// Bytes.
     Binary(Vec<u8>),
+    /// A list.
+    List(Vec<Value>),
+    /// The fields of a struct, in order.
+    Struct(Vec<Value>),
+    /// JSON, as its canonical text.
+    Json(String),
 }
 
 impl Value {
@@ -116,6 +152,9 @@ impl Value {
             Value::Time(_) => 6,
             Value::Date(_) => 7,
             Value::Binary(_) => 8,
+            Value::List(_) => 9,
+            Value::Struct(_) => 10,
+            Value::Json(_) => 11,
         }
     }
 }
@@ -142,6 +181,8 @@ impl Ord for Value {
             (Value::Time(a), Value::Time(b)) => a.cmp(b),
             (Value::Date(a), Value::Date(b)) => a.cmp(b),
             (Value::Binary(a), Value::Binary(b)) => a.cmp(b),
+            (Value::List(a), Value::List(b)) | (Value::Struct(a), Value::Struct(b)) => a.cmp(b),
+            (Value::Json(a), Value::Json(b)) => a.as_bytes().cmp(b.as_bytes()),
             (a, b) => a.rank().cmp(&b.rank()),
         }
     }
@@ -178,6 +219,9 @@ impl fmt::Display for Value {
                 f.write_str("binary:")?;
                 x.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
             }
+            Value::List(x) => write!(f, "list:{}", serde_json::to_string(x).expect("values are texts")),
+            Value::Struct(x) => write!(f, "struct:{}", serde_json::to_string(x).expect("values are texts")),
+            Value::Json(x) => write!(f, "json:{x}"),
         }
     }
 }
@@ -215,6 +259,9 @@ fn parse(text: &str) -> Option<Value> {
         "binary" => Value::Binary(
             (0..rest.len() / 2).map(|i| u8::from_str_radix(&rest[2 * i..2 * i + 2], 16).ok()).collect::<Option<_>>()?,
         ),
+        "list" => Value::List(serde_json::from_str(rest).ok()?),
+        "struct" => Value::Struct(serde_json::from_str(rest).ok()?),
+        "json" => Value::Json(rest.to_string()),
         _ => return None,
     })
 }
@@ -238,6 +285,8 @@ mod tests {
             Value::Time(-1),
             Value::Date(-1),
             Value::Binary(vec![0, 255]),
+            Value::List(vec![Value::Null, Value::Struct(vec![Value::Text("\"".into()), Value::List(vec![])])]),
+            Value::Json("{\"a\":[1.0]}".into()),
         ];
         for value in values {
             assert_eq!(Value::try_from(value.to_string()), Ok(value));

@@ -53,7 +53,7 @@ impl Shape {
         }
     }
 
-    /// Puts the value of a valid JSON text into the scratch space. A list or struct may also stand in a string.
+    /// Puts the value of a valid JSON text into the scratch space. Any list or struct may also stand in a string.
     pub(crate) fn cell(&self, text: &str, scratch: &mut Vec<u8>) -> Result<Cell, Misfit> {
         if text == "null" {
             return Ok(Cell::Null);
@@ -63,13 +63,11 @@ impl Shape {
             let canonical = json::canonical(text).map_err(|_| (Reason::InvalidJson, text.to_string()))?;
             let Some(canonical) = canonical else { return Ok(Cell::Null) };
             scratch.extend_from_slice(canonical.as_bytes());
-        } else if text.starts_with('"') {
-            let inner = json::characters(text).unwrap_or_default();
-            let canonical = json::canonical(&inner).map_err(|_| (Reason::InvalidJson, inner.clone()))?;
-            let Some(canonical) = canonical else { return Ok(Cell::Null) };
-            self.read(&mut Reader { text: &canonical, at: 0 }, scratch)?;
         } else {
             self.read(&mut Reader { text, at: 0 }, scratch)?;
+            if scratch[start] == 0 {
+                return Ok(Cell::Null);
+            }
         }
         Ok(Cell::Bytes { start, end: scratch.len(), is_scratch: true })
     }
@@ -80,6 +78,11 @@ impl Shape {
             reader.skip();
             out.push(0);
             return Ok(());
+        }
+        if reader.next() == b'"' && matches!(self, Shape::List(_) | Shape::Struct(_)) {
+            let inner = reader.string().into_owned();
+            let canonical = json::canonical(&inner).map_err(|_| (Reason::InvalidJson, inner))?;
+            return self.read(&mut Reader { text: canonical.as_deref().unwrap_or("null"), at: 0 }, out);
         }
         match self {
             Shape::Scalar(column) => scalar_value(column, reader, out),

@@ -69,10 +69,11 @@ fn log(partition: i32, from: i64, to: i64) -> RawRecords {
             5 => r#"{"t":17,"n":null}"#.to_string(),
             8 => "{".to_string(),
             _ => format!(
-                r#"{{"t":{},"name":"page {}","n":{offset},"x":{}.5,"d":"{offset}.25"}}"#,
+                r#"{{"t":{},"name":"page {}","n":{offset},"x":{}.5,"d":"{offset}.25","tags":{},"j":{{"b":{offset}.0,"a":[null]}},"s":{{"b":["2026-01-31",null],"a":-0.0}}}}"#,
                 1_000_000 + offset * 100 - (offset % 7) * 350,
                 offset % 5,
-                offset * 3
+                offset * 3,
+                ["[]", "null", "[\"a\",null,\"é\"]", "[\"\"]"][(offset % 4) as usize],
             ),
         };
         let key = (offset % 3 == 0).then(|| format!("key {offset}"));
@@ -113,7 +114,8 @@ fn archive(path: &Path, source: &SourcePlan, options: LakeOptions, size: i64) {
 fn what_is_archived_is_what_a_stream_decodes() {
     for (raw, size) in [(false, 1), (false, 33), (true, 1_000)] {
         let folder = tempfile::tempdir().unwrap();
-        let source = lake(folder.path(), Layout::Log, COLUMNS);
+        let nested = ["tags: list<string>", "j: json", "s: struct<a: float64, b: list<date>>!"];
+        let source = lake(folder.path(), Layout::Log, &[COLUMNS, &nested].concat());
         archive(folder.path(), &source, small(LakeOptions { raw, ..LakeOptions::default() }), size);
         let scan = LakeScan::open(&source).unwrap();
         // The last offset of both is 199; 20 is the first of partition 0.
@@ -421,6 +423,55 @@ fn columns_widen_lawfully_and_nothing_else() {
     }
     let missing = LakeScan::open(&lake(folder.path(), Layout::Log, &["t: timestamp!", "absent: string"]));
     assert_eq!(missing.unwrap_err().code, Code::Schema);
+}
+
+/// Lists as another program writes them: wide, with other names inside, finer times, texts that are not canonical.
+#[test]
+fn nested_columns_of_others_are_read_part_by_part() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = file(folder.path(), 0, 0);
+    let times = TimestampNanosecondArray::from(vec![1_500, -1, i64::MAX, 7]);
+    let element = ty::Field::new("element", times.data_type().clone(), true);
+    let offsets = arrow::buffer::OffsetBuffer::<i32>::from_lengths([2, 0, 1, 1]);
+    let nulls = Some(vec![true, false, true, true].into());
+    let lists = LargeListArray::new(
+        Arc::new(element),
+        arrow::buffer::OffsetBuffer::new(offsets.iter().map(|at| i64::from(*at)).collect::<Vec<_>>().into()),
+        Arc::new(times),
+        nulls,
+    );
+    let json = StringArray::from(vec![Some(r#"{"b": 1, "a": 2}"#), Some("null"), None, Some("{")]);
+    let extra = ty::Field::new("extra", ArrowType::Int64, true);
+    let small = ty::Field::new("a", ArrowType::Int16, true);
+    let pairs = StructArray::new(
+        vec![extra, small].into(),
+        vec![int64(&[1, 2, 3, 4]), Arc::new(Int16Array::from(vec![Some(5), None, Some(6), Some(7)]))],
+        Some(vec![true, true, false, true].into()),
+    );
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        (name::OFFSET, int64(&[0, 1, 2, 3])),
+        ("t", micros(&[0, 1, 2, 3])),
+        ("times", Arc::new(lists)),
+        ("j", Arc::new(json)),
+        ("s", Arc::new(pairs)),
+    ];
+    foreign(&path, columns, 10);
+    let columns = ["t: timestamp!", "times: list<timestamp>", "j: json", "s: struct<a: int32>"];
+    let scan = LakeScan::open(&lake(folder.path(), Layout::Log, &columns)).unwrap();
+    let of =
+        |row: usize| all(&scan)[row].split_once("\"times\":").map_or(all(&scan)[row].clone(), |(_, rest)| rest.into());
+    assert_eq!(
+        of(0),
+        r#"["1970-01-01T00:00:00.000001Z","1969-12-31T23:59:59.999999Z"],"j":{"a":2,"b":1},"s":{"a":5}}"#
+    );
+    assert_eq!(of(1), r#"null,"j":null,"s":{"a":null}}"#);
+    assert_eq!(of(2), r#"["2262-04-11T23:47:16.854775Z"],"j":null,"s":null}"#);
+    assert!(of(3).contains("bad invalid_json: column `j`"), "{}", of(3));
+    for wrong in ["s: struct<b: int32>", "times: list<string>", "j: list<string>", "s: list<int32>"] {
+        let source = lake(folder.path(), Layout::Log, &["t: timestamp!", wrong]);
+        let refused = LakeScan::open(&source).and_then(|scan| scan.load(&scan.units(0)[0], 0, i64::MAX));
+        assert_eq!(refused.err().unwrap().code, Code::Schema, "{wrong}");
+    }
 }
 
 #[test]

@@ -118,8 +118,9 @@ pub fn columns_of(plan: &Plan, input: Input) -> Schema {
         Input::Step(step) => {
             let rest = plan.steps[step].schema.fields.iter();
             let rest = rest.filter(|field| field.name != "_partition" && field.name != "_offset").cloned();
-            let position = [("_partition", DataType::Int32), ("_offset", DataType::Int64)];
-            Schema::new(position.into_iter().map(|(name, kind)| Field::new(name, kind)).chain(rest).collect())
+            let position = plan.steps[step].position().fields.into_iter();
+            let position = position.map(|field| Field::new(field.name, field.data_type));
+            Schema::new(position.chain(rest).collect())
         }
         Input::StepLate(step) => {
             let columns = match &plan.steps[step].work {

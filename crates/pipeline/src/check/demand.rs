@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use engine::expr::Expr;
 use engine::log::IMPLIED;
-use engine::plan::{AggregateCall, Input, JoinValue, Plan, RowWork, SinkPlan, Work};
+use engine::plan::{AggregateCall, INDEX, Input, JoinValue, Plan, RowWork, SinkPlan, Work};
 use engine::{Field, Schema};
 
 type Names = BTreeSet<String>;
@@ -76,7 +76,7 @@ impl Demand {
                 // whichever of them a sink selects.
                 let made = made_by(&plan.steps[step].rows);
                 read.extend(names(&plan.steps[step].schema).filter(|name| !is_implied(name) || made.contains(name)));
-                read.retain(|name| name != "_partition" && name != "_offset");
+                read.retain(|name| name != "_partition" && name != "_offset" && name != INDEX);
                 self.steps[step].extend(read);
             }
             Input::Step(step) => self.steps[step].extend(read),
@@ -144,6 +144,11 @@ impl Demand {
         step.rules.iter().for_each(|rule| columns_of(&rule.expr, &mut carried));
         let mut read = before(&step.rows, &carried);
         read.extend(std::mem::take(&mut self.failed[index]));
+        if let Some(explode) = &step.rows.explode {
+            // How many rows there are depends on the list even where no element is read.
+            read.remove(&explode.element);
+            read.insert(explode.list.clone());
+        }
         step.tag.iter().for_each(|tag| {
             read.remove(tag);
         });

@@ -47,6 +47,12 @@ impl Checker<'_> {
         }
         let mut relation = relation(kind, time, &on, &sides, &columns);
         let input = relation.clone();
+        if let Some((list, _)) = &spec.explode {
+            let message = "a join step explodes nothing";
+            self.problems.error(Code::Field, list.span, message, "no list of this step's inputs").help =
+                Some("explode in a step that the join reads, or in one that reads it".into());
+            return None;
+        }
         let rows = check_row_work(spec, &mut relation, self.problems)?;
         if spec.select.is_none() {
             relation.columns.retain(|column| !column.implied);
@@ -253,5 +259,5 @@ fn relation(kind: JoinKind, time: JoinTime, on: &[JoinKey], sides: &[Relation; 2
         let field = column.field.clone();
         Column { implied: field.name.contains('.'), field }
     });
-    Relation { columns: columns.collect(), sources, rows, identity, lacks_timestamp: false }
+    Relation { columns: columns.collect(), sources, rows, identity, is_indexed: false, lacks_timestamp: false }
 }

@@ -4,6 +4,7 @@
 //! one mistake is reported once. The plan is only made when nothing was reported.
 
 mod demand;
+mod explode;
 mod expression;
 mod graph;
 mod join;
@@ -143,5 +144,9 @@ pub(crate) fn input_schema(plan: &Plan, step: usize) -> Schema {
         fields.extend(more);
     }
     fields.extend(step.tag.iter().map(|tag| Field::new(tag, DataType::String)));
-    Schema::new(fields)
+    let schema = Schema::new(fields);
+    match &step.rows.explode {
+        Some(explode) => explode.schema(&schema),
+        None => schema,
+    }
 }

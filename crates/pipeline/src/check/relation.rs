@@ -14,6 +14,8 @@ pub(super) struct Relation {
     pub(super) rows: Rows,
     /// The columns that name a row, each under its present name; None where it is gone.
     pub(super) identity: Vec<Option<String>>,
+    /// Whether its rows are elements of exploded records, told apart by an index.
+    pub(super) is_indexed: bool,
     /// Whether the log's own time is always null in it.
     pub(super) lacks_timestamp: bool,
 }
@@ -48,7 +50,8 @@ impl Relation {
         let lacks_timestamp =
             source.bindings.lake.as_ref().is_some_and(|lake| lake.layout == engine::plan::Layout::Connect);
         let identity = ["_partition", "_offset"].map(|name| Some(name.to_owned())).to_vec();
-        Self { columns, sources: vec![index], rows: Rows::Records, identity, lacks_timestamp }
+        let rows = Rows::Records;
+        Self { columns, sources: vec![index], rows, identity, is_indexed: false, lacks_timestamp }
     }
 
     /// Returns true for rows that closing makes: of windows, of sessions, of joins.

@@ -281,8 +281,9 @@ fn sink_schema(relation: &Relation) -> Schema {
         data_type: *data_type,
         nullable: false,
     });
+    let index = relation.is_indexed.then(|| engine::Field::new(engine::plan::INDEX, engine::DataType::Int64));
     let rest = own.fields.into_iter().filter(|field| field.name != "_partition" && field.name != "_offset");
-    Schema::new(position.chain(rest).collect())
+    Schema::new(position.chain(index).chain(rest).collect())
 }
 
 impl Relation {

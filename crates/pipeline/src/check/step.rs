@@ -1,11 +1,12 @@
 //! Steps: what they read, row work, then at most one window.
 
 use engine::expr::{Expr, Literal};
-use engine::plan::{DedupPlan, Input, RowWork, Rule, StepPlan, Top, WindowPlan, Work};
+use engine::plan::{DedupPlan, INDEX, Input, RowWork, Rule, StepPlan, Top, WindowPlan, Work};
 use engine::window::Windowing;
 use engine::{Code, DataType, Field, Schema};
 
 use super::Checker;
+use super::explode::check_explode;
 use super::expression::{condition, item, output, unknown_column};
 use super::graph::Target;
 use super::lookup::check_lookup;
@@ -56,9 +57,14 @@ impl Checker<'_> {
         if let Some(tag) = &spec.tag {
             add_tag(tag, &mut relation, self.problems)?;
         }
+        let explode = match &spec.explode {
+            Some((list, element)) => Some(check_explode(list, element, &mut relation, self.problems)?),
+            None => None,
+        };
         let input = relation.clone();
         let over_windows = relation.is_windows();
         let rows = check_row_work(spec, &mut relation, self.problems)?;
+        let rows = RowWork { explode, is_indexed: relation.is_indexed, ..rows };
         let row_schema = relation.schema();
         let rules = check_rules(&spec.rules, &relation, self.problems);
         let (work, relation) = match (&spec.lookup, &spec.dedup, &spec.window) {
@@ -143,6 +149,7 @@ fn check_union(names: &[Scalar], inputs: &[(Input, Relation)], problems: &mut Pr
         }
         union.sources.extend(&other.sources);
         union.lacks_timestamp |= other.lacks_timestamp;
+        union.is_indexed |= other.is_indexed;
         if other.rows == Rows::Sessions {
             union.rows = Rows::Sessions;
         }
@@ -196,7 +203,7 @@ pub(super) fn check_row_work(spec: &StepSpec, relation: &mut Relation, problems:
     let select = spec.select.as_ref().map(|select| check_select(select, relation, problems));
     let filter = filter.map_or(Some(None), |filter| filter.map(Some))?;
     let select = select.map_or(Some(None), |select| select.map(Some))?;
-    Some(RowWork { filter, derive, drop, select })
+    Some(RowWork { filter, derive, drop, select, ..RowWork::default() })
 }
 
 /// Reads the items of a column list, all over the same columns.
@@ -233,6 +240,7 @@ pub(super) fn check_output_name(
         "final" => Some("every sink adds `final`"),
         "window_start" | "window_end" if over_windows => Some("a window row keeps its bounds"),
         "_partition" | "_offset" | "_timestamp" => Some("the log itself has a column of this name"),
+        INDEX => Some("exploded rows have a column of this name"),
         _ => None,
     };
     if let Some(why) = taken.filter(|_| !is_itself && expr.is_some()) {
@@ -483,7 +491,7 @@ fn window_relation(windowing: Windowing, over: &Relation, closed: Schema, output
         }
     };
     let columns = fields.into_iter().map(|field| Column { field, implied: false }).collect();
-    Relation { columns, sources: over.sources.clone(), rows, identity, lacks_timestamp: false }
+    Relation { columns, sources: over.sources.clone(), rows, identity, is_indexed: false, lacks_timestamp: false }
 }
 
 fn check_top(spec: &TopSpec, windowing: Windowing, over: &Relation, problems: &mut Problems) -> Option<Top> {

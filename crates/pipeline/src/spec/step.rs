@@ -23,6 +23,7 @@ impl StepSpec {
             // What is wrong with a join is reported already; it then reads nothing.
             from: if fields.entry("join").is_some() { sides } else { read_inputs(&fields, problems) },
             tag: fields.some_text("tag", problems).filter(|tag| check_name(tag, "a column name", problems)),
+            explode: read_explode(&fields, problems),
             filter: fields.some_text("where", problems),
             derive: read_column_list(&fields, "derive", problems).map(|list| list.value).unwrap_or_default(),
             drop: fields.names("drop", problems).unwrap_or_default(),
@@ -45,6 +46,30 @@ impl StepSpec {
         spec.is_whole = problems.errors.len() == before;
         Some(spec)
     }
+}
+
+/// Reads `{list: element}`.
+fn read_explode(fields: &Fields<'_>, problems: &mut Problems) -> Option<(Scalar, Scalar)> {
+    let entry = fields.entry("explode")?;
+    let Kind::Mapping(entries) = &entry.value.kind else {
+        problems
+            .error(
+                Code::Field,
+                entry.key.span,
+                "`explode` is not a map",
+                "which column, and what is an element called?",
+            )
+            .help = Some("write `explode: {tags: tag}`".into());
+        return None;
+    };
+    let [pair] = entries.as_slice() else {
+        problems
+            .error(Code::Field, entry.key.span, "`explode` names one list", "not one list")
+            .help = Some("explode the other list in a step of its own, which reads this one through a window, or join the lists before: `list_concat(a, b)`".into());
+        return None;
+    };
+    let name = text(&pair.value, pair.key.span, "the name of the element", problems)?;
+    check_name(&name, "a column name", problems).then(|| (pair.key.clone(), name))
 }
 
 /// Reports a second kind of stateful work.

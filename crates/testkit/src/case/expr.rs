@@ -101,6 +101,14 @@ pub enum Function {
     TryToInt,
     /// `cast(integer as float64)`.
     ToFloat,
+    /// `list_length(list)`.
+    ListLength,
+    /// `list[n]`, from the end when negative.
+    Element,
+    /// `pair.a`.
+    FieldA,
+    /// `json ->> 'a'`.
+    MemberA,
 }
 
 /// An aggregate.
@@ -308,6 +316,10 @@ fn function_type(function: Function, types: &[Type]) -> Option<Type> {
         Function::Lower | Function::Upper | Function::Concat => all_text.then_some(Type::Text),
         Function::Length | Function::ToInt | Function::TryToInt => all_text.then_some(Type::Int64),
         Function::ToFloat => first.is_integer().then_some(Type::Float),
+        Function::ListLength => first.element().map(|_| Type::Int64),
+        Function::Element => first.element().filter(|_| types.get(1).is_some_and(|place| place.is_integer())),
+        Function::FieldA => (first == Type::Pair).then_some(Type::Int64),
+        Function::MemberA => (first == Type::Json).then_some(Type::Text),
     }
 }
 
@@ -352,6 +364,10 @@ fn write_function(f: &mut fmt::Formatter<'_>, function: Function, arguments: &[E
         Function::ToInt => return write!(f, "cast({first} as int64)"),
         Function::TryToInt => return write!(f, "try_cast({first} as int64)"),
         Function::ToFloat => return write!(f, "cast({first} as float64)"),
+        Function::Element => return write!(f, "({first})[{}]", arguments[1]),
+        Function::FieldA => return write!(f, "({first}).a"),
+        Function::MemberA => return write!(f, "({first} ->> 'a')"),
+        Function::ListLength => "list_length",
         Function::Coalesce => "coalesce",
         Function::NullIf => "nullif",
         Function::Lower => "lower",

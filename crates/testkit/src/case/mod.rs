@@ -100,6 +100,9 @@ pub struct Step {
     /// `tag`: a column with the name of the input.
     #[serde(default)]
     pub tag: Option<String>,
+    /// `explode`: the list column, and what an element is called.
+    #[serde(default)]
+    pub explode: Option<(String, String)>,
     /// `where`.
     pub filter: Option<Expr>,
     /// `derive`.
@@ -240,6 +243,18 @@ pub struct Dedup {
     pub within: i64,
 }
 
+/// JSON as records spell it, its canonical text, and its member `a` as text.
+pub const JSONS: [(&str, &str, Option<&str>); 8] = [
+    (r#"{ "b" : [1, 1.0 , 1e0], "a" : null }"#, r#"{"a":null,"b":[1,1.0,1e0]}"#, None),
+    (r#"{"a":"x\u0079","Z":{}}"#, r#"{"Z":{},"a":"xy"}"#, Some("xy")),
+    (r#"{"\u0061":{"c":true,"b":"\/"}}"#, r#"{"a":{"b":"/","c":true}}"#, Some(r#"{"b":"/","c":true}"#)),
+    (r#"{"a":-0}"#, r#"{"a":-0}"#, Some("-0")),
+    ("[ ]", "[]", None),
+    ("\"a\"", "\"a\"", None),
+    ("1.50", "1.50", None),
+    ("true", "true", None),
+];
+
 /// Columns that a source has besides its schema.
 pub const IMPLIED: [(&str, Type); 3] =
     [("_partition", Type::Int32), ("_offset", Type::Int64), ("_timestamp", Type::Time)];
@@ -342,7 +357,8 @@ impl Pipeline {
             }
             return Some(own);
         }
-        let mut columns = step.row_columns(&self.input_columns(&step.from, step.tag.as_deref())?)?;
+        let mut columns = step.row_columns(&self.columns_before(step)?)?;
+        (step.explode.is_none() || !step.from.iter().any(|from| self.is_indexed(from))).then_some(())?;
         for rule in &step.rules {
             rule.rule.type_over(&columns).filter(|ty| *ty == Type::Bool)?;
         }
@@ -360,7 +376,25 @@ impl Pipeline {
         }
     }
 
-    /// Returns the columns that a step sees before its row work, or None when its inputs do not fit together.
+    /// Returns the columns that a step sees before its row work: those of its inputs, the list exploded.
+    pub fn columns_before(&self, step: &Step) -> Option<Vec<Column>> {
+        step.exploded(&self.input_columns(&step.from, step.tag.as_deref())?)
+    }
+
+    /// Returns true when the rows of a source or step come out of a join, however far before.
+    pub fn has_join(&self, name: &str) -> bool {
+        self.step(name).is_some_and(|step| step.join.is_some() || step.from.iter().any(|from| self.has_join(from)))
+    }
+
+    /// Returns true when the rows of a source or step are elements of exploded records.
+    pub fn is_indexed(&self, name: &str) -> bool {
+        !self.is_windowed(name)
+            && self.step(name).is_some_and(|step| {
+                step.join.is_none() && (step.explode.is_some() || step.from.iter().any(|from| self.is_indexed(from)))
+            })
+    }
+
+    /// Returns the columns of a step's inputs and its tag, or None when they do not fit together.
     pub fn input_columns(&self, from: &[String], tag: Option<&str>) -> Option<Vec<Column>> {
         let mut columns = self.step_columns(from.first()?)?;
         let sorted = |mut columns: Vec<Column>| {
@@ -449,6 +483,16 @@ fn listed(list: &[(String, Expr)], columns: &[Column]) -> Option<Vec<Column>> {
 }
 
 impl Step {
+    /// Returns the columns where the element stands in the place of the list.
+    pub fn exploded(&self, columns: &[Column]) -> Option<Vec<Column>> {
+        let Some((list, element)) = &self.explode else { return Some(columns.to_vec()) };
+        let mut columns = columns.to_vec();
+        let is_free = element == list || columns.iter().all(|(name, _)| name != element);
+        let column = columns.iter_mut().find(|(name, _)| name == list).filter(|_| is_free)?;
+        *column = (element.clone(), column.1.element()?);
+        Some(columns)
+    }
+
     /// Returns the columns after row work.
     pub fn row_columns(&self, columns: &[Column]) -> Option<Vec<Column>> {
         if let Some(filter) = &self.filter {

@@ -11,7 +11,7 @@ use crate::random::Random;
 use crate::value::{Type, Value};
 
 /// Columns a schema may have besides the event time.
-const POOL: [(&str, Type); 12] = [
+const POOL: [(&str, Type); 18] = [
     ("flag", Type::Bool),
     ("small", Type::Int32),
     ("num", Type::Int64),
@@ -24,6 +24,12 @@ const POOL: [(&str, Type); 12] = [
     ("seen", Type::Time),
     ("born", Type::Date),
     ("token", Type::Binary),
+    ("ints", Type::Ints),
+    ("tags", Type::Texts),
+    ("rates", Type::Floats),
+    ("pair", Type::Pair),
+    ("items", Type::Pairs),
+    ("payload", Type::Json),
 ];
 
 pub(super) fn pipeline(random: &mut Random) -> (Pipeline, Shape) {
@@ -37,7 +43,8 @@ pub(super) fn pipeline(random: &mut Random) -> (Pipeline, Shape) {
     };
     let mut columns: Vec<SourceColumn> = Vec::new();
     for (name, ty) in POOL {
-        if random.chance(45) {
+        let is_nested = matches!(ty, Type::Pair | Type::Json) || ty.element().is_some();
+        if random.chance(if is_nested { 10 } else { 45 }) {
             columns.push(SourceColumn { name: name.to_string(), ty, required: random.chance(20) });
         }
     }
@@ -98,7 +105,7 @@ fn inputs(random: &mut Random, pipeline: &mut Pipeline, from: String) -> Vec<Str
     let other = match pipeline.step(&from).cloned() {
         _ if !fitting.is_empty() && random.chance(60) => random.pick(&fitting).clone(),
         Some(step) if step.join.is_none() => {
-            let columns = pipeline.input_columns(&step.from, step.tag.as_deref()).expect("earlier steps fit");
+            let columns = pipeline.columns_before(&step).expect("earlier steps fit");
             let name = format!("t{}", pipeline.steps.len());
             pipeline.steps.push(Step { name: name.clone(), filter: Some(boolean(random, &columns, 2)), ..step });
             name
@@ -120,11 +127,13 @@ fn step(
 ) -> Step {
     let tag = random.chance(if from.len() > 1 { 40 } else { 3 }).then(|| format!("tag{index}"));
     let columns = pipeline.input_columns(&from, tag.as_deref()).expect("earlier steps fit");
+    let explode = explode(random, pipeline, &columns, &from, index);
     let mut step = Step {
         name: format!("s{index}"),
         from,
         tag,
-        filter: random.chance(30).then(|| boolean(random, &columns, 2)),
+        explode,
+        filter: None,
         derive: Vec::new(),
         drop: Vec::new(),
         select: None,
@@ -134,6 +143,8 @@ fn step(
         window: None,
         join: None,
     };
+    let columns = step.exploded(&columns).expect("a list is exploded");
+    step.filter = random.chance(30).then(|| boolean(random, &columns, 2));
     let over_windows = pipeline.is_windowed(&step.from[0]);
     let is_dedup = !must_window && !over_windows && random.chance(18);
     let windowed = !is_dedup && (must_window || random.chance(85));
@@ -171,6 +182,29 @@ fn step(
         step.window = Some(window(random, pipeline, &step, &rows, shape));
     }
     step
+}
+
+/// Returns a list column to explode, where there is one and the rows are no elements yet, and a name for its elements.
+fn explode(
+    random: &mut Random,
+    pipeline: &Pipeline,
+    columns: &[Column],
+    from: &[String],
+    index: usize,
+) -> Option<(String, String)> {
+    let lists: Vec<&Column> = columns.iter().filter(|(_, ty)| ty.element().is_some()).collect();
+    if from.iter().any(|from| pipeline.has_join(from)) {
+        return None;
+    }
+    if lists.is_empty()
+        || from.iter().any(|from| pipeline.is_indexed(from))
+        || !random.chance(if pipeline.is_windowed(&from[0]) { 90 } else { 25 })
+    {
+        return None;
+    }
+    let list = random.pick(&lists).0.clone();
+    let element = if random.chance(30) { list.clone() } else { format!("x{index}") };
+    Some((list, element))
 }
 
 /// Returns true for columns that a user's own column list may name as an output.
@@ -461,7 +495,22 @@ fn integer(random: &mut Random, columns: &[Column], depth: usize) -> Expr {
         };
     }
     let part = |random: &mut Random| integer(random, columns, depth - 1);
-    match random.below(9) {
+    match random.below(11) {
+        9 => {
+            let lists: Vec<&Column> = columns.iter().filter(|(_, ty)| ty.element().is_some()).collect();
+            if lists.is_empty() {
+                return part(random);
+            }
+            Expr::Function(Function::ListLength, vec![column(&random.pick(&lists).0)])
+        }
+        10 => match (column_of(random, columns, Type::Pair), column_of(random, columns, Type::Ints)) {
+            (Some(pair), _) => Expr::Function(Function::FieldA, vec![pair]),
+            (_, Some(list)) => {
+                let place = Expr::Literal(Value::Int(*random.pick(&[1, 2, -1, 0, -5])));
+                Expr::Function(Function::Element, vec![list, place])
+            }
+            _ => part(random),
+        },
         0 => binary(Binary::Add, part(random), part(random)),
         1 => binary(Binary::Subtract, part(random), part(random)),
         2 => binary(Binary::Multiply, part(random), part(random)),
@@ -517,7 +566,18 @@ fn text(random: &mut Random, columns: &[Column], depth: usize) -> Expr {
         };
     }
     let part = |random: &mut Random| text(random, columns, depth - 1);
-    match random.below(6) {
+    match random.below(8) {
+        6 => match column_of(random, columns, Type::Json) {
+            Some(json) => Expr::Function(Function::MemberA, vec![json]),
+            None => part(random),
+        },
+        7 => match column_of(random, columns, Type::Texts) {
+            Some(list) => {
+                let place = integer(random, columns, 0);
+                Expr::Function(Function::Element, vec![list, place])
+            }
+            None => part(random),
+        },
         0 => Expr::Function(Function::Lower, vec![part(random)]),
         1 => Expr::Function(Function::Upper, vec![part(random)]),
         2 => Expr::Function(Function::Concat, vec![part(random), part(random)]),

@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 
 use super::log::{Content, Log, PartitionLog, Record, latin1};
-use super::{Pipeline, Shape, SourceColumn};
+use super::{JSONS, Pipeline, Shape, SourceColumn};
 use crate::random::Random;
 use crate::value::{Type, Value};
 
@@ -151,6 +151,7 @@ fn record(random: &mut Random, pipeline: &Pipeline, manner: &Manner, offset: i64
 fn canonical(value: Value) -> Value {
     match value {
         Value::Float(x) => Value::float(x),
+        Value::List(elements) => Value::List(elements.into_iter().map(canonical).collect()),
         other => other,
     }
 }
@@ -172,6 +173,18 @@ fn cell(random: &mut Random, column: &SourceColumn, manner: &Manner, time: i64) 
         Type::Time => Value::Time([0, -1, 1, time, 1_500_000][choice(random, 5)]),
         Type::Date => Value::Date([0, -1, 20_000, 19_000][choice(random, 4)]),
         Type::Binary => Value::Binary([vec![], vec![0], vec![255, 0], b"ab".to_vec()][choice(random, 4)].clone()),
+        Type::Ints | Type::Floats | Type::Texts | Type::Pairs => {
+            let ty = column.ty.element().expect("a list");
+            let element = SourceColumn { name: column.name.clone(), ty, required: false };
+            let count = if hot { 1 } else { random.below(4) };
+            Value::List((0..count).map(|_| cell(random, &element, manner, time)).collect())
+        }
+        Type::Pair => Value::Struct(
+            [Type::Int64, Type::Texts]
+                .map(|ty| cell(random, &SourceColumn { name: column.name.clone(), ty, required: false }, manner, time))
+                .to_vec(),
+        ),
+        Type::Json => Value::Json(JSONS[choice(random, JSONS.len())].1.into()),
     }
 }
 
@@ -233,6 +246,29 @@ fn text(random: &mut Random, value: &Value, ty: Type) -> String {
         (Value::Time(x), _) => format!("\"{}\"", timestamp(*x)),
         (Value::Date(x), _) => format!("\"{}\"", date(i64::from(*x))),
         (Value::Binary(x), _) => format!("\"{}\"", base64(x)),
+        (Value::List(elements), _) => {
+            let element = ty.element().expect("a list");
+            let texts: Vec<String> = elements.iter().map(|value| text(random, value, element)).collect();
+            let list = format!("[{}]", texts.join(if random.chance(20) { " , " } else { "," }));
+            // A string that holds the list means the list.
+            if random.chance(10) { Json::String(list).to_string() } else { list }
+        }
+        (Value::Struct(fields), _) => {
+            let mut texts = Vec::new();
+            for (name, ty, value) in [("a", Type::Int64, &fields[0]), ("b", Type::Texts, &fields[1])] {
+                if !value.is_null() || random.chance(50) {
+                    texts.push(format!("\"{name}\": {}", text(random, value, ty)));
+                }
+            }
+            if random.chance(10) {
+                texts.push("\"c\":[{\"a\":1}]".into());
+            }
+            random.shuffle(&mut texts);
+            format!("{{{}}}", texts.join(","))
+        }
+        (Value::Json(x), _) => {
+            JSONS.iter().find(|(_, canonical, _)| canonical == x).expect("one of the list").0.to_string()
+        }
         (value, ty) => unreachable!("{value} is not a {ty}"),
     }
 }
@@ -252,6 +288,15 @@ fn bad(random: &mut Random, pipeline: &Pipeline, cells: &[Value]) -> (Option<Str
         Some(latin1(format!("{{{}}}", fields.join(",")).as_bytes()))
     };
     let of_type = |wanted: fn(Type) -> bool| pipeline.columns.iter().find(|column| wanted(column.ty));
+    let nested = pipeline.columns.iter().find(|column| column.ty.element().is_some() || column.ty == Type::Pair);
+    if let (Some(column), true) = (nested, random.chance(30)) {
+        let wrong = match column.ty {
+            Type::Pair => ["[1]", "{\"a\":\"x\"}", "{\"b\":[1]}", "1", "\"{\""],
+            Type::Texts => ["[1]", "[[\"a\"]]", "{}", "\"a\"", "[{}]"],
+            _ => ["{}", "[true]", "true", "\"[\"", "[[]]"],
+        };
+        return (with(&column.name, word(random, &wrong)), Content::Bad("a bad part".into()));
+    }
     let (value, why) = match random.below(10) {
         0 => (None, "tombstone"),
         1 => (Some(good[..good.len() - 1].to_string()), "cut off"),

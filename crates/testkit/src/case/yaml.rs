@@ -56,6 +56,9 @@ fn write_step(text: &mut String, step: &Step) {
     if let Some(tag) = &step.tag {
         let _ = writeln!(text, "    tag: {tag}");
     }
+    if let Some((list, element)) = &step.explode {
+        let _ = writeln!(text, "    explode: {{{list}: {element}}}");
+    }
     if let Some(filter) = &step.filter {
         let _ = writeln!(text, "    where: {}", quoted(filter));
     }

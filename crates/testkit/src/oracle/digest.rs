@@ -35,28 +35,36 @@ fn row(name: &str, columns: &[Column], cells: &[Value]) -> Vec<u8> {
         text(&mut bytes, column.as_bytes());
         text(&mut bytes, ty.to_string().as_bytes());
     }
-    for cell in cells {
-        bytes.push(u8::from(!cell.is_null()));
-        match cell {
-            Value::Null => {}
-            Value::Bool(x) => bytes.push(u8::from(*x)),
-            Value::Int(x) | Value::Time(x) => bytes.extend(x.to_le_bytes()),
-            Value::Date(x) => bytes.extend(i64::from(*x).to_le_bytes()),
-            Value::Float(x) => bytes.extend(x.to_bits().to_le_bytes()),
-            Value::Decimal(x) => bytes.extend(x.to_le_bytes()),
-            Value::Text(x) => text(&mut bytes, x.as_bytes()),
-            Value::Binary(x) => text(&mut bytes, x),
-        }
-    }
+    cells.iter().for_each(|cell| value(&mut bytes, cell));
     bytes
 }
 
+fn value(bytes: &mut Vec<u8>, cell: &Value) {
+    bytes.push(u8::from(!cell.is_null()));
+    match cell {
+        Value::Null => {}
+        Value::Bool(x) => bytes.push(u8::from(*x)),
+        Value::Int(x) | Value::Time(x) => bytes.extend(x.to_le_bytes()),
+        Value::Date(x) => bytes.extend(i64::from(*x).to_le_bytes()),
+        Value::Float(x) => bytes.extend(x.to_bits().to_le_bytes()),
+        Value::Decimal(x) => bytes.extend(x.to_le_bytes()),
+        Value::Text(x) | Value::Json(x) => text(bytes, x.as_bytes()),
+        Value::Binary(x) => text(bytes, x),
+        Value::List(x) => {
+            bytes.extend((x.len() as u64).to_le_bytes());
+            x.iter().for_each(|element| value(bytes, element));
+        }
+        Value::Struct(x) => x.iter().for_each(|field| value(bytes, field)),
+    }
+}
+
 /// Words, then numbers: the digest of a record in a set.
-fn record(words: &[&str], (_, partition, offset): &Position) -> Vec<u8> {
+fn record(words: &[&str], (_, partition, offset, index): &Position) -> Vec<u8> {
     let mut bytes = Vec::new();
     words.iter().for_each(|word| text(&mut bytes, word.as_bytes()));
     bytes.extend(i64::from(*partition).to_le_bytes());
     bytes.extend(offset.to_le_bytes());
+    bytes.extend(index.iter().flat_map(|index| index.to_le_bytes()));
     bytes
 }
 
@@ -65,25 +73,29 @@ fn is_implied(name: &str) -> bool {
 }
 
 impl StepAnswer {
-    /// Returns the columns as they are written: records have `_partition`, `_offset` first. The log's own columns are
+    /// Returns the columns as they are written: records have `_partition`, `_offset`, exploded ones
+    /// `_index` first. The log's own columns are
     /// written only where a step names them, and no random step does.
     pub fn written_columns(&self) -> Vec<Column> {
         if !self.is_records {
             return self.columns.clone();
         }
         let others = self.columns.iter().filter(|(name, _)| !is_implied(name)).cloned();
+        let index = self.is_indexed.then(|| ("_index".to_string(), Type::Int64));
         [("_partition".to_string(), Type::Int32), ("_offset".to_string(), Type::Int64)]
             .into_iter()
+            .chain(index)
             .chain(others)
             .collect()
     }
 
     /// Returns the cells of a row in the order of [`StepAnswer::written_columns`].
     pub fn written_cells(&self, row: &Row) -> Vec<Value> {
-        let Identity::Record(_, partition, offset) = row.identity else { return row.cells.clone() };
+        let Identity::Record(_, partition, offset, index) = row.identity else { return row.cells.clone() };
         let others = self.columns.iter().zip(&row.cells).filter(|((name, _), _)| !is_implied(name));
         let identity = [Value::Int(partition.into()), Value::Int(offset)];
-        identity.into_iter().chain(others.map(|(_, cell)| cell.clone())).collect()
+        let index = self.is_indexed.then(|| index.map_or(Value::Null, Value::Int));
+        identity.into_iter().chain(index).chain(others.map(|(_, cell)| cell.clone())).collect()
     }
 
     fn sums(&self) -> (Sum, Sum) {

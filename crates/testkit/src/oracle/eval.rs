@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 
+use crate::case::JSONS;
 use crate::case::expr::{Binary, Expr, Function};
 use crate::value::Value;
 
@@ -114,6 +115,17 @@ fn call(function: Function, values: &[Value]) -> Result<Value, Failed> {
         (Function::ToInt, [Value::Text(x)]) => Value::Int(x.parse().map_err(|_| Failed)?),
         (Function::TryToInt, [Value::Text(x)]) => x.parse().map_or(Value::Null, Value::Int),
         (Function::ToFloat, [Value::Int(x)]) => Value::float(*x as f64),
+        (Function::ListLength, [Value::List(x)]) => Value::Int(x.len() as i64),
+        (Function::Element, [Value::List(x), Value::Int(place)]) => {
+            // From 1, or from the end: 1 and −3 are the first of three.
+            let found = (0..x.len() as i64).find(|i| i + 1 == *place || i - x.len() as i64 == *place);
+            found.map_or(Value::Null, |i| x[i as usize].clone())
+        }
+        (Function::FieldA, [Value::Struct(x)]) => x[0].clone(),
+        (Function::MemberA, [Value::Json(x)]) => {
+            let (_, _, member) = JSONS.iter().find(|(_, canonical, _)| canonical == x).expect("one of the list");
+            member.map_or(Value::Null, |member| Value::Text(member.into()))
+        }
         (function, values) => unreachable!("{function:?} of {values:?}"),
     })
 }

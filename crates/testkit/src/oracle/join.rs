@@ -67,7 +67,7 @@ pub(super) fn run(step: &Step, join: &Join, sides: [&Flow; 2]) -> (StepAnswer, F
     answer.is_ordered = matches!(join.near, Near::Window(_));
     answer.rows = rows.clone();
     let is_ordered = answer.is_ordered;
-    (answer, Flow { columns: own, rows, complete, over_windows: true, is_ordered })
+    (answer, Flow { columns: own, rows, complete, over_windows: true, is_indexed: false, is_ordered })
 }
 
 fn is_across(found: &Found<'_>) -> bool {
@@ -97,7 +97,7 @@ fn accepted<'a>(join: &Join, side: usize, flow: &'a Flow, answer: &mut StepAnswe
 
 fn position(row: &Row) -> Option<super::Position> {
     match row.identity {
-        Identity::Record(source, partition, offset) => Some((source, partition, offset)),
+        Identity::Record(source, partition, offset, index) => Some((source, partition, offset, index)),
         Identity::Window { .. } | Identity::Pair(..) => None,
     }
 }

@@ -25,8 +25,8 @@ use crate::value::{Type, Value};
 /// A partition: the index of its source, its number.
 pub type Place = (usize, i32);
 
-/// Position of a record: the index of its source, partition, offset.
-pub type Position = (usize, i32, i64);
+/// Position of a record: the index of its source, partition, offset; of an exploded one also which element it was.
+pub type Position = (usize, i32, i64, Option<i64>);
 
 /// The part of a log that a run reads.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,6 +71,8 @@ pub struct StepAnswer {
     pub columns: Vec<Column>,
     /// Whether its rows are records, not window rows.
     pub is_records: bool,
+    /// Whether they are elements of exploded records.
+    pub is_indexed: bool,
     /// Its rows in canonical order.
     pub rows: Vec<Row>,
     /// Whether its rows come in canonical order. Records of several partitions interleave, and so do the inputs of unions.
@@ -132,12 +134,14 @@ impl Row {
     fn order(&self) -> Order {
         let path = Part::Path(self.path.clone());
         match &self.identity {
-            Identity::Record(source, partition, offset) => {
+            Identity::Record(source, partition, offset, index) => {
                 vec![
                     Part::Int(self.time),
                     Part::Int(*source as i64),
                     Part::Int((*partition).into()),
                     Part::Int(*offset),
+                    // A record that was not exploded comes before elements of it.
+                    Part::Int(index.unwrap_or(-1)),
                     path,
                 ]
             }
@@ -152,15 +156,15 @@ impl Row {
 /// What a row is. The order is the record order (after the event time), and the canonical order of window rows.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Identity {
-    /// A record: source, partition and offset.
-    Record(usize, i32, i64),
+    /// A record: source, partition and offset; of an exploded one which element it was.
+    Record(usize, i32, i64, Option<i64>),
     /// The row of a window: bounds and key.
     Window {
         /// First microsecond past it.
         end: i64,
         /// First microsecond of it.
         start: i64,
-        /// The key.
+        /// The key; of an exploded row followed by which element it was.
         key: Vec<Value>,
         /// Of a window join's row: what it is made of.
         pair: Option<Pair>,
@@ -196,6 +200,7 @@ struct Flow {
     rows: Vec<Row>,
     complete: Option<i64>,
     over_windows: bool,
+    is_indexed: bool,
     is_ordered: bool,
 }
 
@@ -215,7 +220,7 @@ pub fn answer(pipeline: &Pipeline, log: &Log, cut: &Cut) -> Result<Answer, Stopp
     }
     for step in &pipeline.steps {
         let (found, output) = match &step.join {
-            None => run_step(step, union(step, &flows))?,
+            None => run_step(step, explode(step, union(step, &flows)))?,
             Some(join) => {
                 let side = |side: usize| find(&flows, &step.from[side]);
                 join::run(step, join, [side(0), side(1)])
@@ -246,7 +251,7 @@ fn read(pipeline: &Pipeline, source: usize, log: &Log, cut: &Cut, answer: &mut A
             }
             answer.rows_read += 1;
             let Some(time) = record.event_time(pipeline, source) else {
-                answer.bad.push((source, partition.partition, record.offset));
+                answer.bad.push((source, partition.partition, record.offset, None));
                 continue;
             };
             let crate::case::log::Content::Row(cells) = &record.content else { unreachable!("it has an event time") };
@@ -259,7 +264,7 @@ fn read(pipeline: &Pipeline, source: usize, log: &Log, cut: &Cut, answer: &mut A
             rows.push(Row {
                 cells,
                 time,
-                identity: Identity::Record(source, partition.partition, record.offset),
+                identity: Identity::Record(source, partition.partition, record.offset, None),
                 is_final: true,
                 before: maximum.map(|maximum| maximum - plan.bound),
                 path: Vec::new(),
@@ -272,7 +277,14 @@ fn read(pipeline: &Pipeline, source: usize, log: &Log, cut: &Cut, answer: &mut A
     // None, −∞, is less than every Some.
     let complete = watermarks.values().min().copied().flatten();
     answer.watermarks.extend(watermarks);
-    Flow { columns: pipeline.source_columns(), rows, complete, over_windows: false, is_ordered: false }
+    Flow {
+        columns: pipeline.source_columns(),
+        rows,
+        complete,
+        over_windows: false,
+        is_indexed: false,
+        is_ordered: false,
+    }
 }
 
 fn find<'f>(flows: &'f [(String, Flow)], from: &str) -> &'f Flow {
@@ -286,6 +298,7 @@ fn union(step: &Step, flows: &[(String, Flow)]) -> Flow {
     all.rows.clear();
     all.complete = step.from.iter().map(|from| find(from).complete).min().flatten();
     all.is_ordered &= step.from.len() == 1;
+    all.is_indexed = step.from.iter().any(|from| find(from).is_indexed);
     let at = all.columns.iter().position(|(name, _)| name.starts_with('_')).unwrap_or(all.columns.len());
     for from in &step.from {
         let input = find(from);
@@ -314,6 +327,7 @@ impl StepAnswer {
             name: name.to_string(),
             columns: Vec::new(),
             is_records: false,
+            is_indexed: false,
             rows: Vec::new(),
             is_ordered: false,
             late: Vec::new(),
@@ -331,9 +345,33 @@ impl StepAnswer {
     }
 }
 
+/// Makes a row of every element of the list. Event time and `W` are the row's.
+fn explode(step: &Step, mut input: Flow) -> Flow {
+    let Some((list, _)) = &step.explode else { return input };
+    let at = input.columns.iter().position(|(name, _)| name == list).expect("a valid pipeline");
+    input.columns = step.exploded(&input.columns).expect("a valid pipeline");
+    input.is_indexed = !input.over_windows;
+    let mut rows = Vec::new();
+    for row in input.rows {
+        let Value::List(elements) = row.cells[at].clone() else { continue };
+        for (index, element) in elements.into_iter().enumerate() {
+            let mut one = row.clone();
+            one.cells[at] = element;
+            match &mut one.identity {
+                Identity::Record(.., place) => *place = Some(index as i64),
+                Identity::Window { key, .. } => key.push(Value::Int(index as i64)),
+                Identity::Pair(..) => unreachable!("random cases explode no joined rows"),
+            }
+            rows.push(one);
+        }
+    }
+    Flow { rows, ..input }
+}
+
 fn run_step(step: &Step, input: Flow) -> Result<(StepAnswer, Flow), Stopped> {
     let mut found = StepAnswer::empty(&step.name);
     found.is_records = step.window.is_none() && !input.over_windows;
+    found.is_indexed = input.is_indexed;
     let columns = step.row_columns(&input.columns).expect("a valid pipeline");
     let mut rows = Vec::new();
     for row in &input.rows {
@@ -424,7 +462,7 @@ fn unrepeated(dedup: &Dedup, columns: &[Column], mut rows: Vec<Row>, found: &mut
     let mut kept = Vec::new();
     let mut before = 0;
     for row in rows {
-        let Identity::Record(source, partition, _) = row.identity else { unreachable!("dedup reads records") };
+        let Identity::Record(source, partition, ..) = row.identity else { unreachable!("dedup reads records") };
         let value = |name: &str| value_in(columns, &row.cells, name);
         let id: Result<Vec<Value>, Failed> = dedup.keys.iter().map(|(_, expr)| evaluate(expr, &value)).collect();
         let Ok(id) = id else {
@@ -449,8 +487,8 @@ fn unrepeated(dedup: &Dedup, columns: &[Column], mut rows: Vec<Row>, found: &mut
 
 fn fail(row: &Row, found: &mut StepAnswer) {
     match row.identity {
-        Identity::Record(source, partition, offset) => {
-            found.failed.push((source, partition, offset));
+        Identity::Record(source, partition, offset, index) => {
+            found.failed.push((source, partition, offset, index));
         }
         Identity::Window { .. } | Identity::Pair(..) => found.failed_window_rows += u64::from(row.is_final),
     }
@@ -516,8 +554,8 @@ fn window_work(window: &Window, input: Flow, found: &mut StepAnswer) -> Result<F
             continue;
         };
         let member = Member { id, arguments, time: row.time, identity: row.identity.clone(), order: row.order() };
-        let position = if let Identity::Record(source, partition, offset) = row.identity {
-            Some((source, partition, offset))
+        let position = if let Identity::Record(source, partition, offset, index) = row.identity {
+            Some((source, partition, offset, index))
         } else {
             None
         };
@@ -592,7 +630,7 @@ fn window_work(window: &Window, input: Flow, found: &mut StepAnswer) -> Result<F
     let rows = top(window, &columns, rows);
     // C = G − A after a window on records; C of the input after a window on window rows.
     let complete = input.complete.map(|complete| complete - window.allowed);
-    Ok(Flow { columns, rows, complete, over_windows: true, is_ordered: true })
+    Ok(Flow { columns, rows, complete, over_windows: true, is_indexed: false, is_ordered: true })
 }
 
 /// Of the rows with one id in a window only the first in the record order stays, whatever its key. Returns how many go.
@@ -697,7 +735,7 @@ fn partitions_in(session: &[Member]) -> usize {
     let partitions: BTreeSet<i32> = session
         .iter()
         .filter_map(
-            |member| if let Identity::Record(_, partition, _) = member.identity { Some(partition) } else { None },
+            |member| if let Identity::Record(_, partition, ..) = member.identity { Some(partition) } else { None },
         )
         .collect();
     partitions.len()

@@ -23,6 +23,7 @@ fn step(name: &str, from: &str, window: Window) -> Step {
         name: name.into(),
         from: vec![from.into()],
         tag: None,
+        explode: None,
         filter: None,
         derive: Vec::new(),
         drop: Vec::new(),
@@ -88,7 +89,7 @@ fn a_record_is_late_when_the_window_ends_at_the_watermark() {
     assert_eq!(rows(&answer.steps[0]), [(0, 10, 2, false), (10, 20, 1, false)]);
     let answer = run(&plan, &log(&[&[(1, 0), (15, 0), (2, 0)]]));
     assert_eq!(rows(&answer.steps[0]), [(0, 10, 1, true), (10, 20, 1, false)]);
-    assert_eq!(answer.steps[0].late, [(0, 0, 2)]);
+    assert_eq!(answer.steps[0].late, [(0, 0, 2, None)]);
 }
 
 #[test]
@@ -107,7 +108,7 @@ fn a_record_may_be_late_for_one_hopping_window_and_not_the_next() {
     // 7 is in [0, 10) and [5, 15); only the first ends at W = 10.
     assert_eq!(rows(&answer.steps[0]), [(5, 15, 2, false), (10, 20, 1, false)]);
     assert_eq!(answer.rows_late, 0);
-    assert_eq!(answer.steps[0].partly_late, [(0, 0, 1)].into());
+    assert_eq!(answer.steps[0].partly_late, [(0, 0, 1, None)].into());
 }
 
 #[test]
@@ -129,7 +130,7 @@ fn a_session_takes_a_record_at_the_watermark_and_none_behind_it() {
     let plan = pipeline(0, vec![step("s", SOURCE, window(Kind::Session { gap: 5 }, 0))]);
     let answer = run(&plan, &log(&[&[(10, 0), (10, 0), (9, 0)]]));
     assert_eq!(rows(&answer.steps[0]), [(10, 15, 2, false)]);
-    assert_eq!(answer.steps[0].late, [(0, 0, 2)]);
+    assert_eq!(answer.steps[0].late, [(0, 0, 2, None)]);
 }
 
 #[test]
@@ -154,7 +155,7 @@ fn the_slowest_partition_decides_what_is_final_and_each_one_what_is_late_in_it()
     let plan = pipeline(0, vec![step("s", SOURCE, window(Kind::Tumbling { size: 10, offset: 0 }, 0))]);
     let answer = run(&plan, &log(&[&[(0, 0), (50, 0), (1, 0)], &[(2, 0), (3, 0)]]));
     assert_eq!(rows(&answer.steps[0]), [(0, 10, 3, false), (50, 60, 1, false)]);
-    assert_eq!(answer.steps[0].late, [(0, 0, 2)]);
+    assert_eq!(answer.steps[0].late, [(0, 0, 2, None)]);
     assert_eq!(answer.watermarks, BTreeMap::from([((0, 0), Some(50)), ((0, 1), Some(3))]));
 }
 
@@ -180,8 +181,8 @@ fn a_failing_row_is_bad_not_late_and_still_moves_the_maximum() {
     sum.aggregates.swap(0, 1);
     let plan = pipeline(0, vec![step("s", SOURCE, sum)]);
     let answer = run(&plan, &log(&[&[(30, 0), (1, 0), (2, 1), (31, 1)]]));
-    assert_eq!(answer.steps[0].failed, [(0, 0, 0), (0, 0, 1)]);
-    assert_eq!(answer.steps[0].late, [(0, 0, 2)]);
+    assert_eq!(answer.steps[0].failed, [(0, 0, 0, None), (0, 0, 1, None)]);
+    assert_eq!(answer.steps[0].late, [(0, 0, 2, None)]);
     assert_eq!(rows(&answer.steps[0]), [(30, 40, 1, false)]);
 }
 
@@ -214,6 +215,6 @@ fn the_future_guard_takes_what_lies_past_it() {
     let mut plan = pipeline(0, vec![step("s", SOURCE, window(Kind::Tumbling { size: 10, offset: 0 }, 0))]);
     plan.sources[0].max_future = Some(20);
     let answer = run(&plan, &log(&[&[(20, 0), (21, 0)]]));
-    assert_eq!(answer.bad, [(0, 0, 1)]);
+    assert_eq!(answer.bad, [(0, 0, 1, None)]);
     assert_eq!(answer.watermarks, BTreeMap::from([((0, 0), Some(20))]));
 }

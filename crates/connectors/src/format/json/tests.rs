@@ -634,6 +634,7 @@ fn a_nested_value_is_read_part_by_part() {
         ("list<int64>", " [ ] ", r#"{"v":[]}"#),
         ("list<int64>", "null", r#"{"v":null}"#),
         ("list<int64>", "\"[1,\\n2]\"", r#"{"v":[1,2]}"#),
+        ("list<list<int64>>", r#"["[1]", [2], "null"]"#, r#"{"v":[[1],[2],null]}"#),
         ("list<string>", r#"["a\"b","\u00e9",""]"#, r#"{"v":["a\"b","é",""]}"#),
         ("list<list<date>>", r#"[["2026-01-31"],[],null]"#, r#"{"v":[["2026-01-31"],[],null]}"#),
         (

@@ -44,6 +44,7 @@ pub(super) fn step(
         name: format!("s{index}"),
         from: sides,
         tag: None,
+        explode: None,
         filter: random.chance(25).then(|| boolean(random, &joined, 2)),
         derive: Vec::new(),
         drop: Vec::new(),
