@@ -635,7 +635,9 @@ fn window_work(window: &Window, input: Flow, found: &mut StepAnswer) -> Result<F
 
 /// Of the rows with one id in a window only the first in the record order stays, whatever its key. Returns how many go.
 fn once_per_window(fixed: &mut BTreeMap<(i64, i64, Vec<Value>), Vec<Member>>) -> usize {
-    let mut firsts: BTreeMap<(i64, i64, Vec<Value>), (Vec<Value>, Member)> = BTreeMap::new();
+    // By window and id: the key and the row that counts so far.
+    type Firsts = BTreeMap<(i64, i64, Vec<Value>), (Vec<Value>, Member)>;
+    let mut firsts = Firsts::new();
     let mut copies = 0;
     for ((end, start, key), members) in std::mem::take(fixed) {
         for member in members {
