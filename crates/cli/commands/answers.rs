@@ -72,6 +72,11 @@ others    the plan as text; `--as text|json|dot` goes before
 json      an array of objects: `code`, `exit`, `explain`
 others    two lines for each code
 ",
+        "functions" => "\
+json      an array of objects: `name`, `aliases`, `family`, `signature`, `help`, `sql`, `example`, `duckdb`, `flink`, `differs`,
+          `constants`
+others    Markdown: the reference page, or one entry of it
+",
         "version" => "\
 json      one object: `name`, `version`, `librdkafka`, `arrow`; with `--show-config` also `settings`, an array of
           `setting`, `value`, `from`, `verbs`

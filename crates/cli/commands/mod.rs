@@ -7,6 +7,7 @@ mod completions;
 mod demo;
 mod diff;
 mod explain;
+mod functions;
 mod r#gen;
 mod init;
 mod inspect;
@@ -51,6 +52,7 @@ pub(crate) enum Command {
     Gen(r#gen::Arguments),
     Schema(schema::Arguments),
     Explain(explain::Arguments),
+    Functions(functions::Arguments),
     Completions(completions::Arguments),
     Version(version::Arguments),
 }
@@ -78,6 +80,7 @@ impl Command {
             Command::Gen(arguments) => Ok(r#gen::run(&arguments, global)?),
             Command::Schema(arguments) => Ok(schema::run(&arguments)?),
             Command::Explain(arguments) => Ok(explain::run(&arguments, global)?),
+            Command::Functions(arguments) => Ok(functions::run(&arguments, global)?),
             Command::Completions(arguments) => Ok(completions::run(&arguments)?),
             Command::Version(arguments) => Ok(version::run(&arguments, global)?),
         }

@@ -21,6 +21,7 @@ pub mod diagnostic;
 pub mod digest;
 pub mod duration;
 pub mod explain;
+pub mod reference;
 pub mod schema;
 pub mod sql;
 pub mod variables;

@@ -11,6 +11,8 @@ mod translate;
 
 use std::fmt;
 
+pub(crate) use names::suggestion;
+
 use engine::expr::Expr;
 use engine::plan::AggregateCall;
 use engine::{Code, DataType, Schema};

@@ -101,7 +101,7 @@ const FOREIGN: &[(&[&str], &str)] = &[
 ];
 
 /// Returns what to say about a name that is no function: what was meant, or what others call ours.
-pub(super) fn suggestion(name: &str) -> Option<String> {
+pub(crate) fn suggestion(name: &str) -> Option<String> {
     if let Some((_, ours)) = FOREIGN.iter().find(|(names, _)| names.contains(&name)) {
         return Some(format!("here: {ours}"));
     }

@@ -20,7 +20,7 @@ pub(super) static LPAD: Function = Function {
     kernel: Kernel::Rows(|call| pad(call, true)),
     sql: "lpad({0*, })",
     flink: "LPAD({0}, {1}, {2})",
-    duckdb: "lpad({0}, {1}, {2})",
+    duckdb: "lpad({0}, {1}::INTEGER, {2})",
     differs: "elsewhere the fill has to be given; Flink gives null for a negative length",
     example: ("lpad('7', 3, '0')", "007"),
     ..BASE
@@ -34,7 +34,7 @@ pub(super) static RPAD: Function = Function {
     kernel: Kernel::Rows(|call| pad(call, false)),
     sql: "rpad({0*, })",
     flink: "RPAD({0}, {1}, {2})",
-    duckdb: "rpad({0}, {1}, {2})",
+    duckdb: "rpad({0}, {1}::INTEGER, {2})",
     differs: "elsewhere the fill has to be given; Flink gives null for a negative length",
     example: ("rpad('ab', 4, '.')", "ab.."),
     ..BASE
@@ -144,7 +144,7 @@ pub(super) static CHR: Function = Function {
         })
     }),
     sql: "chr({0})",
-    duckdb: "chr({0})",
+    duckdb: "chr({0}::INTEGER)",
     example: ("chr(241)", "ñ"),
     ..BASE
 };

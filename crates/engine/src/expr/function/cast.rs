@@ -20,6 +20,7 @@ pub(crate) static CAST: Function = Function {
     sql: "cast({0} as {type})",
     flink: "CAST({0} AS {type})",
     duckdb: "CAST({0} AS {type})",
+    differs: "DuckDB reads more forms of times, and takes the date out of a longer text",
     example: ("cast('12' as int64) + 1", "13"),
     ..BASE
 };
@@ -33,6 +34,7 @@ pub(crate) static TRY_CAST: Function = Function {
     sql: "try_cast({0} as {type})",
     flink: "TRY_CAST({0} AS {type})",
     duckdb: "TRY_CAST({0} AS {type})",
+    differs: "DuckDB reads more forms of times, and takes the date out of a longer text",
     example: ("coalesce(try_cast('x' as int64), -1)", "-1"),
     ..BASE
 };

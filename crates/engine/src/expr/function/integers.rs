@@ -51,7 +51,7 @@ pub(super) static FACTORIAL: Function = Function {
         )
     }),
     sql: "factorial({0})",
-    duckdb: "factorial({0})",
+    duckdb: "factorial({0}::INTEGER)",
     differs: "DuckDB goes on to 33",
     example: ("factorial(5)", "120"),
     ..NUMBERS

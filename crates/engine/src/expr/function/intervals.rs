@@ -55,7 +55,7 @@ pub(super) static ADD_DAYS: Function = Function {
     }),
     sql: "add_days({0}, {1})",
     flink: "TIMESTAMPADD(DAY, {1}, {0})",
-    duckdb: "({0} + {1}::INTEGER)",
+    duckdb: "({0} + CAST({1} AS INTEGER))",
     example: ("date '2024-02-28' + 2", "2024-03-01"),
     ..BASE
 };
@@ -73,6 +73,7 @@ pub(super) static DATE_DIFF: Function = Function {
     sql: "date_diff({0}, {1}, {2})",
     duckdb: "date_diff({0}, {1}, {2})",
     constants: &[(0, UNITS)],
+    differs: "in DuckDB a week is any seven days",
     example: ("date_diff('month', date '2024-01-31', date '2024-02-01')", "1"),
     ..BASE
 };

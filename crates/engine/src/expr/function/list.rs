@@ -139,7 +139,7 @@ list_function!(
     "list_position({0}, {1})",
     "NULLIF(ARRAY_POSITION({0}, {1}), 0)",
     "list_position({0}, {1})",
-    "",
+    "DuckDB finds a null where null is sought",
     ("list_position(['a', 'b'], 'b')", "2")
 );
 list_function!(
@@ -413,7 +413,7 @@ list_function!(
     "string_split({0}, {1})",
     "SPLIT({0}, {1})",
     "string_split({0}, {1})",
-    "",
+    "in DuckDB a null separator splits nothing",
     ("string_split('a,b', ',')", "[\"a\",\"b\"]")
 );
 list_function!(

@@ -134,7 +134,7 @@ pub(super) static REGEXP_COUNT: Function = Function {
     sql: "regexp_count({0}, {1})",
     flink: "REGEXP_COUNT({0}, {1})",
     duckdb: "len(regexp_extract_all({0}, {1}))",
-    differs: "in DuckDB `\\w`, `\\d` and `\\b` know ASCII only",
+    differs: "an empty match right behind another does not count here; in DuckDB `\\w`, `\\d` and `\\b` know ASCII only",
     example: ("regexp_count('a1b22', '\\d')", "3"),
     ..BASE
 };

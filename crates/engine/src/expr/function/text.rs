@@ -37,6 +37,7 @@ pub(super) static UPPER: Function = Function {
     sql: "upper({0})",
     flink: "UPPER({0})",
     duckdb: "upper({0})",
+    differs: "DuckDB maps letter to letter: ß becomes ẞ",
     example: ("upper('aß')", "ASS"),
     ..BASE
 };
@@ -79,6 +80,7 @@ pub(super) static SUBSTR: Function = Function {
     sql: "substr({0*, })",
     flink: "SUBSTR({0*, })",
     duckdb: "substr({0*, })",
+    differs: "in DuckDB a length counts from where a start before the text would lie",
     example: ("substr('página', 2, 3)", "ági"),
     ..BASE
 };

@@ -40,7 +40,7 @@ pub(super) static DATE_TRUNC: Function = Function {
 pub(super) static EXTRACT: Function = Function {
     name: "extract",
     aliases: &["date_part"],
-    help: "A part of a time in UTC: year, isoyear, quarter, month, week (ISO), day, dow (Sunday is 0), isodow (Monday is 1), doy, hour, minute, second, millisecond, microsecond (both with the seconds), epoch (seconds, float64), yearweek (ISO year and week), era, millennium, century, decade",
+    help: "A part of a time in UTC: year, isoyear, quarter, month, week (ISO), day, dow (Sunday is 0), isodow (Monday is 1), doy, hour, minute, second, millisecond, microsecond (both with the seconds), epoch (seconds, float64), millennium, century, decade",
     signature: "(part string, timestamp) → int64 or float64",
     types: |arguments| {
         expect_count(arguments, 2..=2, &EXTRACT)?;
@@ -83,6 +83,7 @@ pub(super) static ADD_INTERVAL: Function = Function {
     sql: "add_interval({0}, {1})",
     flink: "",
     duckdb: "({0} + to_microseconds({1}))",
+    differs: "DuckDB keeps the outermost timestamps for infinities",
     example: ("timestamp '2026-01-01T00:00:00Z' - interval '5 minutes'", "2025-12-31T23:55:00.000000Z"),
     ..BASE
 };
@@ -109,6 +110,7 @@ pub(super) static EPOCH_MS: Function = Function {
     sql: "epoch_ms({0})",
     flink: "",
     duckdb: "epoch_ms({0})",
+    differs: "DuckDB cuts towards zero before 1970",
     example: ("epoch_ms(timestamp '1969-12-31T23:59:59.9999Z')", "-1"),
     ..BASE
 };

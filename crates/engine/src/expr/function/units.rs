@@ -24,7 +24,6 @@ pub(super) const UNITS: &[&str] = &[
 pub(super) const PARTS: &[&str] = &[
     "year",
     "isoyear",
-    "yearweek",
     "quarter",
     "month",
     "week",
@@ -38,7 +37,6 @@ pub(super) const PARTS: &[&str] = &[
     "millisecond",
     "microsecond",
     "epoch",
-    "era",
     "millennium",
     "century",
     "decade",
@@ -158,7 +156,6 @@ pub(super) enum Part {
     Microsecond,
     Epoch,
     YearWeek,
-    Era,
     Millennium,
     Century,
     Decade,
@@ -169,7 +166,6 @@ impl Part {
         Some(match singular(name).as_str() {
             "year" => Part::Year,
             "isoyear" => Part::IsoYear,
-            "yearweek" => Part::YearWeek,
             "quarter" => Part::Quarter,
             "month" => Part::Month,
             "week" | "isoweek" | "weekofyear" => Part::Week,
@@ -183,7 +179,6 @@ impl Part {
             "millisecond" => Part::Millisecond,
             "microsecond" => Part::Microsecond,
             "epoch" => Part::Epoch,
-            "era" => Part::Era,
             "millennium" => Part::Millennium,
             "century" => Part::Century,
             "decade" => Part::Decade,
@@ -213,7 +208,6 @@ impl Part {
                 let year = Part::IsoYear.of(ts);
                 year * 100 + if year < 0 { -Part::Week.of(ts) } else { Part::Week.of(ts) }
             }
-            Part::Era => i64::from(civil_from_days(days).year > 0),
             Part::Millennium => count_of(civil_from_days(days).year, 1_000),
             Part::Century => count_of(civil_from_days(days).year, 100),
             Part::Decade => civil_from_days(days).year / 10,
