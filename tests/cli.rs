@@ -108,6 +108,19 @@ fn an_error_names_its_code_and_the_way_on() {
     assert_eq!(run(&["explain", "E_NO_SUCH_CODE"]).status.code(), Some(2));
 }
 
+#[test]
+fn a_function_is_shown_by_any_of_its_names_and_another_is_answered() {
+    let shown = run(&["functions", "datediff"]);
+    assert_eq!(shown.status.code(), Some(0));
+    assert!(stdout(&shown).starts_with("### `date_diff`\n"), "{}", stdout(&shown));
+    let all = run(&["functions", "--format", "json"]);
+    let all: serde_json::Value = serde_json::from_str(&stdout(&all)).unwrap();
+    assert!(all.as_array().is_some_and(|all| all.len() >= 120 && all[0]["example"]["value"] == "3"));
+    let unknown = run(&["functions", "to_char"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(stderr(&unknown).contains("strftime"), "{}", stderr(&unknown));
+}
+
 /// Runs the project's pipeline, which must end with this exit code and an error in the form for people.
 fn fails(project: &Project, mode: &str, exit: i32, code: &str, words: &str) {
     let output = samestream(project.path()).args(["run", "coins.yaml", "--mode", mode]).output().unwrap();

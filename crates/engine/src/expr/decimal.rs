@@ -124,7 +124,9 @@ pub(crate) fn compare(left: i128, left_scale: u8, right: i128, right_scale: u8) 
 pub(crate) fn add(left: i128, left_scale: u8, right: i128, right_scale: u8, sign: i128) -> Option<i128> {
     let scale = left_scale.max(right_scale);
     let narrow = left.checked_mul(power_of_ten(scale - left_scale)).and_then(|left| {
-        right.checked_mul(power_of_ten(scale - right_scale)).and_then(|right| left.checked_add(right * sign))
+        right
+            .checked_mul(power_of_ten(scale - right_scale))
+            .and_then(|right| left.checked_add(right.checked_mul(sign)?))
     });
     let sum = match narrow {
         Some(sum) => sum,

@@ -64,6 +64,7 @@ const FOREIGN: &[(&[&str], &str)] = &[
     (&["mid"], "`substr(x, start, length)`"),
     (&["unicode", "ord"], "`ascii(x)`"),
     (&["char", "nchar"], "`chr(n)`"),
+    (&["is_digit", "isdigit", "is_decimal", "is_alpha", "isalpha"], "`regexp_full_match(x, '\\d+')`"),
     (&["soundex", "difference", "metaphone"], "`levenshtein(a, b)`"),
     (&["edit_distance", "editdist3"], "`levenshtein(a, b)`"),
     (&["format", "printf", "format_string"], "`concat(…)` or `a || b`"),

@@ -286,7 +286,7 @@ fn negate(call: &mut Call<'_>) -> ArrayRef {
             format!("overflow: -({x}) is beyond int64").into()
         }),
         DataType::Float64 => unary::<Float64Type, Float64Type>(call, |x| canonical_f64(-x)),
-        DataType::Decimal(..) => unary::<Decimal128Type, Decimal128Type>(call, |x| -x),
+        DataType::Decimal(..) => unary::<Decimal128Type, Decimal128Type>(call, i128::wrapping_neg),
         other => unreachable!("`-` does not give {other}"),
     }
 }
