@@ -154,7 +154,7 @@ ONLY = {
     "jaccard": ASCII,
     "date_diff": "{0} <> 'week'",
     "list_position": "{1} is not null",
-    "string_split": "{1} is not null",
+    "string_split": "{1} is not null and {0} || {1} <> ''",
     "<<": "{0} >= 0",
     "try_cast(w1 as date)": "length({0}) <= 10 and not regexp_matches({0}, '(^\\d\\d-)|(-\\d[- ])')",
     "add_interval": "abs({1}) < 9e18",

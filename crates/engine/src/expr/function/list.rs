@@ -413,7 +413,7 @@ list_function!(
     "string_split({0}, {1})",
     "SPLIT({0}, {1})",
     "string_split({0}, {1})",
-    "in DuckDB a null separator splits nothing",
+    "in DuckDB a null separator splits nothing, and the empty text has one empty part",
     ("string_split('a,b', ',')", "[\"a\",\"b\"]")
 );
 list_function!(
