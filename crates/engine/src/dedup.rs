@@ -17,6 +17,9 @@ pub(crate) struct Seen {
     limit: usize,
 }
 
+/// Where a row stands among those of a chunk: offset, place in its list, names on its way; then its input and number.
+type Place<'a> = (i64, Option<i64>, &'a [u16], usize, u32);
+
 /// So few ids are not worth looking through.
 const FEW: usize = if cfg!(test) { 2 } else { 1 << 12 };
 
@@ -54,7 +57,7 @@ impl Seen {
             [(batch, _)] => (0..batch.len() as u32).for_each(|row| walk(0, row)),
             _ => {
                 // A record that came in by two ways is there twice: by offset and index, then by the names on its way.
-                let mut rows: Vec<(i64, Option<i64>, &[u16], usize, u32)> = Vec::new();
+                let mut rows: Vec<Place<'_>> = Vec::new();
                 for (input, (batch, _)) in inputs.iter().enumerate() {
                     let Identity::Records { offsets, indices, .. } = &batch.origin.identity else {
                         unreachable!("only records are looked at for repetitions")
