@@ -1,6 +1,6 @@
 //! Sinks: what they read, which columns they write, and by what a row is named.
 
-use engine::plan::{Input, SinkPlan, SinkTarget, StepPlan, Work};
+use engine::plan::{INDEX, Input, SinkPlan, SinkTarget, StepPlan, Work};
 use engine::{Code, Schema};
 
 use super::Checker;
@@ -281,8 +281,10 @@ fn sink_schema(relation: &Relation) -> Schema {
         data_type: *data_type,
         nullable: false,
     });
-    let index = relation.is_indexed.then(|| engine::Field::new(engine::plan::INDEX, engine::DataType::Int64));
-    let rest = own.fields.into_iter().filter(|field| field.name != "_partition" && field.name != "_offset");
+    // Late and bad rows have the index among their columns already.
+    let index = own.field(INDEX).cloned();
+    let index = index.or_else(|| relation.is_indexed.then(|| engine::Field::new(INDEX, engine::DataType::Int64)));
+    let rest = own.fields.into_iter().filter(|field| !["_partition", "_offset", INDEX].contains(&field.name.as_str()));
     Schema::new(position.chain(index).chain(rest).collect())
 }
 

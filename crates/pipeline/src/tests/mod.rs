@@ -2,6 +2,7 @@
 
 mod cases;
 mod digests;
+mod explode;
 mod faces;
 mod joins;
 mod plans;
