@@ -21,7 +21,7 @@ type Position = (usize, i32, i64);
 fn prepared(seed: u64) -> Option<(Case, Arc<Plan>, Vec<MemoryLog>, Answer)> {
     let case = Case::generate(seed);
     let answer = answer(&case.pipeline, &case.log, &Cut::default()).ok()?;
-    let loaded = pipeline::load("random.yaml", &case.pipeline.yaml(), &pipeline::Variables::default());
+    let loaded = testkit::run::load(&case.pipeline);
     let plan = Arc::new(loaded.unwrap_or_else(|errors| panic!("{errors:?}")).observed);
     let log_of = |source: usize| {
         let read = &plan.sources[source].partitions;

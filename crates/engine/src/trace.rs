@@ -248,7 +248,11 @@ impl Engine {
                 let missing = left_out(&rows, &found, &[]);
                 let why = format!("lookup: {} has no row of this key", lookup.file);
                 for row in &missing {
-                    visit(&self.event(note.step, &rows, *row, Fate::Failed(why.clone()), None));
+                    let fate = match lookup.missing {
+                        OnMissing::Quarantine => Fate::Failed(why.clone()),
+                        OnMissing::Drop | OnMissing::Null => Fate::Filtered,
+                    };
+                    visit(&self.event(note.step, &rows, *row, fate, None));
                 }
                 if follow && !missing.is_empty() {
                     let batch = self.look_up(note.step, &with_nulls(lookup), &rows.take(&missing), &mut Vec::new());

@@ -86,17 +86,23 @@ pub struct FoundStep {
     pub oddities: Vec<String>,
 }
 
-/// Returns the plan of a pipeline, by way of its file.
-pub fn plan(pipeline: &Pipeline) -> std::result::Result<Arc<Plan>, String> {
-    let tables = tempfile::tempdir().map_err(|error| error.to_string())?;
+/// Reads a pipeline by way of its file, beside the tables that it looks values up in.
+pub fn load(pipeline: &Pipeline) -> std::result::Result<pipeline::Loaded, Vec<Error>> {
+    let failed = |error| vec![Error::io("cannot write a table", error)];
+    let tables = tempfile::tempdir().map_err(failed)?;
     for step in &pipeline.steps {
         if let Some(lookup) = &step.lookup {
             let path = tables.path().join(format!("{}.csv", step.name));
-            std::fs::write(path, lookup.csv()).map_err(|error| error.to_string())?;
+            std::fs::write(path, lookup.csv()).map_err(failed)?;
         }
     }
     let variables = pipeline::Variables::default().set("TABLES", tables.path().display().to_string());
-    match pipeline::load("random.yaml", &pipeline.yaml(), &variables) {
+    pipeline::load("random.yaml", &pipeline.yaml(), &variables)
+}
+
+/// Returns the plan of a pipeline, by way of its file.
+pub fn plan(pipeline: &Pipeline) -> std::result::Result<Arc<Plan>, String> {
+    match load(pipeline) {
         Ok(loaded) => Ok(Arc::new(loaded.plan)),
         Err(errors) => Err(errors.iter().map(Error::to_string).collect::<Vec<_>>().join("\n")),
     }

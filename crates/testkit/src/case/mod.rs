@@ -409,9 +409,7 @@ impl Pipeline {
         }
         if let Some(tag) = tag {
             columns.iter().all(|(name, _)| name != tag).then_some(())?;
-            // The log's own columns stay last.
-            let at = columns.iter().position(|(name, _)| name.starts_with('_')).unwrap_or(columns.len());
-            columns.insert(at, (tag.to_string(), Type::Text));
+            columns.push((tag.to_string(), Type::Text));
         }
         Some(columns)
     }

@@ -299,7 +299,8 @@ fn union(step: &Step, flows: &[(String, Flow)]) -> Flow {
     all.complete = step.from.iter().map(|from| find(from).complete).min().flatten();
     all.is_ordered &= step.from.len() == 1;
     all.is_indexed = step.from.iter().any(|from| find(from).is_indexed);
-    let at = all.columns.iter().position(|(name, _)| name.starts_with('_')).unwrap_or(all.columns.len());
+    // Whatever stands after the log's own columns was derived before, so the tag comes after it.
+    let at = all.columns.len();
     for from in &step.from {
         let input = find(from);
         for row in &input.rows {
