@@ -255,8 +255,7 @@ impl Engine {
                     visit(&self.event(note.step, &rows, *row, fate, None));
                 }
                 if follow && !missing.is_empty() {
-                    let batch = self.look_up(note.step, &with_nulls(lookup), &rows.take(&missing), &mut Vec::new());
-                    self.haunt(note.step, batch, (note.step, why), ghosts, visit);
+                    self.haunt(note.step, rows.take(&missing), (note.step, why), ghosts, visit);
                 }
             }
             // What is let through is noted when it has met the memory.
@@ -371,7 +370,12 @@ impl Engine {
             Work::Window(window) => self.events_of_window(step, window, &batch, Some((left_out.0, &left_out.1)), visit),
             // What a row would have met in a join is not followed.
             Work::Join(_) => {}
-            Work::Rows | Work::Dedup(_) | Work::Lookup(_) => ghosts.push(Ghosts { step, batch, left_out }),
+            // The step's readers ask for the columns that it would have added.
+            Work::Lookup(lookup) => {
+                let batch = self.look_up(step, &with_nulls(lookup), &batch, &mut Vec::new());
+                ghosts.push(Ghosts { step, batch, left_out });
+            }
+            Work::Rows | Work::Dedup(_) => ghosts.push(Ghosts { step, batch, left_out }),
         }
     }
 
@@ -387,10 +391,7 @@ impl Engine {
                     continue;
                 }
                 let read = exploded(&plan.rows, self.read(plan, Input::Step(step), &batch));
-                let (mut rows, _) = row_work(&without_filter(&plan.rows), &read);
-                if let Work::Lookup(lookup) = &plan.work {
-                    rows = self.look_up(reader, &with_nulls(lookup), &rows, &mut Vec::new());
-                }
+                let (rows, _) = row_work(&without_filter(&plan.rows), &read);
                 self.haunt(reader, rows, left_out.clone(), &mut waiting, visit);
             }
         }
