@@ -11,129 +11,104 @@ use arrow::array::{Array, AsArray, BooleanArray, Int64Array, LargeStringArray, L
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType as ArrowType, Field, Int64Type};
 
-use super::{Argument, Family, Function, Kernel, Signature, base, expect_count, refuse};
+use super::{Argument, Family, Function, Kernel, Signature, expect_count, refuse};
 use crate::expr::Literal;
 use crate::expr::operand::{Call, Reason, Value};
 use crate::json::{self, Kind};
 use crate::value::DataType;
 
-macro_rules! json_function {
-    ($name:ident, $sql_name:literal, $aliases:expr, $help:literal, $signature:literal, $types:expr,
-     $kernel:expr, $sql:literal, $flink:literal, $duckdb:literal, $differs:literal, $example:expr) => {
-        pub(super) static $name: Function = Function {
-            name: $sql_name,
-            aliases: $aliases,
-            help: $help,
-            signature: $signature,
-            types: $types,
-            null_gives_null: true,
-            kernel: Kernel::Rows($kernel),
-            sql: $sql,
-            flink: $flink,
-            duckdb: $duckdb,
-            differs: $differs,
-            example: $example,
-            ..base(Family::Json)
-        };
-    };
-}
+const BASE: Function = super::base(Family::Json);
 
-json_function!(
-    EXTRACT,
-    "->",
-    &["json_extract", "json_extract_path"],
-    "The JSON at a key, an index or a path",
-    "(json, string or int64) → json",
-    |arguments| reached(arguments, &EXTRACT, DataType::Json),
-    |call| {
+pub(super) static EXTRACT: Function = Function {
+    name: "->",
+    aliases: &["json_extract", "json_extract_path"],
+    help: "The JSON at a key, an index or a path",
+    signature: "(json, string or int64) → json",
+    types: |arguments| reached(arguments, &EXTRACT, DataType::Json),
+    kernel: Kernel::Rows(|call| {
         let found = follow(call, |value| Some(value.to_owned()));
         Arc::new(found.into_iter().collect::<LargeStringArray>())
-    },
-    "({0} -> {1})",
-    "JSON_QUERY({0}, {1})",
-    "({0} -> {1})",
-    "DuckDB gives the JSON value null for null; Flink keeps white space and the order of keys",
-    ("cast('{\"a\": [5]}' as json) -> 'a'", "[5]")
-);
-json_function!(
-    EXTRACT_TEXT,
-    "->>",
-    &["json_extract_string", "json_extract_path_text"],
-    "The text at a key, an index or a path: a string without quotes, anything else as JSON",
-    "(json, string or int64) → string",
-    |arguments| reached(arguments, &EXTRACT_TEXT, DataType::String),
-    |call| {
+    }),
+    sql: "({0} -> {1})",
+    flink: "JSON_QUERY({0}, {1})",
+    duckdb: "({0} -> {1})",
+    differs: "DuckDB gives the JSON value null for null; Flink keeps white space and the order of keys",
+    example: ("cast('{\"a\": [5]}' as json) -> 'a'", "[5]"),
+    ..BASE
+};
+
+pub(super) static EXTRACT_TEXT: Function = Function {
+    name: "->>",
+    aliases: &["json_extract_string", "json_extract_path_text"],
+    help: "The text at a key, an index or a path: a string without quotes, anything else as JSON",
+    signature: "(json, string or int64) → string",
+    types: |arguments| reached(arguments, &EXTRACT_TEXT, DataType::String),
+    kernel: Kernel::Rows(|call| {
         let found = follow(call, |value| Some(json::characters(value).unwrap_or_else(|| value.to_owned())));
         Arc::new(found.into_iter().collect::<StringArray>())
-    },
-    "({0} ->> {1})",
-    "",
-    "({0} ->> {1})",
-    "",
-    ("cast('{\"a\": \"x\"}' as json) ->> 'a'", "x")
-);
-json_function!(
-    VALUE,
-    "json_value",
-    &[],
-    "The text of the string, number or boolean at a path; null for arrays and objects",
-    "(json, string or int64) → string",
-    |arguments| reached(arguments, &VALUE, DataType::String),
-    |call| {
+    }),
+    sql: "({0} ->> {1})",
+    duckdb: "({0} ->> {1})",
+    example: ("cast('{\"a\": \"x\"}' as json) ->> 'a'", "x"),
+    ..BASE
+};
+
+pub(super) static VALUE: Function = Function {
+    name: "json_value",
+    help: "The text of the string, number or boolean at a path; null for arrays and objects",
+    signature: "(json, string or int64) → string",
+    types: |arguments| reached(arguments, &VALUE, DataType::String),
+    kernel: Kernel::Rows(|call| {
         let found = follow(call, |value| match json::kind(value) {
             Kind::Object | Kind::Array => None,
             _ => Some(json::characters(value).unwrap_or_else(|| value.to_owned())),
         });
         Arc::new(found.into_iter().collect::<StringArray>())
-    },
-    "json_value({0}, {1})",
-    "JSON_VALUE({0}, {1})",
-    "",
-    "Flink writes numbers in its own way",
-    ("json_value(cast('{\"a\": {\"b\": 1.50}}' as json), '$.a.b')", "1.50")
-);
-json_function!(
-    EXISTS,
-    "json_exists",
-    &[],
-    "Whether something stands at a key, an index or a path, `null` too",
-    "(json, string or int64) → bool",
-    |arguments| reached(arguments, &EXISTS, DataType::Bool),
-    |call| {
+    }),
+    sql: "json_value({0}, {1})",
+    flink: "JSON_VALUE({0}, {1})",
+    differs: "Flink writes numbers in its own way",
+    example: ("json_value(cast('{\"a\": {\"b\": 1.50}}' as json), '$.a.b')", "1.50"),
+    ..BASE
+};
+
+pub(super) static EXISTS: Function = Function {
+    name: "json_exists",
+    help: "Whether something stands at a key, an index or a path, `null` too",
+    signature: "(json, string or int64) → bool",
+    types: |arguments| reached(arguments, &EXISTS, DataType::Bool),
+    kernel: Kernel::Rows(|call| {
         let found = walk(call, |value| value.is_some());
         Arc::new(found.into_iter().collect::<BooleanArray>())
-    },
-    "json_exists({0}, {1})",
-    "JSON_EXISTS({0}, {1})",
-    "json_exists({0}, {1})",
-    "",
-    ("json_exists(cast('{\"a\": null}' as json), '$.a')", "true")
-);
-json_function!(
-    ARRAY_LENGTH,
-    "json_array_length",
-    &[],
-    "How many elements an array has; 0 for anything else",
-    "(json) → int64",
-    |arguments| whole(arguments, &ARRAY_LENGTH, DataType::Int64),
-    |call| {
+    }),
+    sql: "json_exists({0}, {1})",
+    flink: "JSON_EXISTS({0}, {1})",
+    duckdb: "json_exists({0}, {1})",
+    example: ("json_exists(cast('{\"a\": null}' as json), '$.a')", "true"),
+    ..BASE
+};
+
+pub(super) static ARRAY_LENGTH: Function = Function {
+    name: "json_array_length",
+    help: "How many elements an array has; 0 for anything else",
+    signature: "(json) → int64",
+    types: |arguments| whole(arguments, &ARRAY_LENGTH, DataType::Int64),
+    kernel: Kernel::Rows(|call| {
         let count = |text: &str| json::elements(text).count() as i64;
         Arc::new(texts(call).iter().map(|text| text.map(count)).collect::<Int64Array>())
-    },
-    "json_array_length({0})",
-    "",
-    "json_array_length({0})",
-    "",
-    ("json_array_length(cast('[1, null]' as json))", "2")
-);
-json_function!(
-    KEYS,
-    "json_keys",
-    &[],
-    "The keys of an object, bytewise sorted; none for anything else",
-    "(json) → list<string>",
-    |arguments| whole(arguments, &KEYS, DataType::list(DataType::String)),
-    |call| {
+    }),
+    sql: "json_array_length({0})",
+    duckdb: "json_array_length({0})",
+    example: ("json_array_length(cast('[1, null]' as json))", "2"),
+    ..BASE
+};
+
+pub(super) static KEYS: Function = Function {
+    name: "json_keys",
+    help: "The keys of an object, bytewise sorted; none for anything else",
+    signature: "(json) → list<string>",
+    types: |arguments| whole(arguments, &KEYS, DataType::list(DataType::String)),
+    kernel: Kernel::Rows(|call| {
         let texts = texts(call);
         let (mut keys, mut lengths) = (StringBuilder::new(), Vec::new());
         for text in texts.iter() {
@@ -146,21 +121,21 @@ json_function!(
         let field = Arc::new(Field::new("item", ArrowType::Utf8, true));
         let (offsets, keys) = (OffsetBuffer::from_lengths(lengths), Arc::new(keys.finish()));
         Arc::new(ListArray::new(field, offsets, keys, texts.nulls().cloned()))
-    },
-    "json_keys({0})",
-    "",
-    "json_keys({0})",
-    "DuckDB keeps the order of keys",
-    ("json_keys(cast('{\"b\": 1, \"a\": 2}' as json))", "[\"a\",\"b\"]")
-);
-json_function!(
-    TYPE,
-    "json_type",
-    &["json_typeof"],
-    "What JSON is: `object`, `array`, `string`, `number` or `boolean`",
-    "(json) → string",
-    |arguments| whole(arguments, &TYPE, DataType::String),
-    |call| {
+    }),
+    sql: "json_keys({0})",
+    duckdb: "json_keys({0})",
+    differs: "DuckDB keeps the order of keys",
+    example: ("json_keys(cast('{\"b\": 1, \"a\": 2}' as json))", "[\"a\",\"b\"]"),
+    ..BASE
+};
+
+pub(super) static TYPE: Function = Function {
+    name: "json_type",
+    aliases: &["json_typeof"],
+    help: "What JSON is: `object`, `array`, `string`, `number` or `boolean`",
+    signature: "(json) → string",
+    types: |arguments| whole(arguments, &TYPE, DataType::String),
+    kernel: Kernel::Rows(|call| {
         let word = |text: &str| match json::kind(text) {
             Kind::Object => "object",
             Kind::Array => "array",
@@ -170,20 +145,18 @@ json_function!(
             Kind::Null => "null",
         };
         Arc::new(texts(call).iter().map(|text| text.map(word)).collect::<StringArray>())
-    },
-    "json_type({0})",
-    "",
-    "",
-    "",
-    ("json_type(cast('[1]' as json))", "array")
-);
-json_function!(
-    VALID,
-    "json_valid",
-    &["is_json"],
-    "Whether a text is JSON",
-    "(string) → bool",
-    |arguments| {
+    }),
+    sql: "json_type({0})",
+    example: ("json_type(cast('[1]' as json))", "array"),
+    ..BASE
+};
+
+pub(super) static VALID: Function = Function {
+    name: "json_valid",
+    aliases: &["is_json"],
+    help: "Whether a text is JSON",
+    signature: "(string) → bool",
+    types: |arguments| {
         expect_count(arguments, 1..=1, &VALID)?;
         match arguments[0].data_type {
             DataType::String | DataType::Null => {
@@ -192,38 +165,39 @@ json_function!(
             _ => Err(refuse(arguments, &VALID)),
         }
     },
-    |call| {
+    kernel: Kernel::Rows(|call| {
         let texts = call.texts(0).array();
         Arc::new(texts.iter().map(|text| text.map(|text| json::canonical(text).is_ok())).collect::<BooleanArray>())
-    },
-    "json_valid({0})",
-    "({0} IS JSON)",
-    "json_valid({0})",
-    "",
-    ("json_valid('{\"a\": }')", "false")
-);
-json_function!(
-    TO_JSON,
-    "to_json",
-    &["json_string"],
-    "A value as JSON, as sinks write it; text becomes a string",
-    "(any) → json",
-    |arguments| {
+    }),
+    sql: "json_valid({0})",
+    flink: "({0} IS JSON)",
+    duckdb: "json_valid({0})",
+    example: ("json_valid('{\"a\": }')", "false"),
+    ..BASE
+};
+
+pub(super) static TO_JSON: Function = Function {
+    name: "to_json",
+    aliases: &["json_string"],
+    help: "A value as JSON, as sinks write it; text becomes a string",
+    signature: "(any) → json",
+    types: |arguments| {
         expect_count(arguments, 1..=1, &TO_JSON)?;
         Ok(Signature { arguments: vec![arguments[0].data_type], result: DataType::Json })
     },
-    |call| {
+    kernel: Kernel::Rows(|call| {
         let array = call.arguments[0].array();
         let is_there = |row: &usize| array.data_type() != &ArrowType::Null && array.is_valid(*row);
         let text = |row: usize| is_there(&row).then(|| json::text_of(array, row));
         Arc::new((0..array.len()).map(text).collect::<LargeStringArray>())
-    },
-    "to_json({0})",
-    "JSON_STRING({0})",
-    "to_json({0})",
-    "decimals, times and bytes are strings",
-    ("to_json({'a': [1, null], 'b': 'x'})", "{\"a\":[1,null],\"b\":\"x\"}")
-);
+    }),
+    sql: "to_json({0})",
+    flink: "JSON_STRING({0})",
+    duckdb: "to_json({0})",
+    differs: "decimals, times and bytes are strings",
+    example: ("to_json({'a': [1, null], 'b': 'x'})", "{\"a\":[1,null],\"b\":\"x\"}"),
+    ..BASE
+};
 
 fn is_json(argument: &Argument<'_>) -> bool {
     matches!(argument.data_type, DataType::Json | DataType::String | DataType::Null)

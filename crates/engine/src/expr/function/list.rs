@@ -15,7 +15,7 @@ use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::{concat, take};
 use arrow::datatypes::{DataType as ArrowType, Decimal128Type, Field, Float64Type, Int64Type};
 
-use super::{Argument, Family, Function, Kernel, Signature, base, expect_count, refuse};
+use super::{Argument, Family, Function, Kernel, Signature, expect_count, refuse};
 use crate::exact::Wide;
 use crate::expr::coerce::common_type;
 use crate::expr::decimal;
@@ -23,139 +23,120 @@ use crate::expr::operand::{Call, Value};
 use crate::group::KeyCodec;
 use crate::value::{DataType, MAX_TYPE_DEPTH};
 
+const BASE: Function = super::base(Family::Nested);
+
 /// How many elements `range` may give, so that one row cannot exhaust the memory.
 const MOST_ELEMENTS: i128 = 1_000_000;
 
-macro_rules! list_function {
-    ($name:ident, $sql_name:literal, $aliases:expr, $help:literal, $signature:literal, $null:literal, $types:expr,
-     $kernel:expr, $sql:literal, $flink:literal, $duckdb:literal, $differs:literal, $example:expr) => {
-        pub(super) static $name: Function = Function {
-            name: $sql_name,
-            aliases: $aliases,
-            help: $help,
-            signature: $signature,
-            types: $types,
-            null_gives_null: $null,
-            kernel: Kernel::Rows($kernel),
-            sql: $sql,
-            flink: $flink,
-            duckdb: $duckdb,
-            differs: $differs,
-            example: $example,
-            ..base(Family::Nested)
-        };
-    };
-}
-
-list_function!(
-    LIST,
-    "list_value",
-    &[],
-    "A list of the values",
-    "(any, …) → list<any>",
-    false,
-    |arguments| {
+pub(super) static LIST: Function = Function {
+    name: "list_value",
+    help: "A list of the values",
+    signature: "(any, …) → list<any>",
+    types: |arguments| {
         let element = common_type(arguments)?;
         Ok(Signature { arguments: vec![element; arguments.len()], result: deeper(element)? })
     },
-    make,
-    "[{0*, }]",
-    "ARRAY[{0*, }]",
-    "[{0*, }]",
-    "",
-    ("[1, null, 2]", "[1,null,2]")
-);
-list_function!(
-    ELEMENT,
-    "list_element",
-    &["list_extract", "array_extract"],
-    "The element at a position; null if there is none",
-    "(list<any>, int64) → any",
-    true,
-    |arguments| {
+    null_gives_null: false,
+    kernel: Kernel::Rows(make),
+    sql: "[{0*, }]",
+    flink: "ARRAY[{0*, }]",
+    duckdb: "[{0*, }]",
+    example: ("[1, null, 2]", "[1,null,2]"),
+    ..BASE
+};
+
+pub(super) static ELEMENT: Function = Function {
+    name: "list_element",
+    aliases: &["list_extract", "array_extract"],
+    help: "The element at a position; null if there is none",
+    signature: "(list<any>, int64) → any",
+    types: |arguments| {
         let element = list_of(arguments, 2..=2, &ELEMENT)?;
         integers(arguments, 1, &ELEMENT)?;
         Ok(Signature { arguments: vec![arguments_list(element), DataType::Int64], result: element })
     },
-    |call| {
+    kernel: Kernel::Rows(|call| {
         let (lists, positions) = (Lists::of(call, 0), call.numbers::<Int64Type>(1));
         let places = (0..call.rows).map(|row| {
             let range = lists.get(row).filter(|_| !positions.is_null(row))?;
             place(&range, positions.value(row)).map(|at| at as u32)
         });
         pick(&lists, places.collect(), call)
-    },
-    "list_element({0}, {1})",
-    "{0}[{1}]",
-    "{0}[{1}]",
-    "Flink fails for positions below 1",
-    ("[10, 20][2]", "20")
-);
-list_function!(
-    LENGTH,
-    "list_length",
-    &["array_length", "cardinality"],
-    "How many elements a list has, nulls among them",
-    "(list<any>) → int64",
-    true,
-    |arguments| {
+    }),
+    sql: "list_element({0}, {1})",
+    flink: "{0}[{1}]",
+    duckdb: "{0}[{1}]",
+    differs: "Flink fails for positions below 1",
+    example: ("[10, 20][2]", "20"),
+    ..BASE
+};
+
+pub(super) static LENGTH: Function = Function {
+    name: "list_length",
+    aliases: &["array_length", "cardinality"],
+    help: "How many elements a list has, nulls among them",
+    signature: "(list<any>) → int64",
+    types: |arguments| {
         let element = list_of(arguments, 1..=1, &LENGTH)?;
         Ok(Signature { arguments: vec![arguments_list(element)], result: DataType::Int64 })
     },
-    |call| {
+    kernel: Kernel::Rows(|call| {
         let lists = Lists::of(call, 0);
         Arc::new((0..call.rows).map(|row| lists.get(row).map(|range| range.len() as i64)).collect::<Int64Array>())
-    },
-    "list_length({0})",
-    "CARDINALITY({0})",
-    "len({0})",
-    "",
-    ("list_length(['a', null])", "2")
-);
-list_function!(
-    CONTAINS,
-    "list_contains",
-    &["array_contains", "list_has", "array_has"],
-    "Whether a list has an element that equals a value",
-    "(list<any>, any) → bool",
-    true,
-    |arguments| searched(arguments, &CONTAINS, DataType::Bool),
-    |call| Arc::new(found(call).into_iter().map(|found| Some(found?.is_some())).collect::<BooleanArray>()),
-    "list_contains({0}, {1})",
-    "ARRAY_CONTAINS({0}, {1})",
-    "list_contains({0}, {1})",
-    "Flink finds null in a list that has one",
-    ("list_contains(['a', 'b'], 'b')", "true")
-);
-list_function!(
-    POSITION,
-    "list_position",
-    &["array_position", "list_indexof", "array_indexof"],
-    "The position of the first element that equals a value; null if there is none",
-    "(list<any>, any) → int64",
-    true,
-    |arguments| searched(arguments, &POSITION, DataType::Int64),
-    |call| Arc::new(found(call).into_iter().map(|found| found?.map(|at| at as i64 + 1)).collect::<Int64Array>()),
-    "list_position({0}, {1})",
-    "NULLIF(ARRAY_POSITION({0}, {1}), 0)",
-    "list_position({0}, {1})",
-    "DuckDB finds a null where null is sought",
-    ("list_position(['a', 'b'], 'b')", "2")
-);
-list_function!(
-    SLICE,
-    "list_slice",
-    &["array_slice"],
-    "The elements from one position to another, both included",
-    "(list<any>, int64, int64) → list<any>",
-    true,
-    |arguments| {
+    }),
+    sql: "list_length({0})",
+    flink: "CARDINALITY({0})",
+    duckdb: "len({0})",
+    example: ("list_length(['a', null])", "2"),
+    ..BASE
+};
+
+pub(super) static CONTAINS: Function = Function {
+    name: "list_contains",
+    aliases: &["array_contains", "list_has", "array_has"],
+    help: "Whether a list has an element that equals a value",
+    signature: "(list<any>, any) → bool",
+    types: |arguments| searched(arguments, &CONTAINS, DataType::Bool),
+    kernel: Kernel::Rows(|call| {
+        Arc::new(found(call).into_iter().map(|found| Some(found?.is_some())).collect::<BooleanArray>())
+    }),
+    sql: "list_contains({0}, {1})",
+    flink: "ARRAY_CONTAINS({0}, {1})",
+    duckdb: "list_contains({0}, {1})",
+    differs: "Flink finds null in a list that has one",
+    example: ("list_contains(['a', 'b'], 'b')", "true"),
+    ..BASE
+};
+
+pub(super) static POSITION: Function = Function {
+    name: "list_position",
+    aliases: &["array_position", "list_indexof", "array_indexof"],
+    help: "The position of the first element that equals a value; null if there is none",
+    signature: "(list<any>, any) → int64",
+    types: |arguments| searched(arguments, &POSITION, DataType::Int64),
+    kernel: Kernel::Rows(|call| {
+        Arc::new(found(call).into_iter().map(|found| found?.map(|at| at as i64 + 1)).collect::<Int64Array>())
+    }),
+    sql: "list_position({0}, {1})",
+    flink: "NULLIF(ARRAY_POSITION({0}, {1}), 0)",
+    duckdb: "list_position({0}, {1})",
+    differs: "DuckDB finds a null where null is sought",
+    example: ("list_position(['a', 'b'], 'b')", "2"),
+    ..BASE
+};
+
+pub(super) static SLICE: Function = Function {
+    name: "list_slice",
+    aliases: &["array_slice"],
+    help: "The elements from one position to another, both included",
+    signature: "(list<any>, int64, int64) → list<any>",
+    types: |arguments| {
         let element = list_of(arguments, 3..=3, &SLICE)?;
         integers(arguments, 1, &SLICE)?;
         let list = arguments_list(element);
         Ok(Signature { arguments: vec![list, DataType::Int64, DataType::Int64], result: list })
     },
-    |call| {
+    kernel: Kernel::Rows(|call| {
         let (lists, from, to) = (Lists::of(call, 0), call.numbers::<Int64Type>(1), call.numbers::<Int64Type>(2));
         let rows = (0..call.rows).map(|row| {
             let range = lists.get(row).filter(|_| !from.is_null(row) && !to.is_null(row))?;
@@ -165,86 +146,81 @@ list_function!(
             Some((first..=last).map(|position| (range.start + position as usize - 1) as u32).collect())
         });
         build(rows.collect(), &lists.values, call)
-    },
-    "list_slice({0}, {1}, {2})",
-    "ARRAY_SLICE({0}, {1}, {2})",
-    "list_slice({0}, {1}, {2})",
-    "",
-    ("list_slice([1, 2, 3], 2, -1)", "[2,3]")
-);
-list_function!(
-    SORT,
-    "list_sort",
-    &["array_sort"],
-    "The elements in their order, nulls first",
-    "(list<any>) → list<any>",
-    true,
-    |arguments| same(arguments, &SORT),
-    |call| sorted(call, false),
-    "list_sort({0})",
-    "ARRAY_SORT({0}, TRUE, TRUE)",
-    "list_sort({0}, 'ASC', 'NULLS FIRST')",
-    "DuckDB orders nested nulls last",
-    ("list_sort([3, null, 1])", "[null,1,3]")
-);
-list_function!(
-    REVERSE_SORT,
-    "list_reverse_sort",
-    &["array_reverse_sort"],
-    "The elements in reverse order, nulls last",
-    "(list<any>) → list<any>",
-    true,
-    |arguments| same(arguments, &REVERSE_SORT),
-    |call| sorted(call, true),
-    "list_reverse_sort({0})",
-    "ARRAY_SORT({0}, FALSE, FALSE)",
-    "list_sort({0}, 'DESC', 'NULLS LAST')",
-    "",
-    ("list_reverse_sort([3, null, 1])", "[3,1,null]")
-);
-list_function!(
-    REVERSE,
-    "list_reverse",
-    &["array_reverse"],
-    "The elements from the last to the first",
-    "(list<any>) → list<any>",
-    true,
-    |arguments| same(arguments, &REVERSE),
-    |call| each(call, |range, _| range.rev().map(|at| at as u32).collect()),
-    "list_reverse({0})",
-    "ARRAY_REVERSE({0})",
-    "list_reverse({0})",
-    "",
-    ("list_reverse([1, 2])", "[2,1]")
-);
-list_function!(
-    DISTINCT,
-    "list_distinct",
-    &["array_distinct"],
-    "The elements without repetitions, each where it stood first; null is one of them",
-    "(list<any>) → list<any>",
-    true,
-    |arguments| same(arguments, &DISTINCT),
-    |call| {
+    }),
+    sql: "list_slice({0}, {1}, {2})",
+    flink: "ARRAY_SLICE({0}, {1}, {2})",
+    duckdb: "list_slice({0}, {1}, {2})",
+    example: ("list_slice([1, 2, 3], 2, -1)", "[2,3]"),
+    ..BASE
+};
+
+pub(super) static SORT: Function = Function {
+    name: "list_sort",
+    aliases: &["array_sort"],
+    help: "The elements in their order, nulls first",
+    signature: "(list<any>) → list<any>",
+    types: |arguments| same(arguments, &SORT),
+    kernel: Kernel::Rows(|call| sorted(call, false)),
+    sql: "list_sort({0})",
+    flink: "ARRAY_SORT({0}, TRUE, TRUE)",
+    duckdb: "list_sort({0}, 'ASC', 'NULLS FIRST')",
+    differs: "DuckDB orders nested nulls last",
+    example: ("list_sort([3, null, 1])", "[null,1,3]"),
+    ..BASE
+};
+
+pub(super) static REVERSE_SORT: Function = Function {
+    name: "list_reverse_sort",
+    aliases: &["array_reverse_sort"],
+    help: "The elements in reverse order, nulls last",
+    signature: "(list<any>) → list<any>",
+    types: |arguments| same(arguments, &REVERSE_SORT),
+    kernel: Kernel::Rows(|call| sorted(call, true)),
+    sql: "list_reverse_sort({0})",
+    flink: "ARRAY_SORT({0}, FALSE, FALSE)",
+    duckdb: "list_sort({0}, 'DESC', 'NULLS LAST')",
+    example: ("list_reverse_sort([3, null, 1])", "[3,1,null]"),
+    ..BASE
+};
+
+pub(super) static REVERSE: Function = Function {
+    name: "list_reverse",
+    aliases: &["array_reverse"],
+    help: "The elements from the last to the first",
+    signature: "(list<any>) → list<any>",
+    types: |arguments| same(arguments, &REVERSE),
+    kernel: Kernel::Rows(|call| each(call, |range, _| range.rev().map(|at| at as u32).collect())),
+    sql: "list_reverse({0})",
+    flink: "ARRAY_REVERSE({0})",
+    duckdb: "list_reverse({0})",
+    example: ("list_reverse([1, 2])", "[2,1]"),
+    ..BASE
+};
+
+pub(super) static DISTINCT: Function = Function {
+    name: "list_distinct",
+    aliases: &["array_distinct"],
+    help: "The elements without repetitions, each where it stood first; null is one of them",
+    signature: "(list<any>) → list<any>",
+    types: |arguments| same(arguments, &DISTINCT),
+    kernel: Kernel::Rows(|call| {
         each(call, |range, order| {
             let mut seen = HashSet::new();
             range.filter(|at| seen.insert(order.value(*at))).map(|at| at as u32).collect()
         })
-    },
-    "list_distinct({0})",
-    "ARRAY_DISTINCT({0})",
-    "",
-    "",
-    ("list_distinct([2, null, 1, 2])", "[2,null,1]")
-);
-list_function!(
-    CONCAT,
-    "list_concat",
-    &["list_cat", "array_concat", "array_cat"],
-    "The elements of several lists, one after the other",
-    "(list<any>, …) → list<any>",
-    true,
-    |arguments| {
+    }),
+    sql: "list_distinct({0})",
+    flink: "ARRAY_DISTINCT({0})",
+    example: ("list_distinct([2, null, 1, 2])", "[2,null,1]"),
+    ..BASE
+};
+
+pub(super) static CONCAT: Function = Function {
+    name: "list_concat",
+    aliases: &["list_cat", "array_concat", "array_cat"],
+    help: "The elements of several lists, one after the other",
+    signature: "(list<any>, …) → list<any>",
+    types: |arguments| {
         expect_count(arguments, 1..=usize::MAX, &CONCAT)?;
         let common = common_type(arguments)?;
         if !matches!(common, DataType::List(_)) {
@@ -252,93 +228,86 @@ list_function!(
         }
         Ok(Signature { arguments: vec![common; arguments.len()], result: common })
     },
-    |call| {
+    kernel: Kernel::Rows(|call| {
         let lists: Vec<Lists<'_>> = (0..call.arguments.len()).map(|index| Lists::of(call, index)).collect();
         join(call, &lists, |row, lists| {
             let ranges: Vec<Range<usize>> = lists.iter().map(|list| list.get(row)).collect::<Option<_>>()?;
             Some(ranges.into_iter().enumerate().flat_map(|(list, range)| range.map(move |at| (list, at))).collect())
         })
-    },
-    "list_concat({0*, })",
-    "ARRAY_CONCAT({0*, })",
-    "",
-    "",
-    ("list_concat([1], [2, 3])", "[1,2,3]")
-);
-list_function!(
-    APPEND,
-    "list_append",
-    &["array_append"],
-    "A list with one more element at its end",
-    "(list<any>, any) → list<any>",
-    false,
-    |arguments| extended(arguments, 0, &APPEND),
-    |call| extend(call, 0),
-    "list_append({0}, {1})",
-    "ARRAY_APPEND({0}, {1})",
-    "",
-    "",
-    ("list_append([1], 2)", "[1,2]")
-);
-list_function!(
-    PREPEND,
-    "list_prepend",
-    &["array_prepend"],
-    "A list with one more element before the others",
-    "(any, list<any>) → list<any>",
-    false,
-    |arguments| extended(arguments, 1, &PREPEND),
-    |call| extend(call, 1),
-    "list_prepend({0}, {1})",
-    "ARRAY_PREPEND({1}, {0})",
-    "",
-    "",
-    ("list_prepend(0, [1])", "[0,1]")
-);
-list_function!(
-    MIN,
-    "list_min",
-    &["array_min"],
-    "The least element, nulls aside; null if there is none",
-    "(list<any>) → any",
-    true,
-    |arguments| {
+    }),
+    sql: "list_concat({0*, })",
+    flink: "ARRAY_CONCAT({0*, })",
+    example: ("list_concat([1], [2, 3])", "[1,2,3]"),
+    ..BASE
+};
+
+pub(super) static APPEND: Function = Function {
+    name: "list_append",
+    aliases: &["array_append"],
+    help: "A list with one more element at its end",
+    signature: "(list<any>, any) → list<any>",
+    types: |arguments| extended(arguments, 0, &APPEND),
+    null_gives_null: false,
+    kernel: Kernel::Rows(|call| extend(call, 0)),
+    sql: "list_append({0}, {1})",
+    flink: "ARRAY_APPEND({0}, {1})",
+    example: ("list_append([1], 2)", "[1,2]"),
+    ..BASE
+};
+
+pub(super) static PREPEND: Function = Function {
+    name: "list_prepend",
+    aliases: &["array_prepend"],
+    help: "A list with one more element before the others",
+    signature: "(any, list<any>) → list<any>",
+    types: |arguments| extended(arguments, 1, &PREPEND),
+    null_gives_null: false,
+    kernel: Kernel::Rows(|call| extend(call, 1)),
+    sql: "list_prepend({0}, {1})",
+    flink: "ARRAY_PREPEND({1}, {0})",
+    example: ("list_prepend(0, [1])", "[0,1]"),
+    ..BASE
+};
+
+pub(super) static MIN: Function = Function {
+    name: "list_min",
+    aliases: &["array_min"],
+    help: "The least element, nulls aside; null if there is none",
+    signature: "(list<any>) → any",
+    types: |arguments| {
         let element = list_of(arguments, 1..=1, &MIN)?;
         Ok(Signature { arguments: vec![arguments_list(element)], result: element })
     },
-    |call| extreme(call, false),
-    "list_min({0})",
-    "ARRAY_MIN({0})",
-    "list_min({0})",
-    "",
-    ("list_min([2, null, 1])", "1")
-);
-list_function!(
-    MAX,
-    "list_max",
-    &["array_max"],
-    "The greatest element, nulls aside; null if there is none",
-    "(list<any>) → any",
-    true,
-    |arguments| {
+    kernel: Kernel::Rows(|call| extreme(call, false)),
+    sql: "list_min({0})",
+    flink: "ARRAY_MIN({0})",
+    duckdb: "list_min({0})",
+    example: ("list_min([2, null, 1])", "1"),
+    ..BASE
+};
+
+pub(super) static MAX: Function = Function {
+    name: "list_max",
+    aliases: &["array_max"],
+    help: "The greatest element, nulls aside; null if there is none",
+    signature: "(list<any>) → any",
+    types: |arguments| {
         let element = list_of(arguments, 1..=1, &MAX)?;
         Ok(Signature { arguments: vec![arguments_list(element)], result: element })
     },
-    |call| extreme(call, true),
-    "list_max({0})",
-    "ARRAY_MAX({0})",
-    "list_max({0})",
-    "",
-    ("list_max([2, null, 1])", "2")
-);
-list_function!(
-    SUM,
-    "list_sum",
-    &[],
-    "The sum of the elements, nulls aside: of floats exact and rounded once; null if there is none",
-    "(list<number>) → number",
-    true,
-    |arguments| {
+    kernel: Kernel::Rows(|call| extreme(call, true)),
+    sql: "list_max({0})",
+    flink: "ARRAY_MAX({0})",
+    duckdb: "list_max({0})",
+    example: ("list_max([2, null, 1])", "2"),
+    ..BASE
+};
+
+pub(super) static SUM: Function = Function {
+    name: "list_sum",
+    help: "The sum of the elements, nulls aside: of floats exact and rounded once; null if there is none",
+    signature: "(list<number>) → number",
+    types: |arguments| {
         let (element, result) = match list_of(arguments, 1..=1, &SUM)? {
             DataType::Int32 | DataType::Int64 | DataType::Null => (DataType::Int64, DataType::Int64),
             DataType::Float64 => (DataType::Float64, DataType::Float64),
@@ -347,83 +316,76 @@ list_function!(
         };
         Ok(Signature { arguments: vec![DataType::list(element)], result })
     },
-    sum,
-    "list_sum({0})",
-    "",
-    "list_sum({0})",
-    "DuckDB adds floats in order",
-    ("list_sum([1, null, 2])", "3")
-);
-list_function!(
-    FLATTEN,
-    "flatten",
-    &[],
-    "The elements of a list of lists as one list; a null list has none",
-    "(list<list<any>>) → list<any>",
-    true,
-    |arguments| match list_of(arguments, 1..=1, &FLATTEN)? {
+    kernel: Kernel::Rows(sum),
+    sql: "list_sum({0})",
+    duckdb: "list_sum({0})",
+    differs: "DuckDB adds floats in order",
+    example: ("list_sum([1, null, 2])", "3"),
+    ..BASE
+};
+
+pub(super) static FLATTEN: Function = Function {
+    name: "flatten",
+    help: "The elements of a list of lists as one list; a null list has none",
+    signature: "(list<list<any>>) → list<any>",
+    types: |arguments| match list_of(arguments, 1..=1, &FLATTEN)? {
         inner @ DataType::List(_) => Ok(Signature { arguments: vec![DataType::list(inner)], result: inner }),
         _ => Err(refuse(arguments, &FLATTEN)),
     },
-    |call| {
+    kernel: Kernel::Rows(|call| {
         let lists = Lists::of(call, 0);
         let inner = Lists { nulls: lists.values.nulls().cloned(), ..Lists::plain(lists.values.as_list::<i32>()) };
         let rows = (0..call.rows)
             .map(|row| Some(lists.get(row)?.filter_map(|at| inner.get(at)).flatten().map(|at| at as u32).collect()));
         build(rows.collect(), &inner.values, call)
-    },
-    "flatten({0})",
-    "",
-    "flatten({0})",
-    "",
-    ("flatten([[1], [2, 3]])", "[1,2,3]")
-);
-list_function!(
-    RANGE,
-    "range",
-    &[],
-    "The integers from the first up to but without the second, by steps of 1 or of the third",
-    "(int64, int64[, int64]) → list<int64>",
-    true,
-    |arguments| {
+    }),
+    sql: "flatten({0})",
+    duckdb: "flatten({0})",
+    example: ("flatten([[1], [2, 3]])", "[1,2,3]"),
+    ..BASE
+};
+
+pub(super) static RANGE: Function = Function {
+    name: "range",
+    help: "The integers from the first up to but without the second, by steps of 1 or of the third",
+    signature: "(int64, int64[, int64]) → list<int64>",
+    types: |arguments| {
         expect_count(arguments, 2..=3, &RANGE)?;
         integers(arguments, 0, &RANGE)?;
         Ok(Signature { arguments: vec![DataType::Int64; arguments.len()], result: DataType::list(DataType::Int64) })
     },
-    range,
-    "range({0*, })",
-    "",
-    "range({0*, })",
-    "",
-    ("range(1, 4)", "[1,2,3]")
-);
-list_function!(
-    SPLIT,
-    "string_split",
-    &["str_split", "string_to_array", "split"],
-    "The parts of a text between separators; without a separator its characters",
-    "(string, string) → list<string>",
-    true,
-    |arguments| {
+    kernel: Kernel::Rows(range),
+    sql: "range({0*, })",
+    duckdb: "range({0*, })",
+    example: ("range(1, 4)", "[1,2,3]"),
+    ..BASE
+};
+
+pub(super) static SPLIT: Function = Function {
+    name: "string_split",
+    aliases: &["str_split", "string_to_array", "split"],
+    help: "The parts of a text between separators; without a separator its characters",
+    signature: "(string, string) → list<string>",
+    types: |arguments| {
         expect_count(arguments, 2..=2, &SPLIT)?;
         texts(arguments, &SPLIT)?;
         Ok(Signature { arguments: vec![DataType::String; 2], result: DataType::list(DataType::String) })
     },
-    split,
-    "string_split({0}, {1})",
-    "SPLIT({0}, {1})",
-    "string_split({0}, {1})",
-    "in DuckDB a null separator splits nothing, and the empty text has one empty part",
-    ("string_split('a,b', ',')", "[\"a\",\"b\"]")
-);
-list_function!(
-    TO_STRING,
-    "array_to_string",
-    &["list_to_string", "array_join"],
-    "The elements with a separator between them; nulls are left out, or written as the third argument",
-    "(list<string>, string[, string]) → string",
-    true,
-    |arguments| {
+    kernel: Kernel::Rows(split),
+    sql: "string_split({0}, {1})",
+    flink: "SPLIT({0}, {1})",
+    duckdb: "string_split({0}, {1})",
+    differs: "in DuckDB a null separator splits nothing, and the empty text has one empty part",
+    example: ("string_split('a,b', ',')", "[\"a\",\"b\"]"),
+    ..BASE
+};
+
+pub(super) static TO_STRING: Function = Function {
+    name: "array_to_string",
+    aliases: &["list_to_string", "array_join"],
+    help: "The elements with a separator between them; nulls are left out, or written as the third argument",
+    signature: "(list<string>, string[, string]) → string",
+    types: |arguments| {
         let element = list_of(arguments, 2..=3, &TO_STRING)?;
         if !matches!(element, DataType::String | DataType::Null) {
             return Err(refuse(arguments, &TO_STRING));
@@ -433,13 +395,13 @@ list_function!(
         types[0] = DataType::list(DataType::String);
         Ok(Signature { arguments: types, result: DataType::String })
     },
-    to_string,
-    "array_to_string({0*, })",
-    "ARRAY_JOIN({0*, })",
-    "array_to_string({0*, })",
-    "",
-    ("array_to_string(['a', null, 'b'], '-')", "a-b")
-);
+    kernel: Kernel::Rows(to_string),
+    sql: "array_to_string({0*, })",
+    flink: "ARRAY_JOIN({0*, })",
+    duckdb: "array_to_string({0*, })",
+    example: ("array_to_string(['a', null, 'b'], '-')", "a-b"),
+    ..BASE
+};
 
 /// Returns the list type of such elements, if types may nest so deep.
 fn deeper(element: DataType) -> Result<DataType, String> {

@@ -6,31 +6,30 @@ use arrow::array::{Array, ArrayRef, AsArray, StructArray};
 use arrow::compute::nullif;
 use arrow::datatypes::DataType as ArrowType;
 
-use super::{Argument, Family, Function, Kernel, Signature, base, expect_count, refuse};
+use super::{Argument, Family, Function, Kernel, Signature, expect_count, refuse};
 use crate::expr::Literal;
 use crate::expr::evaluate::rows_of;
 use crate::expr::operand::{Call, Value};
 use crate::value::{DataType, MAX_TYPE_DEPTH, StructField, is_name};
 
+const BASE: Function = super::base(Family::Nested);
+
 pub(super) static STRUCT_PACK: Function = Function {
     name: "struct_pack",
-    aliases: &[],
     help: "A struct of named values",
     signature: "(name := any, …) → struct<name: any, …>",
     types: pack_types,
     null_gives_null: false,
     kernel: Kernel::Rows(pack),
     sql: "{struct}",
-    flink: "",
     duckdb: "{struct}",
     constants: &[(0, &["a", "b"]), (2, &["c", "d"])],
     example: ("struct_pack(a := 1, b := 'x')", "{\"a\":1,\"b\":\"x\"}"),
-    ..base(Family::Nested)
+    ..BASE
 };
 
 pub(super) static STRUCT_EXTRACT: Function = Function {
     name: "struct_extract",
-    aliases: &[],
     help: "The field of that name, also written `s.name` and `s['name']`",
     signature: "(struct<…>, 'name') → any",
     types: |arguments| {
@@ -49,14 +48,13 @@ pub(super) static STRUCT_EXTRACT: Function = Function {
             }
         }
     },
-    null_gives_null: true,
     kernel: Kernel::Rows(extract),
     sql: "struct_extract({0}, {1})",
     flink: "{0}.{1`}",
     duckdb: "struct_extract({0}, {1})",
     constants: &[(1, &["a", "b"])],
     example: ("struct_extract({'a': 1, 'b': 2}, 'b')", "2"),
-    ..base(Family::Nested)
+    ..BASE
 };
 
 fn pack_types(arguments: &[Argument<'_>]) -> Result<Signature, String> {

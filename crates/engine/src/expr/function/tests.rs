@@ -391,8 +391,6 @@ fn the_table_lists_every_function_of_the_folder() {
         }
         let text = std::fs::read_to_string(&path).unwrap();
         let made_by_macro = [
-            "list_function!(",
-            "json_function!(",
             "comparison!(",
             "distinctness!(",
             "float_function!(",
