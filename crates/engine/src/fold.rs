@@ -274,14 +274,12 @@ impl Engine {
                 }
                 let Folded { asides, checked, .. } = &mut folding.folded;
                 self.keep_failed(index, &input, failed, asides);
-                let rows = self.check_rules(index, step, rows, asides, checked);
+                let mut rows = self.check_rules(index, step, rows, asides, checked);
                 match &step.work {
-                    Work::Rows => {
-                        self.emit_rows(Input::Step(index), &rows, &mut folding.folded);
-                        folding.batches[index].push(rows);
-                    }
-                    Work::Lookup(lookup) => {
-                        let rows = self.look_up(index, lookup, &rows, &mut folding.folded.asides);
+                    Work::Rows | Work::Lookup(_) => {
+                        if let Work::Lookup(lookup) = &step.work {
+                            rows = self.look_up(index, lookup, &rows, asides);
+                        }
                         self.emit_rows(Input::Step(index), &rows, &mut folding.folded);
                         folding.batches[index].push(rows);
                     }

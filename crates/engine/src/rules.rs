@@ -7,8 +7,8 @@
 use arrow::array::Array;
 
 use crate::fold::Checked;
-use crate::plan::{Input, OnBroken, Rule, StepPlan};
-use crate::rows::{Batch, Failures, evaluate_filter, take_rows};
+use crate::plan::{OnBroken, Rule, StepPlan};
+use crate::rows::{Batch, Failures, evaluate_filter};
 use crate::task::{Aside, Engine};
 
 impl Engine {
@@ -58,28 +58,14 @@ impl Engine {
         quarantined.extend(failures);
         quarantined.sort_unstable_by_key(|(row, _)| *row);
         self.keep_failed(index, &rows, quarantined, asides);
-        keep_fatal(index, &rows, fatal, asides);
+        if !fatal.is_empty() {
+            self.keep_failed(index, &rows, fatal, asides);
+            asides.last_mut().expect("it was put there just now").ends_run = true;
+        }
         if kept.len() == rows.len() { rows } else { rows.take(&kept) }
     }
 }
 
 fn reason(rule: &Rule) -> String {
     format!("check {}: {} is not true", rule.name, rule.expr)
-}
-
-fn keep_fatal(step: usize, rows: &Batch, broken: Vec<(u32, String)>, asides: &mut Vec<Aside>) {
-    if broken.is_empty() {
-        return;
-    }
-    let numbers: Vec<u32> = broken.iter().map(|(row, _)| *row).collect();
-    asides.push(Aside {
-        input: Input::StepBad(step),
-        source: rows.origin.source,
-        identity: rows.identity(&numbers),
-        event_times: numbers.iter().map(|row| Some(rows.event_time(*row))).collect(),
-        reasons: broken.into_iter().map(|(_, reason)| reason).collect(),
-        raw: vec![(None, None); numbers.len()],
-        rows: take_rows(&rows.columns, &numbers),
-        ends_run: true,
-    });
 }
