@@ -10,8 +10,7 @@ use arrow::datatypes::{
     DataType as ArrowType, Field as ArrowField, Schema as ArrowSchema, SchemaRef, TimeUnit, TimestampMicrosecondType,
 };
 
-pub(crate) use nested::is_name;
-pub use nested::{MAX_TYPE_DEPTH, StructField};
+pub use nested::{MAX_NAME_SIZE, MAX_TYPE_DEPTH, StructField, is_name, split};
 
 /// The type of a column or an expression.
 ///

@@ -3,22 +3,14 @@
 use std::collections::BTreeMap;
 
 use engine::Code;
+use engine::value::MAX_NAME_SIZE;
+pub(crate) use engine::value::is_name;
 
 use crate::duration;
 use crate::fields::{Block, Field, Shape};
 use crate::problems::{Problems, Span};
 use crate::suggest::{did_you_mean, list};
 use crate::yaml::{Entry, Kind, Node, Scalar};
-
-/// The longest name.
-const MAX_NAME_SIZE: usize = 63;
-
-/// Returns true for `[A-Za-z_][A-Za-z0-9_]{0,62}`.
-pub(crate) fn is_name(text: &str) -> bool {
-    text.len() <= MAX_NAME_SIZE
-        && text.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-}
 
 /// A value with its place.
 #[derive(Clone, Debug)]

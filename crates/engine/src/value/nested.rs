@@ -108,8 +108,8 @@ pub(super) fn parse(text: &str, depth: usize) -> Option<DataType> {
     Some(DataType::structure(fields))
 }
 
-/// Splits at the commas that stand in no brackets.
-fn split(text: &str) -> Vec<&str> {
+/// Splits what is written between a type's brackets at the commas that stand in no further ones.
+pub fn split(text: &str) -> Vec<&str> {
     let (mut parts, mut start, mut open) = (Vec::new(), 0, 0usize);
     for (at, byte) in text.bytes().enumerate() {
         match byte {
@@ -126,12 +126,15 @@ fn split(text: &str) -> Vec<&str> {
     parts
 }
 
-/// Returns true for what may name a field.
-pub(crate) fn is_name(text: &str) -> bool {
+/// How many bytes a name has at most.
+pub const MAX_NAME_SIZE: usize = 63;
+
+/// Returns true for what may be a name: of a field here, of anything in a pipeline file.
+pub fn is_name(text: &str) -> bool {
     let mut bytes = text.bytes();
     bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-        && text.len() <= 63
+        && text.len() <= MAX_NAME_SIZE
 }
 
 /// Returns the values with one NaN and no −0.0, however deep floats stand in them.

@@ -3,6 +3,7 @@
 use std::any::TypeId;
 
 use engine::DataType;
+use engine::value::split;
 use sqlparser::ast;
 use sqlparser::dialect::{Dialect, DuckDbDialect};
 use sqlparser::parser::{Parser, ParserError};
@@ -176,24 +177,6 @@ fn of_text(text: &str) -> Option<DataType> {
 /// Refuses types that nest too deep.
 fn checked(data_type: DataType) -> Option<DataType> {
     DataType::parse(&data_type.to_string())
-}
-
-/// Splits at the commas that stand in no brackets.
-fn split(text: &str) -> Vec<&str> {
-    let (mut parts, mut start, mut open) = (Vec::new(), 0, 0usize);
-    for (at, byte) in text.bytes().enumerate() {
-        match byte {
-            b'<' | b'(' => open += 1,
-            b'>' | b')' => open = open.saturating_sub(1),
-            b',' if open == 0 => {
-                parts.push(&text[start..at]);
-                start = at + 1;
-            }
-            _ => {}
-        }
-    }
-    parts.push(&text[start..]);
-    parts
 }
 
 fn scalar(written: &str) -> Option<DataType> {
