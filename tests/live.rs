@@ -2,12 +2,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use connectors::journal::{Journal, JournalWriter};
 use pipeline::Variables;
-use runtime::{Mode, RunOptions};
+use runtime::{Mode, Report, RunOptions};
 
 const PIPELINE: &str = r#"
 version: 1
@@ -49,6 +50,15 @@ fn plan_of(text: &str, folder: &Path) -> Arc<engine::plan::Plan> {
     }
 }
 
+/// Starts a stream that publishes often and runs until it is told to stop.
+fn stream(folder: &Path, plan: Arc<engine::plan::Plan>) -> (JoinHandle<Report>, Arc<AtomicBool>) {
+    let mut options = RunOptions::new(Mode::Stream);
+    options.state_dir = folder.join("state");
+    options.settings.commit_every = Duration::from_millis(50);
+    let stop = options.settings.stop.clone();
+    (std::thread::spawn(move || runtime::run(&plan, &options, &()).unwrap()), stop)
+}
+
 fn append(writer: &mut JournalWriter, partition: i32, page: &str, amount: f64, second: i64) {
     let value = format!(r#"{{"page":"{page}","amount":{amount},"at":{}}}"#, second * 1000);
     writer.append(partition, second * 1000, None, Some(value.as_bytes()), &[]).unwrap();
@@ -69,15 +79,7 @@ fn rows_appear_as_windows_become_final_and_a_stop_is_clean() {
     append(&mut writer, 0, "/b", 1.0, 7);
     writer.commit().unwrap();
 
-    let plan = plan(folder.path());
-    let mut options = RunOptions::new(Mode::Stream);
-    options.state_dir = folder.path().join("state");
-    options.settings.commit_every = Duration::from_millis(50);
-    let stop = options.settings.stop.clone();
-    let running = std::thread::spawn({
-        let (plan, options) = (plan.clone(), options.clone());
-        move || runtime::run(&plan, &options, &()).unwrap()
-    });
+    let (running, stop) = stream(folder.path(), plan(folder.path()));
 
     // The minute is over for both partitions: its rows must come while the stream goes on.
     append(&mut writer, 0, "/a", 0.0, 80);
@@ -112,15 +114,7 @@ fn early_rows_are_there_before_their_window_is_final_and_are_replaced() {
     append(&mut writer, 0, "/a", 0.5, 5);
     writer.commit().unwrap();
 
-    let plan = early_plan(folder.path());
-    let mut options = RunOptions::new(Mode::Stream);
-    options.state_dir = folder.path().join("state");
-    options.settings.commit_every = Duration::from_millis(50);
-    let stop = options.settings.stop.clone();
-    let running = std::thread::spawn({
-        let (plan, options) = (plan.clone(), options.clone());
-        move || runtime::run(&plan, &options, &()).unwrap()
-    });
+    let (running, stop) = stream(folder.path(), early_plan(folder.path()));
     let row = |minute: i64, views: i64, revenue: &str, is_final: bool| {
         format!(
             r#"{{"window_start":"1970-01-01T00:0{minute}:00.000000Z","window_end":"1970-01-01T00:0{}:00.000000Z","page":"/a","views":{views},"revenue":{revenue},"final":{is_final}}}"#,

@@ -97,10 +97,10 @@ fn plan(windowing: Windowing, top: Option<Top>) -> Arc<Plan> {
 }
 
 /// xorshift: chance with a seed.
-struct Chance(u64);
+pub(crate) struct Chance(pub(crate) u64);
 
 impl Chance {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

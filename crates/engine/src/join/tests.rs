@@ -8,6 +8,7 @@ use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArra
 use arrow::datatypes::Int64Type;
 
 use super::JoinState;
+use crate::law_tests::Chance;
 use crate::log::Chunk;
 use crate::plan::*;
 use crate::watermark::{NEVER, watermark};
@@ -75,18 +76,6 @@ fn plan(kind: JoinKind, time: JoinTime) -> Arc<Plan> {
         work: Work::Join(Box::new(join)),
     };
     Arc::new(Plan { name: "joins".into(), sources, steps: vec![step], sinks: Vec::new(), definition: String::new() })
-}
-
-/// xorshift: chance with a seed.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % bound
-    }
 }
 
 /// A record: key, number, event time.
