@@ -94,13 +94,14 @@ fn every_runnable_command_runs() {
 #[test]
 fn the_table_of_verbs_is_complete() {
     let readme = std::fs::read_to_string(Path::new(ROOT).join("README.md")).unwrap();
+    let table = readme.split("| Verb |").nth(1).unwrap().split("\n\n").next().unwrap();
     let help = stdout(&samestream(Path::new(ROOT)).arg("--help").output().unwrap());
     let list = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
     for verb in list.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   ")) {
         let verb = verb.split_whitespace().next().unwrap();
-        assert!(readme.contains(&format!("| `{verb}")), "README.md's table of verbs lacks `{verb}`");
+        assert!(table.contains(&format!("| `{verb}")), "README.md's table of verbs lacks `{verb}`");
     }
-    let verbs_in_table = readme.lines().filter_map(|line| line.strip_prefix("| `")?.split(['`', ' ']).next());
+    let verbs_in_table = table.lines().filter_map(|line| line.strip_prefix("| `")?.split(['`', ' ']).next());
     for verb in verbs_in_table {
         assert!(list.lines().any(|line| line.split_whitespace().next() == Some(verb)), "`{verb}` is no verb");
     }
