@@ -12,9 +12,9 @@ use engine::plan::Plan;
 use engine::{Code, Error, Result};
 use pipeline::Variables;
 use runtime::archive::{ArchiveOptions, archive};
-use runtime::clickstream::Options;
+use runtime::clickstream::{Clickstream, Options};
 use runtime::target::Target;
-use runtime::{Mode, RunOptions};
+use runtime::{Mode, RunOptions, untidy};
 
 use crate::commands::{r#gen, init, verify};
 use crate::global::Global;
@@ -49,13 +49,13 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments, global: &Global) -> Done {
     let stop = signals::stop_flag()?;
     let demo = Demo::new(arguments, global, stop)?;
-    let options = Options { events: arguments.events, seed: arguments.seed, rate: 200, ..Options::default() };
+    let log = untidy::Options { events: arguments.events, seed: arguments.seed, rate: 200, ..Default::default() };
     demo.say(&format!(
         "1 · {} records of a clickstream, out of order, some late, some twice, some bad  →  {}\n",
-        thousands(options.events),
+        thousands(log.events),
         demo.path("data/journal/clicks")
     ))?;
-    demo.make(options)?;
+    demo.make(log)?;
     demo.say(&format!("2 · archive: the journal into a Parquet lake  →  {}\n", demo.path("data/lake/clicks")))?;
     demo.archive()?;
     demo.say("3 · the pipeline as a stream over the journal\n\n")?;
@@ -97,11 +97,12 @@ impl<'a> Demo<'a> {
         output::text(text).map(|_| ())
     }
 
-    fn make(&self, options: Options) -> Result<()> {
-        let partitions: Vec<i32> = (0..options.partitions).collect();
+    fn make(&self, log: untidy::Options) -> Result<()> {
+        let partitions: Vec<i32> = (0..log.partitions).collect();
         let mut target = Target::journal(&self.dir.join("data/journal/clicks"), &partitions)?;
+        let (total, clicks) = (log.events, Clickstream::new(Options { log, ..Options::default() }));
         let shown = Shown::titled("gen".into(), false, self.global);
-        let made = r#gen::fill(&mut target, options, &self.stop, &shown);
+        let made = r#gen::fill(&mut target, clicks, total, &self.stop, &shown);
         shown.finish();
         made.and_then(|_| self.go_on())
     }

@@ -1,16 +1,18 @@
-//! `samestream gen`: a made-up clickstream, into a journal, a topic or a lake.
+//! `samestream gen`: a made-up stream, into a journal, a topic or a lake.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use clap::Args;
-use engine::log::Partition;
+use clap::{Args, ValueEnum};
+use engine::log::{Partition, RawRecords};
 use engine::plan::KafkaBinding;
 use engine::{Code, Error, Result};
-use runtime::clickstream::{self, Clickstream, Options};
+use runtime::clickstream::{self, Clickstream};
+use runtime::nexmark::{self, Nexmark};
 use runtime::target::Target;
+use runtime::untidy::Options;
 
 use crate::commands::run::parse_duration;
 use crate::global::Global;
@@ -18,15 +20,20 @@ use crate::output::thousands;
 use crate::progress::Shown;
 use crate::{clock, report, signals};
 
-/// Make a seeded clickstream: disordered, with late records, repetitions and bad JSON
+/// Make a seeded stream of clicks, or the auction of Nexmark: disordered, with late records, repetitions and bad JSON
 ///
 /// The same options make the same bytes. The last partition falls quiet from 40 % to 70 % of the time, then speaks again.
+/// The events of Nexmark are always the same ones; the seed only says how they are spread, delayed and spoilt.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     samestream gen --to journal:data/journal/clicks\n  \
+    samestream gen nexmark --to journal:data/journal/nexmark --events 100000 --rate 10\n  \
     samestream gen --to kafka:localhost:9092/clicks --events 10000000 --partitions 8\n  \
     samestream gen --to lake:data/lake/clicks --disorder 1m --late 2% --bad 0.1% --seed 7")]
 pub(crate) struct Arguments {
+    /// Which stream
+    #[arg(value_name = "STREAM", value_enum, default_value = "clicks")]
+    stream: Stream,
     /// Where to: journal:PATH, kafka:BROKERS/TOPIC or lake:PATH
     #[arg(long, value_name = "URI", value_parser = parse_place)]
     to: Place,
@@ -48,15 +55,23 @@ pub(crate) struct Arguments {
     /// Share of records that are not good JSON events
     #[arg(long, value_name = "P%", default_value = "0.1%", value_parser = parse_share)]
     bad: f64,
-    /// How many users
-    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
-    keys: u64,
+    /// How many users make the clicks [default: 10000]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    keys: Option<u64>,
     /// Events per second of event time
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
     rate: u64,
     /// What makes one stream different from another
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Stream {
+    /// Clicks on the pages of a shop: the pipelines in `pipelines/` read them
+    Clicks,
+    /// People, auctions and bids: the pipelines in `pipelines/nexmark/` read them
+    Nexmark,
 }
 
 #[derive(Clone, Debug)]
@@ -74,15 +89,24 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<ExitCode> {
         late: arguments.late,
         duplicates: arguments.duplicates,
         bad: arguments.bad,
-        keys: arguments.keys,
         rate: arguments.rate,
         seed: arguments.seed,
         ..Options::default()
     };
+    if let (Stream::Nexmark, Some(_)) = (arguments.stream, arguments.keys) {
+        let error = Error::new(Code::Usage, "`--keys` is for the clicks");
+        return Err(error.help("leave it out: how many people there are in Nexmark follows from the number of events"));
+    }
     let partitions: Vec<Partition> = (0..options.partitions).collect();
     let (mut target, place) = match &arguments.to {
         Place::Journal(path) => (Target::journal(path, &partitions)?, path.display().to_string()),
-        Place::Lake(path) => (Target::lake(path, &clickstream::source(), &partitions)?, path.display().to_string()),
+        Place::Lake(path) => {
+            let source = match arguments.stream {
+                Stream::Clicks => clickstream::source(),
+                Stream::Nexmark => nexmark::source(),
+            };
+            (Target::lake(path, &source, &partitions)?, path.display().to_string())
+        }
         Place::Topic { brokers, topic } => {
             let binding = KafkaBinding { brokers: brokers.clone(), topic: topic.clone(), options: Default::default() };
             let oldest = Some(options.start / 1000);
@@ -91,7 +115,16 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<ExitCode> {
     };
     let stop = signals::stop_flag()?;
     let shown = Shown::titled("gen".into(), false, global);
-    let written = fill(&mut target, options, &stop, &shown);
+    let total = options.events;
+    let written = match arguments.stream {
+        Stream::Clicks => {
+            let default = clickstream::Options::default();
+            let keys = arguments.keys.unwrap_or(default.keys);
+            let clicks = Clickstream::new(clickstream::Options { log: options, keys, ..default });
+            fill(&mut target, clicks, total, &stop, &shown)
+        }
+        Stream::Nexmark => fill(&mut target, Nexmark::new(options), total, &stop, &shown),
+    };
     shown.finish();
     let written = written?;
     if !global.quiet {
@@ -100,11 +133,16 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes a clickstream and returns how many records were written.
-pub(crate) fn fill(target: &mut Target, options: Options, stop: &AtomicBool, shown: &Shown) -> Result<u64> {
-    let total = options.events;
+/// Writes a log of so many records and returns how many were written.
+pub(crate) fn fill(
+    target: &mut Target,
+    log: impl Iterator<Item = RawRecords>,
+    total: u64,
+    stop: &AtomicBool,
+    shown: &Shown,
+) -> Result<u64> {
     let mut written = 0;
-    for records in Clickstream::new(options) {
+    for records in log {
         if stop.load(Ordering::Relaxed) {
             // What is there stays, but nobody may take it for the whole.
             target.finish()?;

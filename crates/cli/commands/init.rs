@@ -7,6 +7,7 @@ use clap::Args;
 use engine::{Code, Error, Result};
 use runtime::append::{AppendOptions, Appender, Input};
 use runtime::clickstream::{Clickstream, Options};
+use runtime::untidy;
 
 use crate::global::Global;
 use crate::{clock, report};
@@ -68,16 +69,8 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
 
 /// Returns a few hundred events, one a line; some come late, a few are not good.
 fn sample() -> String {
-    let options = Options {
-        events: 600,
-        partitions: 1,
-        rate: 1,
-        late: 0.02,
-        bad: 0.0,
-        pages: 12,
-        keys: 40,
-        ..Options::default()
-    };
+    let log = untidy::Options { events: 600, partitions: 1, rate: 1, late: 0.02, bad: 0.0, ..Default::default() };
+    let options = Options { log, pages: 12, keys: 40 };
     let mut lines = Vec::new();
     for records in Clickstream::new(options) {
         for value in records.values.iter().flatten() {
