@@ -7,12 +7,17 @@ use crate::cli::{samestream, stderr, stdout};
 
 /// A folder with the project's pipelines in it.
 fn project() -> tempfile::TempDir {
+    project_with("pipelines")
+}
+
+/// A folder with the files of one of the project's folders in it.
+fn project_with(name: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::create_dir(folder.path().join("pipelines")).unwrap();
-    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/pipelines")).unwrap() {
+    std::fs::create_dir_all(folder.path().join(name)).unwrap();
+    for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap() {
         let path = entry.unwrap().path();
         if path.is_file() {
-            std::fs::copy(&path, folder.path().join("pipelines").join(path.file_name().unwrap())).unwrap();
+            std::fs::copy(&path, folder.path().join(name).join(path.file_name().unwrap())).unwrap();
         }
     }
     folder
@@ -65,21 +70,7 @@ fn every_pipeline_gives_the_same_bytes_in_both_modes() {
         ok(at, &format!("run {name} --mode stream --until-caught-up --summary stream.json {set}"));
         let held = ok(at, &format!("query {name} --format csv {set}"));
         ok(at, &format!("run {name} --mode batch --summary batch.json {set}"));
-        let (stream, batch) = (json(&at.join("stream.json")), json(&at.join("batch.json")));
-        for field in [
-            "definition",
-            "digest_final",
-            "digest_all",
-            "digest_late",
-            "digest_bad",
-            "rows_read",
-            "rows_written",
-            "start",
-            "end",
-            "windows",
-        ] {
-            assert_eq!(stream[field], batch[field], "{name}: {field}");
-        }
+        let (stream, batch) = summaries(at, &name);
         assert!(stream["rows_late"].as_u64().unwrap() > 0, "{name} has no late record");
         let finals: u64 = stream["digest_final"].as_str().unwrap().rsplit(':').next().unwrap().parse().unwrap();
         assert!(finals > 0, "{name} has no final row");
@@ -94,6 +85,60 @@ fn every_pipeline_gives_the_same_bytes_in_both_modes() {
         let verdict = stdout(&ok(at, &format!("verify {name} {set}")));
         assert!(verdict.ends_with(&format!("✓ {name}: stream and batch gave the same bytes\n")), "{verdict}");
     }
+}
+
+/// Returns what a stream and a batch run said of themselves, which must be the same.
+#[track_caller]
+fn summaries(at: &Path, name: &str) -> (serde_json::Value, serde_json::Value) {
+    let (stream, batch) = (json(&at.join("stream.json")), json(&at.join("batch.json")));
+    for field in [
+        "definition",
+        "digest_final",
+        "digest_all",
+        "digest_late",
+        "digest_bad",
+        "rows_read",
+        "rows_late",
+        "rows_written",
+        "start",
+        "end",
+        "windows",
+    ] {
+        assert_eq!(stream[field], batch[field], "{name}: {field}");
+    }
+    (stream, batch)
+}
+
+/// What the rows must be, `tests/oracle/nexmark.py` says.
+#[test]
+fn every_nexmark_query_gives_the_same_bytes_in_both_modes() {
+    let folder = project_with("pipelines/nexmark");
+    let at = folder.path();
+    ok(at, "gen nexmark --to journal:data/journal/nexmark --events 20000 --rate 50 --late 3% --bad 0.5%");
+    ok(at, "archive pipelines/nexmark/q0.yaml --until-caught-up --roll-rows 1500");
+    let files = std::fs::read_dir(at.join("pipelines/nexmark")).unwrap();
+    let paths =
+        files.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|kind| kind == "yaml"));
+    let mut names: Vec<String> = paths.map(|path| path.file_stem().unwrap().to_string_lossy().into_owned()).collect();
+    names.sort();
+    assert!(names.len() >= 22, "{names:?}");
+    // Auctions last up to 3,334 seconds divided by the rate.
+    let set = "--set vars.LONGEST=70s --set vars.REGISTERED=5m --set vars.OPEN=1m";
+    let mut late = 0;
+    for name in names {
+        let run = format!("run pipelines/nexmark/{name}.yaml {set}");
+        ok(at, &format!("{run} --mode stream --until-caught-up --summary stream.json"));
+        ok(at, &format!("{run} --mode batch --summary batch.json"));
+        let (stream, _) = summaries(at, &name);
+        assert_eq!((&stream["rows_read"], &stream["rows_failed"]), (&20_000.into(), &0.into()), "{name}");
+        assert!(stream["rows_written"].as_u64().unwrap() > 0, "{name} has no row");
+        assert!(stream["rows_bad"].as_u64().unwrap() > 0, "{name} has no bad record");
+        late += u64::from(stream["rows_late"].as_u64().unwrap() > 0);
+    }
+    // Rows of single records are never late, nor are those by the log's own time, nor is this log as long as a day.
+    assert_eq!(late, 11);
+    let text = fails(at, "gen nexmark --to journal:data/journal/other --keys 5", 2, "E_USAGE");
+    assert!(text.contains("`--keys` is for the clicks"), "{text}");
 }
 
 #[test]
