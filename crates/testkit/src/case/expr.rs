@@ -138,6 +138,10 @@ pub enum Aggregate {
     CovarSamp,
     Corr,
     RegrSlope,
+    Quantile,
+    ApproxQuantile,
+    ApproxCountDistinct,
+    ArrayAgg,
 }
 
 /// Every aggregate.
@@ -165,6 +169,10 @@ pub const AGGREGATES: &[Aggregate] = &[
     Aggregate::CovarSamp,
     Aggregate::Corr,
     Aggregate::RegrSlope,
+    Aggregate::Quantile,
+    Aggregate::ApproxQuantile,
+    Aggregate::ApproxCountDistinct,
+    Aggregate::ArrayAgg,
 ];
 
 impl Aggregate {
@@ -194,6 +202,10 @@ impl Aggregate {
             Aggregate::CovarSamp => "covar_samp",
             Aggregate::Corr => "corr",
             Aggregate::RegrSlope => "regr_slope",
+            Aggregate::Quantile => "quantile",
+            Aggregate::ApproxQuantile => "approx_quantile",
+            Aggregate::ApproxCountDistinct => "approx_count_distinct",
+            Aggregate::ArrayAgg => "array_agg",
         }
     }
 
@@ -201,6 +213,7 @@ impl Aggregate {
     pub fn argument_count(self) -> usize {
         match self {
             Aggregate::ArgMin | Aggregate::ArgMax => 2,
+            Aggregate::Quantile | Aggregate::ApproxQuantile => 2,
             Aggregate::CovarPop | Aggregate::CovarSamp | Aggregate::Corr | Aggregate::RegrSlope => 2,
             _ => 1,
         }
@@ -214,7 +227,21 @@ impl Aggregate {
             _ => return None,
         };
         match self {
-            Aggregate::Count | Aggregate::CountDistinct => Some(Type::Int64),
+            Aggregate::ArrayAgg => match first {
+                Type::Int64 => Some(Type::Ints),
+                Type::Float => Some(Type::Floats),
+                Type::Text => Some(Type::Texts),
+                _ => None,
+            },
+            // Their bytes are the engine's own.
+            Aggregate::ApproxCountDistinct
+                if matches!(first, Type::Ints | Type::Floats | Type::Texts | Type::Pair | Type::Pairs | Type::Json) =>
+            {
+                None
+            }
+            Aggregate::Count | Aggregate::CountDistinct | Aggregate::ApproxCountDistinct => Some(Type::Int64),
+            // The other argument is a constant.
+            Aggregate::Quantile | Aggregate::ApproxQuantile => number.then_some(Type::Float),
             Aggregate::Min | Aggregate::Max | Aggregate::First | Aggregate::Last => Some(first),
             Aggregate::ArgMin | Aggregate::ArgMax => Some(first),
             Aggregate::Sum => number.then_some(match first {

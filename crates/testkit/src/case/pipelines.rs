@@ -34,7 +34,7 @@ const POOL: [(&str, Type); 18] = [
 
 pub(super) fn pipeline(random: &mut Random) -> (Pipeline, Shape) {
     let by_log_time = random.chance(8);
-    let zone = random.chance(13).then(|| zone(random));
+    let zone = random.chance(20).then(|| zone(random));
     let tick = match zone {
         // So long that a log holds days and weeks.
         Some(_) => *random.pick(&[1_800_000_000, 3_600_000_000, 10_800_000_000, 10_800_000_000]),
@@ -347,7 +347,7 @@ fn kind(random: &mut Random, may_be_same: bool, shape: &mut Shape) -> Kind {
         let unit = [CalendarUnit::Day, CalendarUnit::Week, CalendarUnit::Month][random.weighted(&[70, 20, 10])];
         return Kind::Calendar { unit, zone };
     }
-    let which = random.weighted(&[18, 40, 56, if may_be_same { 36 } else { 0 }, 14]);
+    let which = random.weighted(&[18, 40, 66, if may_be_same { 36 } else { 0 }, 14]);
     let kind = match which {
         0 => Kind::Tumbling { size: size * tick, offset: offset(random, size) * tick },
         1 => {
@@ -423,7 +423,11 @@ fn call(random: &mut Random, rows: &[Column]) -> Expr {
         // Drawn several times, so that aggregates that take few types are not rare.
         for _ in 0..6 {
             let mut argument = || if random.chance(65) { column(&random.pick(rows).0) } else { any(random, rows, 1) };
-            let arguments = (0..aggregate.argument_count()).map(|_| argument()).collect();
+            let mut arguments: Vec<Expr> = (0..aggregate.argument_count()).map(|_| argument()).collect();
+            if matches!(aggregate, Aggregate::Quantile | Aggregate::ApproxQuantile) {
+                let q = *random.pick(&[0.0, 1.0, 0.5, 0.25, 0.9, 0.99, 0.123456789]);
+                arguments[1] = Expr::Literal(Value::Float(q));
+            }
             let call = Call { aggregate, arguments, filter: None };
             if call.types_over(rows).is_some_and(|types| aggregate.output(&types).is_some()) {
                 return Expr::Call(Call { filter, ..call });

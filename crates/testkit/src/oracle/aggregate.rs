@@ -1,6 +1,7 @@
 //! The value of an aggregate over all its values at once.
 
 use super::number::{Big, nearest, split};
+use super::sketch;
 use crate::case::expr::Aggregate;
 use crate::value::{Type, Value};
 
@@ -13,6 +14,10 @@ pub(crate) struct Overflow;
 pub(crate) fn aggregate(function: Aggregate, types: &[Type], rows: &[Vec<Value>]) -> Result<Value, Overflow> {
     if types.is_empty() {
         return Ok(Value::Int(rows.len() as i64));
+    }
+    if function == Aggregate::ArrayAgg {
+        let all: Vec<Value> = rows.iter().map(|row| row[0].clone()).collect();
+        return Ok(if all.is_empty() { Value::Null } else { Value::List(all) });
     }
     let rows: Vec<&Vec<Value>> = rows.iter().filter(|row| row.iter().all(|value| !value.is_null())).collect();
     let ty = types[0];
@@ -27,11 +32,16 @@ pub(crate) fn aggregate(function: Aggregate, types: &[Type], rows: &[Vec<Value>]
             sorted.dedup();
             return Ok(Value::Int(sorted.len() as i64));
         }
+        Aggregate::ApproxCountDistinct => return Ok(Value::Int(sketch::estimate_of(ty, &values))),
         _ if count == 0 => return Ok(Value::Null),
         _ => {}
     }
     match function {
-        Aggregate::Count | Aggregate::CountDistinct => unreachable!("done above"),
+        Aggregate::Count | Aggregate::CountDistinct | Aggregate::ApproxCountDistinct | Aggregate::ArrayAgg => {
+            unreachable!("done above")
+        }
+        Aggregate::Quantile => Ok(quantile(ty, &values, others[0])),
+        Aggregate::ApproxQuantile => Ok(approximate_quantile(ty, &values, others[0])),
         Aggregate::Min => Ok((*values.iter().min().expect("not empty")).clone()),
         Aggregate::Max => Ok((*values.iter().max().expect("not empty")).clone()),
         Aggregate::First => Ok(values[0].clone()),
@@ -57,6 +67,74 @@ pub(crate) fn aggregate(function: Aggregate, types: &[Type], rows: &[Vec<Value>]
         Aggregate::Corr => Ok(Pairs::new(types, &values, &others).map_or(nan(), |pairs| pairs.correlation())),
         Aggregate::RegrSlope => Ok(Pairs::new(types, &values, &others).map_or(nan(), |pairs| pairs.slope())),
     }
+}
+
+/// `q` as it is written: digits over a power of ten.
+fn share(q: &Value) -> (Big, Big) {
+    let Value::Float(q) = q else { unreachable!("q is a float literal") };
+    let text = format!("{q:?}");
+    let (whole, fraction) = text.split_once('.').expect("with a point");
+    let digits: i128 = format!("{whole}{fraction}").parse().expect("digits");
+    (Big::from(digits), power_of_ten(fraction.len()))
+}
+
+fn power_of_ten(digits: usize) -> Big {
+    (0..digits).fold(Big::from(1), |power, _| power.times(&Big::from(10)))
+}
+
+/// The position `q·(n−1)` in the sorted values: the place at or below it, and how far it is past that, as a fraction.
+fn position(count: usize, q: &Value) -> (usize, Big, Big) {
+    let (part, whole) = share(q);
+    let mut left = part.times(&Big::from(count as i128 - 1));
+    let mut place = 0;
+    while !left.minus(&whole).is_negative() {
+        left = left.minus(&whole);
+        place += 1;
+    }
+    (place, left, whole)
+}
+
+/// `v + (p − ⌊p⌋)·(w − v)` of the exact numbers, rounded once.
+fn quantile(ty: Type, values: &[&Value], q: &Value) -> Value {
+    let mut sorted = values.to_vec();
+    sorted.sort();
+    let (place, past, whole) = position(sorted.len(), q);
+    let low = sorted[place];
+    let high = if past.is_zero() { low } else { sorted[place + 1] };
+    if let (Value::Float(a), Value::Float(b)) = (low, high)
+        && !(a.is_finite() && b.is_finite())
+    {
+        return if past.is_zero() || a == b { low.clone() } else { Value::float(a + b) };
+    }
+    let (numbers, twos) = integers(&[low, high]);
+    let sum = numbers[0].times(&whole.minus(&past)).plus(&numbers[1].times(&past));
+    let tens = if let Type::Decimal(_, scale) = ty { power_of_ten(scale.into()) } else { Big::from(1) };
+    Value::float(nearest(&sum, &whole.times(&tens), twos))
+}
+
+/// The middle of the 64th part of a doubling in which the value at `⌊q·(n−1)⌋` lies, but not beyond the least and greatest.
+fn approximate_quantile(ty: Type, values: &[&Value], q: &Value) -> Value {
+    let float = |value: &Value| match (value, ty) {
+        (Value::Float(x), _) => *x,
+        (Value::Int(x), _) => *x as f64,
+        (Value::Decimal(x), Type::Decimal(_, scale)) => nearest(&Big::from(*x), &power_of_ten(scale.into()), 0),
+        (other, _) => unreachable!("{other} is no number"),
+    };
+    let mut sorted: Vec<Value> = values.iter().map(|value| Value::float(float(value))).collect();
+    sorted.sort();
+    let (place, ..) = position(sorted.len(), q);
+    let Value::Float(x) = sorted[place] else { unreachable!("they are floats") };
+    let middle = if x.is_normal() {
+        let (integer, twos) = split(x.abs());
+        let part = integer >> 46;
+        let middle = nearest(&Big::from(i128::from(2 * part + 1) << 45), &Big::from(1), twos);
+        if x < 0.0 { -middle } else { middle }
+    } else if x.is_subnormal() {
+        0.0
+    } else {
+        x
+    };
+    Value::float(middle).clamp(sorted[0].clone(), sorted[sorted.len() - 1].clone())
 }
 
 fn nan() -> Value {
