@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::scalar::Scalar;
 use crate::value::{Type, Value};
 
 /// A named, typed column.
@@ -109,6 +110,8 @@ pub enum Function {
     FieldA,
     /// `json ->> 'a'`.
     MemberA,
+    /// One of many more.
+    Scalar(Scalar),
 }
 
 /// An aggregate.
@@ -323,6 +326,18 @@ impl Expr {
 fn binary_type(operator: Binary, left: Type, right: Type) -> Option<Type> {
     let integers = left.is_integer() && right.is_integer();
     let alike = left == right || integers;
+    if let (Type::Decimal(p, s), Type::Decimal(q, t)) = (left, right) {
+        let scale = s.max(t);
+        match operator {
+            // Values do not know their scale, so both have the same.
+            Binary::Add | Binary::Subtract => {
+                return (s == t).then(|| Type::Decimal(((p - s).max(q - t) + scale + 1).min(38), scale));
+            }
+            Binary::Multiply => return (s + t <= 38).then(|| Type::Decimal((p + q).min(38), s + t)),
+            Binary::Divide | Binary::Quotient | Binary::Remainder | Binary::And | Binary::Or => return None,
+            _ => {}
+        }
+    }
     match operator {
         Binary::And | Binary::Or => (left == Type::Bool && alike).then_some(Type::Bool),
         Binary::Quotient | Binary::Remainder => integers.then_some(Type::Int64),
@@ -347,6 +362,7 @@ fn function_type(function: Function, types: &[Type]) -> Option<Type> {
         Function::Element => first.element().filter(|_| types.get(1).is_some_and(|place| place.is_integer())),
         Function::FieldA => (first == Type::Pair).then_some(Type::Int64),
         Function::MemberA => (first == Type::Json).then_some(Type::Text),
+        Function::Scalar(scalar) => scalar.output(types),
     }
 }
 
@@ -385,6 +401,7 @@ impl fmt::Display for Expr {
 fn write_function(f: &mut fmt::Formatter<'_>, function: Function, arguments: &[Expr]) -> fmt::Result {
     let first = &arguments[0];
     let name = match function {
+        Function::Scalar(scalar) => return scalar.write(f, arguments),
         Function::Not => return write!(f, "(not {first})"),
         Function::IsNull => return write!(f, "({first} is null)"),
         Function::IsNotNull => return write!(f, "({first} is not null)"),

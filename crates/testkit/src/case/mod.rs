@@ -1,9 +1,11 @@
 //! A case: a pipeline described so simply that the oracle can follow it, and a log. Everything follows from a seed.
 
+mod drawn;
 pub mod expr;
 pub mod log;
 mod pipelines;
 mod records;
+pub mod scalar;
 mod yaml;
 
 use serde::{Deserialize, Serialize};

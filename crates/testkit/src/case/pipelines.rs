@@ -2,6 +2,7 @@
 
 mod joins;
 
+use super::drawn;
 use super::expr::{AGGREGATES, Aggregate, Binary, Call, Column, Expr, Function, binary, call as call_of, column};
 use super::{
     CalendarUnit, Class, Dedup, Kind, Lookup, Pipeline, Rule, Shape, Source, SourceColumn, Step, Top, Window, Zone,
@@ -476,21 +477,25 @@ fn comparison(random: &mut Random) -> Binary {
 
 /// An expression of any type that these columns allow; `depth` bounds how deep it nests.
 fn any(random: &mut Random, columns: &[Column], depth: usize) -> Expr {
-    match random.below(5) {
-        0 => integer(random, columns, depth),
-        1 => float(random, columns, depth),
-        2 => text(random, columns, depth),
-        3 => boolean(random, columns, depth),
-        _ => column(&random.pick(columns).0),
-    }
+    let drawn = match random.below(8) {
+        0 => Some(integer(random, columns, depth)),
+        1 => Some(float(random, columns, depth)),
+        2 => Some(text(random, columns, depth)),
+        3 => Some(boolean(random, columns, depth)),
+        4 => drawn::time(random, columns, depth),
+        5 => drawn::date(random, columns, depth),
+        6 => drawn::decimal(random, columns, depth),
+        _ => None,
+    };
+    drawn.unwrap_or_else(|| column(&random.pick(columns).0))
 }
 
-fn column_of(random: &mut Random, columns: &[Column], ty: Type) -> Option<Expr> {
+pub(super) fn column_of(random: &mut Random, columns: &[Column], ty: Type) -> Option<Expr> {
     let fitting: Vec<&Column> = columns.iter().filter(|(_, other)| *other == ty).collect();
     (!fitting.is_empty()).then(|| column(&random.pick(&fitting).0))
 }
 
-fn integer(random: &mut Random, columns: &[Column], depth: usize) -> Expr {
+pub(super) fn integer(random: &mut Random, columns: &[Column], depth: usize) -> Expr {
     if depth == 0 {
         let literal = Expr::Literal(Value::Int(*random.pick(&[-3, -1, 0, 1, 2, 7])));
         return match column_of(random, columns, Type::Int64) {
@@ -499,6 +504,9 @@ fn integer(random: &mut Random, columns: &[Column], depth: usize) -> Expr {
         };
     }
     let part = |random: &mut Random| integer(random, columns, depth - 1);
+    if random.chance(35) {
+        return drawn::integers(random, columns, depth);
+    }
     match random.below(11) {
         9 => {
             let lists: Vec<&Column> = columns.iter().filter(|(_, ty)| ty.element().is_some()).collect();
@@ -541,7 +549,7 @@ fn case(condition: Expr, then: Expr, otherwise: Expr) -> Expr {
     Expr::Case(Box::new(condition), Box::new(then), Box::new(otherwise))
 }
 
-fn float(random: &mut Random, columns: &[Column], depth: usize) -> Expr {
+pub(super) fn float(random: &mut Random, columns: &[Column], depth: usize) -> Expr {
     if depth == 0 {
         let literal = Expr::Literal(Value::Float(*random.pick(&[0.0, 0.1, 1.0, -2.5, 7.0, 1e18])));
         return match column_of(random, columns, Type::Float) {
@@ -550,6 +558,9 @@ fn float(random: &mut Random, columns: &[Column], depth: usize) -> Expr {
         };
     }
     let part = |random: &mut Random| float(random, columns, depth - 1);
+    if random.chance(35) {
+        return drawn::floats(random, columns, depth);
+    }
     match random.below(7) {
         0 => binary(Binary::Add, part(random), part(random)),
         1 => binary(Binary::Subtract, part(random), part(random)),
@@ -561,7 +572,7 @@ fn float(random: &mut Random, columns: &[Column], depth: usize) -> Expr {
     }
 }
 
-fn text(random: &mut Random, columns: &[Column], depth: usize) -> Expr {
+pub(super) fn text(random: &mut Random, columns: &[Column], depth: usize) -> Expr {
     if depth == 0 {
         let literal = Expr::Literal(Value::Text(random.pick(&["", "/a", "it's", "É"]).to_string()));
         return match column_of(random, columns, Type::Text) {
@@ -570,6 +581,9 @@ fn text(random: &mut Random, columns: &[Column], depth: usize) -> Expr {
         };
     }
     let part = |random: &mut Random| text(random, columns, depth - 1);
+    if random.chance(35) {
+        return drawn::texts(random, columns, depth);
+    }
     match random.below(8) {
         6 => match column_of(random, columns, Type::Json) {
             Some(json) => Expr::Function(Function::MemberA, vec![json]),
@@ -591,7 +605,7 @@ fn text(random: &mut Random, columns: &[Column], depth: usize) -> Expr {
     }
 }
 
-fn boolean(random: &mut Random, columns: &[Column], depth: usize) -> Expr {
+pub(super) fn boolean(random: &mut Random, columns: &[Column], depth: usize) -> Expr {
     if depth == 0 {
         return match column_of(random, columns, Type::Bool) {
             Some(column) if random.chance(40) => column,
@@ -602,6 +616,9 @@ fn boolean(random: &mut Random, columns: &[Column], depth: usize) -> Expr {
         };
     }
     let part = |random: &mut Random| boolean(random, columns, depth - 1);
+    if random.chance(35) {
+        return drawn::booleans(random, columns, depth);
+    }
     match random.below(8) {
         0 => binary(Binary::And, part(random), part(random)),
         1 => binary(Binary::Or, part(random), part(random)),

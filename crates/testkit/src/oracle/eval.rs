@@ -2,8 +2,10 @@
 
 use std::cmp::Ordering;
 
+use super::scalar;
 use crate::case::JSONS;
 use crate::case::expr::{Binary, Expr, Function};
+use crate::case::scalar::Scalar;
 use crate::value::Value;
 
 /// The expression fails for this row (overflow, a zero divisor, a text that is no number).
@@ -33,6 +35,10 @@ pub(crate) fn evaluate(expr: &Expr, column: &dyn Fn(&str) -> Value) -> Result<Va
             }
             Ok(Value::Null)
         }
+        Expr::Function(Function::Scalar(Scalar::If), arguments) => match evaluate(&arguments[0], column)? {
+            Value::Bool(true) => evaluate(&arguments[1], column),
+            _ => evaluate(&arguments[2], column),
+        },
         Expr::Function(function, arguments) => {
             let values: Result<Vec<Value>, Failed> =
                 arguments.iter().map(|argument| evaluate(argument, column)).collect();
@@ -78,8 +84,20 @@ fn apply(operator: Binary, left: &Value, right: &Value) -> Result<Value, Failed>
             Binary::Divide => left / right,
             other => unreachable!("{} on floats", other.sql()),
         })),
+        (Value::Decimal(left), Value::Decimal(right)) => decimals(operator, *left, *right),
         (left, right) => unreachable!("{left} {} {right}", operator.sql()),
     }
+}
+
+/// Both have the same scale, or are multiplied.
+fn decimals(operator: Binary, left: i128, right: i128) -> Result<Value, Failed> {
+    let result = match operator {
+        Binary::Add => left.checked_add(right),
+        Binary::Subtract => left.checked_sub(right),
+        Binary::Multiply => left.checked_mul(right),
+        other => unreachable!("{} on decimals", other.sql()),
+    };
+    result.filter(|digits| digits.unsigned_abs() < 10u128.pow(38)).map(Value::Decimal).ok_or(Failed)
 }
 
 fn integers(operator: Binary, left: i128, right: i128) -> Result<Value, Failed> {
@@ -98,6 +116,7 @@ fn integers(operator: Binary, left: i128, right: i128) -> Result<Value, Failed> 
 
 fn call(function: Function, values: &[Value]) -> Result<Value, Failed> {
     match function {
+        Function::Scalar(scalar) => return scalar::call(scalar, values),
         Function::IsNull => return Ok(Value::Bool(values[0].is_null())),
         Function::IsNotNull => return Ok(Value::Bool(!values[0].is_null())),
         Function::NullIf if values[0].is_null() || values[1].is_null() => return Ok(values[0].clone()),

@@ -8,6 +8,7 @@ mod digest;
 mod eval;
 mod join;
 mod number;
+mod scalar;
 mod sketch;
 #[cfg(test)]
 mod tests;
