@@ -1,15 +1,18 @@
 //! How often the interesting things occur in random cases, so that a test can insist on it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::case::expr::{Call, Expr};
+use crate::case::expr::{Call, Expr, FAMILIES, Function};
 use crate::case::log::Content;
+use crate::case::scalar::MODULES;
 use crate::case::{CalendarUnit, Case, Kind, Near, Step, Window, without_calls};
 use crate::check::Checked;
 use crate::oracle::{Answer, Identity, Stopped};
 use crate::value::Value;
 
 /// Something that can occur in a case, and how often it must, in a hundred cases.
+#[derive(Clone)]
 pub struct Share {
     /// What occurs.
     pub name: &'static str,
@@ -18,7 +21,11 @@ pub struct Share {
     occurs: fn(&Case, &Answer) -> bool,
 }
 
-/// Every share that is watched.
+/// How often each family of aggregates, and each module of scalar functions, must be computed in a hundred cases.
+const FAMILY: usize = 8;
+const MODULE: usize = 3;
+
+/// Every share that is watched, apart from families and modules.
 pub const SHARES: &[Share] = &[
     Share { name: "late records", required: 30, occurs: |_, answer| answer.rows_late > 0 },
     Share {
@@ -112,6 +119,16 @@ pub const SHARES: &[Share] = &[
         occurs: |_, answer| answer.steps.iter().any(|step| step.is_indexed && !step.rows.is_empty()),
     },
     Share {
+        name: "final rows of windows over exploded records",
+        required: 3,
+        occurs: |case, answer| {
+            case.pipeline.steps.iter().zip(&answer.steps).any(|(step, found)| {
+                let is_exploded = step.explode.is_some() || step.from.iter().any(|from| case.pipeline.is_indexed(from));
+                step.window.is_some() && is_exploded && found.rows.iter().any(|row| row.is_final)
+            })
+        },
+    },
+    Share {
         name: "a late element of an exploded record",
         required: 1,
         occurs: |_, answer| answer.steps.iter().any(|step| step.late.iter().any(|late| late.3.is_some())),
@@ -196,6 +213,7 @@ pub const SHARES: &[Share] = &[
         required: 20,
         occurs: |case, _| calls(case).any(|call| call.arguments.len() > 1),
     },
+    Share { name: "scalar functions", required: 40, occurs: |case, answer| !modules(case, answer).is_empty() },
     Share { name: "nulls", required: 30, occurs: |case, _| has_cell(case, Value::is_null) },
     Share {
         name: "NaN",
@@ -225,6 +243,43 @@ pub const SHARES: &[Share] = &[
         },
     },
 ];
+
+/// The steps that have rows.
+fn with_rows<'a>(case: &'a Case, answer: &Answer) -> impl Iterator<Item = &'a Step> {
+    let pairs = case.pipeline.steps.iter().zip(&answer.steps);
+    pairs.filter(|(_, found)| !found.rows.is_empty()).map(|(step, _)| step)
+}
+
+/// The modules of the scalar functions that are computed for a row that comes out of the step.
+fn modules(case: &Case, answer: &Answer) -> BTreeSet<&'static str> {
+    let mut modules = BTreeSet::new();
+    for step in with_rows(case, answer) {
+        for expr in step.expressions() {
+            expr.visit(&mut |part| {
+                if let Expr::Function(Function::Scalar(scalar), _) = part {
+                    modules.insert(scalar.module());
+                }
+            });
+        }
+    }
+    modules
+}
+
+/// The families of the aggregates of windows that have a row.
+fn families(case: &Case, answer: &Answer) -> BTreeSet<&'static str> {
+    let mut families = BTreeSet::new();
+    for step in with_rows(case, answer) {
+        for (_, expr) in step.window.iter().flat_map(|window| &window.aggregates) {
+            expr.visit(&mut |part| {
+                if let Expr::Call(call) = part {
+                    let family = FAMILIES.iter().find(|(_, members)| members.contains(&call.aggregate));
+                    families.insert(family.expect("each is in a family").0);
+                }
+            });
+        }
+    }
+    families
+}
 
 /// Final rows of a window step of such a kind.
 fn has_kind(case: &Case, answer: &Answer, is_it: impl Fn(&Kind) -> bool) -> bool {
@@ -298,6 +353,10 @@ pub struct Counts {
     pub stopped: usize,
     /// In how many of them each share occurs.
     pub occurring: Vec<usize>,
+    /// In how many of them each family of aggregates is computed.
+    pub families: Vec<usize>,
+    /// In how many of them each module of scalar functions is computed.
+    pub modules: Vec<usize>,
     /// How many of them were run.
     pub checked: usize,
     /// In how many of those a run over a range left records unread.
@@ -309,7 +368,15 @@ const LEFT_UNREAD: usize = 20;
 
 impl Default for Counts {
     fn default() -> Self {
-        Self { cases: 0, stopped: 0, occurring: vec![0; SHARES.len()], checked: 0, left_unread: 0 }
+        Self {
+            cases: 0,
+            stopped: 0,
+            occurring: vec![0; SHARES.len()],
+            families: vec![0; FAMILIES.len()],
+            modules: vec![0; MODULES.len()],
+            checked: 0,
+            left_unread: 0,
+        }
     }
 }
 
@@ -322,6 +389,13 @@ impl Counts {
             Ok(answer) => {
                 for (count, share) in self.occurring.iter_mut().zip(SHARES) {
                     *count += usize::from((share.occurs)(case, answer));
+                }
+                let (families, modules) = (families(case, answer), modules(case, answer));
+                for (count, (family, _)) in self.families.iter_mut().zip(FAMILIES) {
+                    *count += usize::from(families.contains(family));
+                }
+                for (count, module) in self.modules.iter_mut().zip(MODULES) {
+                    *count += usize::from(modules.contains(module));
                 }
             }
         }
@@ -340,19 +414,32 @@ impl Counts {
         self.stopped += other.stopped;
         self.checked += other.checked;
         self.left_unread += other.left_unread;
-        self.occurring.iter_mut().zip(&other.occurring).for_each(|(count, more)| *count += more);
+        let add = |counts: &mut [usize], others: &[usize]| {
+            counts.iter_mut().zip(others).for_each(|(count, more)| *count += more);
+        };
+        add(&mut self.occurring, &other.occurring);
+        add(&mut self.families, &other.families);
+        add(&mut self.modules, &other.modules);
+    }
+
+    /// Every share: its name, what is required, how often it occurs, and among how many cases.
+    fn all(&self) -> Vec<(String, usize, usize, usize)> {
+        let of = |required: usize, count: &usize| (required, *count, self.cases);
+        let shares =
+            SHARES.iter().zip(&self.occurring).map(|(share, count)| (share.name.into(), of(share.required, count)));
+        let families = FAMILIES.iter().zip(&self.families);
+        let families = families.map(|((name, _), count)| (format!("aggregates: {name}"), of(FAMILY, count)));
+        let modules = MODULES.iter().zip(&self.modules);
+        let modules = modules.map(|(name, count)| (format!("functions: {name}"), of(MODULE, count)));
+        let unread = ("a range that leaves records unread".to_string(), (LEFT_UNREAD, self.left_unread, self.checked));
+        let all = shares.chain(families).chain(modules).chain((self.checked > 0).then_some(unread));
+        all.map(|(name, (required, count, cases))| (name, required, count, cases)).collect()
     }
 
     /// Returns the shares that occur too seldom.
-    pub fn missing(&self) -> Vec<&'static str> {
-        let pairs = SHARES.iter().zip(&self.occurring);
-        pairs
-            .filter(|(share, count)| **count * 100 < share.required * self.cases)
-            .map(|(share, _)| share.name)
-            .chain(
-                (self.left_unread * 100 < LEFT_UNREAD * self.checked).then_some("a range that leaves records unread"),
-            )
-            .collect()
+    pub fn missing(&self) -> Vec<String> {
+        let few = |(_, required, count, cases): &(String, usize, usize, usize)| count * 100 < required * cases;
+        self.all().into_iter().filter(few).map(|(name, ..)| name).collect()
     }
 }
 
@@ -360,13 +447,9 @@ impl Counts {
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} cases, {} of them stop with an overflow", self.cases, self.stopped)?;
-        for (share, count) in SHARES.iter().zip(&self.occurring) {
-            let percent = 100.0 * *count as f64 / self.cases.max(1) as f64;
-            writeln!(f, "{percent:5.1} %  (at least {:2} %)  {}", share.required, share.name)?;
-        }
-        if self.checked > 0 {
-            let percent = 100.0 * self.left_unread as f64 / self.checked as f64;
-            writeln!(f, "{percent:5.1} %  (at least {LEFT_UNREAD:2} %)  a range that leaves records unread")?;
+        for (name, required, count, cases) in self.all() {
+            let percent = 100.0 * count as f64 / cases.max(1) as f64;
+            writeln!(f, "{percent:5.1} %  (at least {required:2} %)  {name}")?;
         }
         Ok(())
     }
@@ -374,15 +457,14 @@ impl fmt::Display for Counts {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
-    use crate::case::expr::{AGGREGATES, Expr};
+    use crate::case::expr::Aggregate;
     use crate::oracle::{Cut, answer};
 
     #[test]
     fn every_aggregate_gives_values_in_random_cases() {
-        let mut counts = vec![0; AGGREGATES.len()];
+        let aggregates: Vec<Aggregate> = FAMILIES.iter().flat_map(|(_, members)| *members).copied().collect();
+        let mut counts = vec![0; aggregates.len()];
         for seed in 0..1000 {
             let case = Case::generate(seed);
             let Ok(answer) = answer(&case.pipeline, &case.log, &Cut::default()) else { continue };
@@ -391,12 +473,12 @@ mod tests {
                     let Expr::Call(call) = expr else { continue };
                     let column = found.columns.iter().position(|(column, _)| column == name).expect("its own column");
                     let different: BTreeSet<&Value> = found.rows.iter().map(|row| &row.cells[column]).collect();
-                    let at = AGGREGATES.iter().position(|aggregate| *aggregate == call.aggregate).expect("in the list");
+                    let at = aggregates.iter().position(|aggregate| *aggregate == call.aggregate).expect("in the list");
                     counts[at] += usize::from(different.len() > 1);
                 }
             }
         }
-        for (aggregate, count) in AGGREGATES.iter().zip(counts) {
+        for (aggregate, count) in aggregates.iter().zip(counts) {
             assert!(count >= 10, "{} gives different values in only {count} cases of 1,000", aggregate.sql());
         }
     }
@@ -408,7 +490,6 @@ mod tests {
             let case = Case::generate(seed);
             counts.add(&case, &answer(&case.pipeline, &case.log, &Cut::default()));
         }
-        println!("{counts}");
         assert!(counts.missing().is_empty(), "too seldom: {:?}\n{counts}", counts.missing());
     }
 }

@@ -29,22 +29,26 @@ fn part(random: &mut Random, columns: &[Column]) -> Expr {
 /// A function that gives an integer.
 pub(super) fn integers(random: &mut Random, columns: &[Column], depth: usize) -> Expr {
     let number = |random: &mut Random| integer(random, columns, depth - 1);
-    match random.below(12) {
-        0 => {
-            let scalar = *random.pick(&[Scalar::BitAnd, Scalar::BitOr, Scalar::Xor, Scalar::Gcd]);
-            call(scalar, vec![number(random), number(random)])
-        }
-        1 => call(*random.pick(&[Scalar::Abs, Scalar::Sign, Scalar::BitNot]), vec![number(random)]),
-        2 => call(*random.pick(&[Scalar::Greatest, Scalar::Least]), vec![number(random), number(random)]),
-        3 => call(Scalar::ShiftRight, vec![number(random), int(random, &[0, 1, 5, 63, 64])]),
-        4 => call(Scalar::If, vec![boolean(random, columns, depth - 1), number(random), number(random)]),
-        5 => call(*random.pick(&[Scalar::Ascii, Scalar::OctetLength]), vec![text(random, columns, depth - 1)]),
-        6 => {
-            let scalar = *random.pick(&[Scalar::Strpos, Scalar::Levenshtein]);
-            call(scalar, vec![text(random, columns, depth - 1), part(random, columns)])
-        }
-        7 => call(Scalar::Sign, vec![float(random, columns, depth - 1)]),
-        8 | 9 => {
+    // By module, so that a function more makes only those like it rarer.
+    match random.weighted(&[6, 2, 2, 2, 1, 1, 2, 5, 2, 2]) {
+        0 => match random.below(6) {
+            0 => call(Scalar::BitNot, vec![number(random)]),
+            1 => call(Scalar::ShiftRight, vec![number(random), int(random, &[0, 1, 5, 63, 64])]),
+            _ => {
+                let scalar = *random.pick(&[Scalar::BitAnd, Scalar::BitOr, Scalar::Xor, Scalar::Gcd]);
+                call(scalar, vec![number(random), number(random)])
+            }
+        },
+        1 if random.chance(40) => call(Scalar::Abs, vec![number(random)]),
+        1 => call(*random.pick(&[Scalar::Greatest, Scalar::Least]), vec![number(random), number(random)]),
+        2 => call(Scalar::If, vec![boolean(random, columns, depth - 1), number(random), number(random)]),
+        3 if random.chance(50) => call(Scalar::Ascii, vec![text(random, columns, depth - 1)]),
+        3 => call(Scalar::Strpos, vec![text(random, columns, depth - 1), part(random, columns)]),
+        4 => call(Scalar::Sign, vec![number(random)]),
+        5 => call(Scalar::Sign, vec![float(random, columns, depth - 1)]),
+        6 => call(Scalar::OctetLength, vec![text(random, columns, depth - 1)]),
+        7 => call(Scalar::Levenshtein, vec![text(random, columns, depth - 1), part(random, columns)]),
+        8 => {
             let scalar = if random.chance(80) { Scalar::Extract(*random.pick(&UNITS)) } else { Scalar::EpochMs };
             time(random, columns, depth - 1).map_or_else(|| number(random), |ts| call(scalar, vec![ts]))
         }
@@ -75,7 +79,7 @@ pub(super) fn floats(random: &mut Random, columns: &[Column], depth: usize) -> E
 /// A function that gives a text.
 pub(super) fn texts(random: &mut Random, columns: &[Column], depth: usize) -> Expr {
     let inner = text(random, columns, depth - 1);
-    match random.below(12) {
+    match random.weighted(&[2, 2, 2, 2, 1, 2, 2, 1, 1, 1, 1, 3, 7, 1]) {
         0 => {
             let start = int(random, &[-3, -1, 0, 1, 2, 4]);
             call(Scalar::Substr, vec![inner, start, int(random, &[0, 1, 2, 2, 3, -1])])
@@ -83,7 +87,7 @@ pub(super) fn texts(random: &mut Random, columns: &[Column], depth: usize) -> Ex
         1 => call(*random.pick(&[Scalar::Left, Scalar::Right]), vec![inner, int(random, &[-2, -1, 0, 1, 2, 9])]),
         2 => call(Scalar::Lpad, vec![inner, int(random, &[-1, 0, 1, 4]), part(random, columns)]),
         3 => call(Scalar::Repeat, vec![inner, int(random, &[-1, 0, 1, 3])]),
-        4 => call(*random.pick(&[Scalar::Reverse, Scalar::Hex]), vec![inner]),
+        4 => call(Scalar::Reverse, vec![inner]),
         5 => {
             let scalar = *random.pick(&[Scalar::Replace, Scalar::Translate]);
             call(scalar, vec![inner, part(random, columns), part(random, columns)])
@@ -93,10 +97,9 @@ pub(super) fn texts(random: &mut Random, columns: &[Column], depth: usize) -> Ex
         8 => call(Scalar::ConcatWs, vec![part(random, columns), inner, part(random, columns)]),
         9 => call(*random.pick(&[Scalar::Greatest, Scalar::Least]), vec![inner, part(random, columns)]),
         10 => call(Scalar::If, vec![boolean(random, columns, depth - 1), inner, part(random, columns)]),
-        _ => {
-            let scalar = *random.pick(&[Scalar::DayName, Scalar::Written]);
-            time(random, columns, depth - 1).map_or(inner, |ts| call(scalar, vec![ts]))
-        }
+        11 => call(Scalar::Hex, vec![inner]),
+        12 => time(random, columns, depth - 1).map_or(inner, |ts| call(Scalar::Written, vec![ts])),
+        _ => time(random, columns, depth - 1).map_or(inner, |ts| call(Scalar::DayName, vec![ts])),
     }
 }
 
@@ -138,7 +141,7 @@ pub(super) fn time(random: &mut Random, columns: &[Column], depth: usize) -> Opt
 /// A date, if a column gives one.
 pub(super) fn date(random: &mut Random, columns: &[Column], depth: usize) -> Option<Expr> {
     match (column_of(random, columns, Type::Date), time(random, columns, depth)) {
-        (Some(day), _) if random.chance(50) => {
+        (Some(day), _) if random.chance(75) => {
             let days = if random.chance(50) { int(random, &[-31, 0, 1, 400]) } else { integer(random, columns, depth) };
             Some(call(Scalar::AddDays, vec![day, days]))
         }

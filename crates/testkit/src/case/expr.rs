@@ -147,35 +147,20 @@ pub enum Aggregate {
     ArrayAgg,
 }
 
-/// Every aggregate.
-pub const AGGREGATES: &[Aggregate] = &[
-    Aggregate::Count,
-    Aggregate::CountDistinct,
-    Aggregate::Sum,
-    Aggregate::Avg,
-    Aggregate::Min,
-    Aggregate::Max,
-    Aggregate::First,
-    Aggregate::Last,
-    Aggregate::VarPop,
-    Aggregate::VarSamp,
-    Aggregate::StddevPop,
-    Aggregate::StddevSamp,
-    Aggregate::ArgMin,
-    Aggregate::ArgMax,
-    Aggregate::BoolAnd,
-    Aggregate::BoolOr,
-    Aggregate::BitAnd,
-    Aggregate::BitOr,
-    Aggregate::BitXor,
-    Aggregate::CovarPop,
-    Aggregate::CovarSamp,
-    Aggregate::Corr,
-    Aggregate::RegrSlope,
-    Aggregate::Quantile,
-    Aggregate::ApproxQuantile,
-    Aggregate::ApproxCountDistinct,
-    Aggregate::ArrayAgg,
+/// Every aggregate, among others like it.
+pub const FAMILIES: &[(&str, &[Aggregate])] = &[
+    ("counts", &[Aggregate::Count, Aggregate::CountDistinct]),
+    ("sums", &[Aggregate::Sum, Aggregate::Avg]),
+    ("extremes", &[Aggregate::Min, Aggregate::Max]),
+    ("first and last", &[Aggregate::First, Aggregate::Last]),
+    ("variances", &[Aggregate::VarPop, Aggregate::VarSamp, Aggregate::StddevPop, Aggregate::StddevSamp]),
+    ("values of extremes", &[Aggregate::ArgMin, Aggregate::ArgMax]),
+    ("booleans", &[Aggregate::BoolAnd, Aggregate::BoolOr]),
+    ("bits", &[Aggregate::BitAnd, Aggregate::BitOr, Aggregate::BitXor]),
+    ("covariances", &[Aggregate::CovarPop, Aggregate::CovarSamp, Aggregate::Corr, Aggregate::RegrSlope]),
+    ("quantiles", &[Aggregate::Quantile, Aggregate::ApproxQuantile]),
+    ("sketches", &[Aggregate::ApproxCountDistinct]),
+    ("lists", &[Aggregate::ArrayAgg]),
 ];
 
 impl Aggregate {
@@ -291,6 +276,22 @@ pub fn binary(operator: Binary, left: Expr, right: Expr) -> Expr {
 }
 
 impl Expr {
+    /// Visits the expression and all in it.
+    pub fn visit(&self, visitor: &mut dyn FnMut(&Expr)) {
+        visitor(self);
+        match self {
+            Expr::Column(_) | Expr::Literal(_) => {}
+            Expr::Binary(_, left, right) => [left, right].iter().for_each(|part| part.visit(visitor)),
+            Expr::Function(_, arguments) => arguments.iter().for_each(|part| part.visit(visitor)),
+            Expr::Case(condition, then, otherwise) => {
+                [condition, then, otherwise].iter().for_each(|part| part.visit(visitor));
+            }
+            Expr::Call(call) => {
+                call.arguments.iter().chain(call.filter.as_deref()).for_each(|part| part.visit(visitor))
+            }
+        }
+    }
+
     /// Returns the type over these columns, or None when it does not fit them.
     pub fn type_over(&self, columns: &[Column]) -> Option<Type> {
         match self {

@@ -493,6 +493,20 @@ impl Step {
         Some(columns)
     }
 
+    /// Returns every expression of it.
+    pub fn expressions(&self) -> Vec<&Expr> {
+        let mut all: Vec<&Expr> = self.filter.iter().collect();
+        all.extend(self.rules.iter().map(|rule| &rule.rule));
+        let mut lists: Vec<&[(String, Expr)]> = vec![&self.derive, self.select.as_deref().unwrap_or_default()];
+        lists.extend(self.dedup.iter().map(|dedup| dedup.keys.as_slice()));
+        if let Some(window) = &self.window {
+            lists.extend([&window.keys[..], &window.unique_by, &window.aggregates]);
+            all.extend(&window.having);
+        }
+        all.extend(lists.into_iter().flatten().map(|(_, expr)| expr));
+        all
+    }
+
     /// Returns the columns after row work.
     pub fn row_columns(&self, columns: &[Column]) -> Option<Vec<Column>> {
         if let Some(filter) = &self.filter {

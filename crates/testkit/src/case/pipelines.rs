@@ -3,7 +3,7 @@
 mod joins;
 
 use super::drawn;
-use super::expr::{AGGREGATES, Aggregate, Binary, Call, Column, Expr, Function, binary, call as call_of, column};
+use super::expr::{Aggregate, Binary, Call, Column, Expr, FAMILIES, Function, binary, call as call_of, column};
 use super::{
     CalendarUnit, Class, Dedup, Kind, Lookup, Pipeline, Rule, Shape, Source, SourceColumn, Step, Top, Window, Zone,
 };
@@ -34,6 +34,7 @@ const POOL: [(&str, Type); 18] = [
 ];
 
 pub(super) fn pipeline(random: &mut Random) -> (Pipeline, Shape) {
+    let (source_count, parts) = outline(&mut random.fork());
     let by_log_time = random.chance(8);
     let zone = random.chance(20).then(|| zone(random));
     let tick = match zone {
@@ -49,6 +50,12 @@ pub(super) fn pipeline(random: &mut Random) -> (Pipeline, Shape) {
             columns.push(SourceColumn { name: name.to_string(), ty, required: random.chance(20) });
         }
     }
+    let is_list = |ty: Type| ty.element().is_some();
+    if parts.iter().any(|part| part.explodes) && !columns.iter().any(|column| is_list(column.ty)) {
+        let lists = POOL.map(|(name, ty)| (name.to_string(), ty)).into_iter().filter(|(_, ty)| is_list(*ty));
+        let (name, ty) = random.pick(&lists.collect::<Vec<Column>>()).clone();
+        columns.push(SourceColumn { name, ty, required: false });
+    }
     if columns.is_empty() {
         columns.push(SourceColumn { name: "num".into(), ty: Type::Int64, required: false });
     }
@@ -59,8 +66,6 @@ pub(super) fn pipeline(random: &mut Random) -> (Pipeline, Shape) {
     }
     let mut pipeline = Pipeline { columns, event_time: event_time.to_string(), sources: Vec::new(), steps: Vec::new() };
     let mut shape = Shape { tick, window_ticks: 1, zone };
-    let count = 1 + random.weighted(&[35, 42, 23]);
-    let source_count = if count > 1 && random.chance(25) { 2 } else { 1 };
     for name in &["events", "others"][..source_count] {
         pipeline.sources.push(Source {
             name: name.to_string(),
@@ -69,33 +74,89 @@ pub(super) fn pipeline(random: &mut Random) -> (Pipeline, Shape) {
             partitions: None,
         });
     }
-    for index in 0..count {
-        let from = match index {
-            0 => pipeline.sources[0].name.clone(),
-            1 if source_count == 2 => pipeline.sources[1].name.clone(),
-            _ if random.chance(80) => pipeline.steps[index - 1].name.clone(),
-            _ if random.chance(60) => pipeline.sources[random.below(source_count)].name.clone(),
-            _ => pipeline.steps[random.below(index)].name.clone(),
-        };
-        let is_last_chance = index + 1 == count && pipeline.steps.iter().all(|step| step.window.is_none());
-        if random.chance(11)
+    for (index, part) in parts.iter().enumerate() {
+        let random = &mut random.fork();
+        let from = input(random, &pipeline, index, part.work);
+        if part.work == Work::Join
             && let Some(join) = joins::step(random, &pipeline, index, &from, &mut shape)
         {
             pipeline.steps.push(join);
             continue;
         }
         let from = inputs(random, &mut pipeline, from);
-        let step = step(random, &pipeline, index, from, is_last_chance, &mut shape);
+        let step = step(random, &pipeline, index, from, *part, &mut shape);
         pipeline.steps.push(step);
     }
+    // A second source is there for a join or a union that may have turned out otherwise.
+    let Pipeline { sources, steps, .. } = &mut pipeline;
+    sources.retain(|source| steps.iter().any(|step| step.from.contains(&source.name)));
     debug_assert!(pipeline.is_valid(), "{}", pipeline.yaml());
     (pipeline, shape)
+}
+
+/// What a step is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Work {
+    Row,
+    Lookup,
+    Dedup,
+    Window,
+    Join,
+}
+
+/// What is drawn of a step before anything in it, from a sequence of its own: so how often each kind of step occurs
+/// does not depend on what functions, aggregates and types there are.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    work: Work,
+    explodes: bool,
+}
+
+/// Draws how many sources there are at most, and what the steps are for.
+fn outline(random: &mut Random) -> (usize, Vec<Part>) {
+    const WORKS: [(Work, usize); 5] =
+        [(Work::Row, 5), (Work::Lookup, 6), (Work::Dedup, 11), (Work::Window, 66), (Work::Join, 12)];
+    let count = 1 + random.weighted(&[35, 42, 23]);
+    let mut parts: Vec<Part> = (0..count)
+        .map(|_| Part { work: WORKS[random.weighted(&WORKS.map(|(_, weight)| weight))].0, explodes: random.chance(10) })
+        .collect();
+    if parts.iter().all(|part| !matches!(part.work, Work::Window | Work::Join)) {
+        parts[count - 1].work = Work::Window;
+    }
+    if count < 3 && parts[count - 1].work == Work::Join && random.chance(50) {
+        parts.push(Part { work: Work::Window, explodes: false });
+    }
+    let has_join = parts.iter().any(|part| part.work == Work::Join);
+    let sources = 1 + usize::from(random.chance(match (has_join, count) {
+        (true, _) => 50,
+        (false, 1) => 0,
+        (false, _) => 18,
+    }));
+    (sources, parts)
+}
+
+/// Draws what a step reads, or the left side of a join.
+fn input(random: &mut Random, pipeline: &Pipeline, index: usize, work: Work) -> String {
+    let any_source = |random: &mut Random| random.pick(&pipeline.sources).name.clone();
+    let is_unread = |source: &&Source| pipeline.steps.iter().all(|step| !step.from.contains(&source.name));
+    let from = match (index, pipeline.sources.get(1).filter(is_unread)) {
+        (0, _) => pipeline.sources[0].name.clone(),
+        (1, Some(second)) => second.name.clone(),
+        _ if pipeline.steps[pipeline.steps.len() - 1].join.is_some() || random.chance(85) => {
+            pipeline.steps[pipeline.steps.len() - 1].name.clone()
+        }
+        _ if random.chance(60) => any_source(random),
+        _ => random.pick(&pipeline.steps).name.clone(),
+    };
+    // `dedup` reads records.
+    if work == Work::Dedup && pipeline.is_windowed(&from) { any_source(random) } else { from }
 }
 
 /// Returns what a step reads: one input, or a union of it with a source or step of the same columns. Such a step is made
 /// if there is none: a twin of the input that lets other rows through.
 fn inputs(random: &mut Random, pipeline: &mut Pipeline, from: String) -> Vec<String> {
-    if !random.chance(15) {
+    let is_of_several = pipeline.sources.len() > 1 && pipeline.is_source(&from);
+    if !random.chance(if is_of_several { 35 } else { 15 }) {
         return vec![from];
     }
     let names = pipeline.sources.iter().map(|source| &source.name).chain(pipeline.steps.iter().map(|step| &step.name));
@@ -103,12 +164,18 @@ fn inputs(random: &mut Random, pipeline: &mut Pipeline, from: String) -> Vec<Str
         .filter(|name| pipeline.input_columns(&[from.clone(), name.to_string()], None).is_some())
         .cloned()
         .collect();
+    let another_source = fitting.iter().find(|name| pipeline.is_source(name));
     let other = match pipeline.step(&from).cloned() {
+        _ if another_source.is_some() && random.chance(70) => another_source.expect("just seen").clone(),
         _ if !fitting.is_empty() && random.chance(60) => random.pick(&fitting).clone(),
         Some(step) if step.join.is_none() => {
             let columns = pipeline.columns_before(&step).expect("earlier steps fit");
             let name = format!("t{}", pipeline.steps.len());
-            pipeline.steps.push(Step { name: name.clone(), filter: Some(boolean(random, &columns, 2)), ..step });
+            pipeline.steps.push(Step {
+                name: name.clone(),
+                filter: Some(boolean(&mut random.fork(), &columns, 2)),
+                ..step
+            });
             name
         }
         _ => return vec![from],
@@ -123,12 +190,12 @@ fn step(
     pipeline: &Pipeline,
     index: usize,
     from: Vec<String>,
-    must_window: bool,
+    part: Part,
     shape: &mut Shape,
 ) -> Step {
     let tag = random.chance(if from.len() > 1 { 40 } else { 3 }).then(|| format!("tag{index}"));
     let columns = pipeline.input_columns(&from, tag.as_deref()).expect("earlier steps fit");
-    let explode = explode(random, pipeline, &columns, &from, index);
+    let explode = explode(&mut random.fork(), pipeline, &columns, &from, (index, part.explodes));
     let mut step = Step {
         name: format!("s{index}"),
         from,
@@ -145,12 +212,16 @@ fn step(
         join: None,
     };
     let columns = step.exploded(&columns).expect("a list is exploded");
-    step.filter = random.chance(30).then(|| boolean(random, &columns, 2));
+    step.filter = random.chance(30).then(|| boolean(&mut random.fork(), &columns, 2));
     let over_windows = pipeline.is_windowed(&step.from[0]);
-    let is_dedup = !must_window && !over_windows && random.chance(18);
-    let windowed = !is_dedup && (must_window || random.chance(85));
+    let work = match part.work {
+        // A join that no inputs fit, a `dedup` in a union that is no longer of records.
+        Work::Join => Work::Window,
+        Work::Dedup if over_windows => Work::Row,
+        work => work,
+    };
     if random.chance(30) {
-        derive(random, &columns, &mut step, index);
+        derive(&mut random.fork(), &columns, &mut step, index);
     }
     let derived = step.row_columns(&columns).expect("derived columns fit");
     let droppable: Vec<&Column> = derived.iter().filter(|(name, _)| is_plain(name)).collect();
@@ -159,28 +230,22 @@ fn step(
     }
     let kept = step.row_columns(&columns).expect("kept columns fit");
     // A row step on records may pass on all columns, the log's own included.
-    if random.chance(if windowed { 15 } else { 70 }) {
-        step.select = Some(select(random, &kept, index));
+    if random.chance(if work == Work::Window { 15 } else { 70 }) {
+        step.select = Some(select(&mut random.fork(), &kept, index));
     }
+    let rows = step.row_columns(&columns).expect("selected columns fit");
     if random.chance(8) {
-        let rows = step.row_columns(&columns).expect("selected columns fit");
         for number in 0..1 + random.below(2) {
-            let rule = boolean(random, &rows, 2);
+            let rule = boolean(&mut random.fork(), &rows, 2);
             step.rules.push(Rule { name: format!("rule{number}"), rule, drops: random.chance(40) });
         }
     }
-    let is_lookup = !is_dedup && !windowed && random.chance(40);
-    if is_lookup {
-        let rows = step.row_columns(&columns).expect("selected columns fit");
-        step.lookup = lookup(random, &rows, index);
-    }
-    if is_dedup {
-        let rows = step.row_columns(&columns).expect("selected columns fit");
-        step.dedup = Some(dedup(random, &rows, shape));
-    }
-    if windowed {
-        let rows = step.row_columns(&columns).expect("selected columns fit");
-        step.window = Some(window(random, pipeline, &step, &rows, shape));
+    let random = &mut random.fork();
+    match work {
+        Work::Lookup => step.lookup = lookup(random, &rows, index),
+        Work::Dedup => step.dedup = Some(dedup(random, &rows, shape)),
+        Work::Window => step.window = Some(window(random, pipeline, &step, &rows, shape)),
+        Work::Row | Work::Join => {}
     }
     step
 }
@@ -191,7 +256,7 @@ fn explode(
     pipeline: &Pipeline,
     columns: &[Column],
     from: &[String],
-    index: usize,
+    (index, is_wanted): (usize, bool),
 ) -> Option<(String, String)> {
     let lists: Vec<&Column> = columns.iter().filter(|(_, ty)| ty.element().is_some()).collect();
     if from.iter().any(|from| pipeline.has_join(from)) {
@@ -199,7 +264,7 @@ fn explode(
     }
     if lists.is_empty()
         || from.iter().any(|from| pipeline.is_indexed(from))
-        || !random.chance(if pipeline.is_windowed(&from[0]) { 90 } else { 25 })
+        || !(is_wanted || random.chance(if pipeline.is_windowed(&from[0]) { 60 } else { 20 }))
     {
         return None;
     }
@@ -296,8 +361,8 @@ fn window(random: &mut Random, pipeline: &Pipeline, step: &Step, rows: &[Column]
     let mut below = step.from.iter().filter_map(|from| pipeline.step(from));
     let in_windows = step.from.iter().all(|from| pipeline.class(from) == Class::Windows);
     let may_be_same = in_windows && !below.any(|before| pipeline.has_sessions(before));
-    let kind = kind(random, may_be_same, shape);
-    let keys = keys(random, rows);
+    let kind = kind(random, over_windows, may_be_same, shape);
+    let keys = keys(&mut random.fork(), rows);
     let mut window = Window {
         kind,
         allowed: if over_windows || random.chance(50) { 0 } else { random.between(1, 8) * shape.tick },
@@ -308,20 +373,20 @@ fn window(random: &mut Random, pipeline: &Pipeline, step: &Step, rows: &[Column]
         top: None,
     };
     for number in 0..1 + random.below(5) {
-        window.aggregates.push((format!("a{number}"), aggregate(random, rows)));
+        window.aggregates.push((format!("a{number}"), aggregate(&mut random.fork(), rows)));
     }
     if !matches!(kind, Kind::Session { .. }) && random.chance(10) {
-        window.unique_by = ids(random, rows);
+        window.unique_by = ids(&mut random.fork(), rows);
     }
     // Names stay apart from those of earlier steps' outputs, which may be keys here.
     let suffix = step.name.trim_start_matches('s').to_string();
     window.aggregates.iter_mut().for_each(|(name, _)| *name = format!("{name}_{suffix}"));
     let outputs = window.columns(rows).expect("keys and aggregates fit");
     if random.chance(20) {
-        window.having = Some(boolean_over_outputs(random, &outputs));
+        window.having = Some(boolean_over_outputs(&mut random.fork(), &outputs));
     }
     if random.chance(25) && !matches!(kind, Kind::Session { .. }) {
-        window.top = Some(top(random, &outputs, &window));
+        window.top = Some(top(&mut random.fork(), &outputs, &window));
     }
     window
 }
@@ -339,16 +404,20 @@ fn zone(random: &mut Random) -> (Zone, i64) {
 const FROM_1987: i64 = 536_457_600_000_000;
 const UNTIL_2025: i64 = 1_735_689_600_000_000;
 
-fn kind(random: &mut Random, may_be_same: bool, shape: &mut Shape) -> Kind {
+fn kind(random: &mut Random, over_windows: bool, may_be_same: bool, shape: &mut Shape) -> Kind {
     let tick = shape.tick;
-    let size = random.between(1, 20);
+    let size = random.between(1, if over_windows { 10 } else { 20 });
     if let Some((zone, _)) = shape.zone
-        && random.chance(65)
+        && random.chance(75)
     {
         let unit = [CalendarUnit::Day, CalendarUnit::Week, CalendarUnit::Month][random.weighted(&[70, 20, 10])];
         return Kind::Calendar { unit, zone };
     }
-    let which = random.weighted(&[18, 40, 66, if may_be_same { 36 } else { 0 }, 14]);
+    let weights = match (over_windows, may_be_same) {
+        (false, _) => [16, 58, 108, 0, 20],
+        (true, same) => [24, 34, 8, if same { 40 } else { 0 }, 18],
+    };
+    let which = random.weighted(&weights);
     let kind = match which {
         0 => Kind::Tumbling { size: size * tick, offset: offset(random, size) * tick },
         1 => {
@@ -356,7 +425,7 @@ fn kind(random: &mut Random, may_be_same: bool, shape: &mut Shape) -> Kind {
             let every = if random.chance(70) { random.between((size / 4).max(1), size) } else { (size / 2).max(1) };
             Kind::Hopping { size: size * tick, every: every * tick, offset: offset(random, every) * tick }
         }
-        2 => Kind::Session { gap: random.between(1, 12) * tick },
+        2 => Kind::Session { gap: random.between(1, 16) * tick },
         4 => {
             let step = random.between(1, 5);
             let size = step * random.between(1, 6);
@@ -380,7 +449,8 @@ fn keys(random: &mut Random, rows: &[Column]) -> Vec<(String, Expr)> {
         let key = match ty {
             _ if random.chance(15) => (format!("k{number}"), any(random, rows, 1)),
             _ if plain => (name.clone(), column(&name)),
-            _ if name == "_offset" || name == "_timestamp" => continue, // nearly every record would be a group
+            // Nearly every record would be a group.
+            _ if name == "_offset" || name == "_timestamp" || (name == "event_time" && random.chance(80)) => continue,
             _ => (format!("k{number}"), column(&name)),
         };
         if keys.iter().all(|(other, _)| *other != key.0) {
@@ -420,19 +490,25 @@ fn call(random: &mut Random, rows: &[Column]) -> Expr {
         return Expr::Call(Call { aggregate: Aggregate::Count, arguments: Vec::new(), filter });
     }
     loop {
-        let aggregate = *random.pick(AGGREGATES);
-        // Drawn several times, so that aggregates that take few types are not rare.
-        for _ in 0..6 {
-            let mut argument = || if random.chance(65) { column(&random.pick(rows).0) } else { any(random, rows, 1) };
-            let mut arguments: Vec<Expr> = (0..aggregate.argument_count()).map(|_| argument()).collect();
-            if matches!(aggregate, Aggregate::Quantile | Aggregate::ApproxQuantile) {
-                let q = *random.pick(&[0.0, 1.0, 0.5, 0.25, 0.9, 0.99, 0.123456789]);
-                arguments[1] = Expr::Literal(Value::Float(q));
-            }
-            let call = Call { aggregate, arguments, filter: None };
-            if call.types_over(rows).is_some_and(|types| aggregate.output(&types).is_some()) {
-                return Expr::Call(Call { filter, ..call });
-            }
+        // The family first, so that a new aggregate makes only those like it rarer.
+        let (_, family) = random.pick(FAMILIES);
+        let aggregate = *random.pick(family);
+        let takes = |ty: Type| aggregate.output(&vec![ty; aggregate.argument_count()]).is_some();
+        let fitting: Vec<&Column> = rows.iter().filter(|(_, ty)| takes(*ty)).collect();
+        let mut argument = || match fitting.is_empty() || random.chance(35) {
+            false => column(&random.pick(&fitting).0),
+            true if takes(Type::Bool) && !takes(Type::Text) => boolean(random, rows, 1),
+            true if takes(Type::Int64) && !takes(Type::Float) => integer(random, rows, 1),
+            true => any(random, rows, 1),
+        };
+        let mut arguments: Vec<Expr> = (0..aggregate.argument_count()).map(|_| argument()).collect();
+        if matches!(aggregate, Aggregate::Quantile | Aggregate::ApproxQuantile) {
+            let q = *random.pick(&[0.0, 1.0, 0.5, 0.25, 0.9, 0.99, 0.123456789]);
+            arguments[1] = Expr::Literal(Value::Float(q));
+        }
+        let call = Call { aggregate, arguments, filter: None };
+        if call.types_over(rows).is_some_and(|types| aggregate.output(&types).is_some()) {
+            return Expr::Call(Call { filter, ..call });
         }
     }
 }
@@ -504,7 +580,7 @@ pub(super) fn integer(random: &mut Random, columns: &[Column], depth: usize) -> 
         };
     }
     let part = |random: &mut Random| integer(random, columns, depth - 1);
-    if random.chance(35) {
+    if random.chance(40) {
         return drawn::integers(random, columns, depth);
     }
     match random.below(11) {
@@ -558,7 +634,7 @@ pub(super) fn float(random: &mut Random, columns: &[Column], depth: usize) -> Ex
         };
     }
     let part = |random: &mut Random| float(random, columns, depth - 1);
-    if random.chance(35) {
+    if random.chance(40) {
         return drawn::floats(random, columns, depth);
     }
     match random.below(7) {
@@ -581,7 +657,7 @@ pub(super) fn text(random: &mut Random, columns: &[Column], depth: usize) -> Exp
         };
     }
     let part = |random: &mut Random| text(random, columns, depth - 1);
-    if random.chance(35) {
+    if random.chance(40) {
         return drawn::texts(random, columns, depth);
     }
     match random.below(8) {
@@ -616,7 +692,7 @@ pub(super) fn boolean(random: &mut Random, columns: &[Column], depth: usize) -> 
         };
     }
     let part = |random: &mut Random| boolean(random, columns, depth - 1);
-    if random.chance(35) {
+    if random.chance(40) {
         return drawn::booleans(random, columns, depth);
     }
     match random.below(8) {

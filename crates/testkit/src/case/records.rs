@@ -32,20 +32,35 @@ struct Manner {
 
 pub(super) fn log(random: &mut Random, pipeline: &mut Pipeline, shape: &Shape) -> Log {
     let mut log = Log::default();
+    let base = base(random, shape);
     for source in 0..pipeline.sources.len() {
-        log.partitions.extend(source_log(random, pipeline, shape, source));
+        // Mostly the sources tell of the same time, so that their records meet in windows and joins.
+        let own = if random.chance(80) { base + random.between(-5, 5) } else { self::base(random, shape) };
+        let own = if source == 0 { base } else { own };
+        log.partitions.extend(source_log(&mut random.fork(), pipeline, shape, source, own));
     }
     log
 }
 
-fn source_log(random: &mut Random, pipeline: &mut Pipeline, shape: &Shape, source: usize) -> Vec<PartitionLog> {
+/// Draws the tick of a first record.
+fn base(random: &mut Random, shape: &Shape) -> i64 {
+    match shape.zone {
+        Some((_, change)) => change.div_euclid(shape.tick) - random.between(0, 40),
+        None => *random.pick(&[0, 0, -40, -200, 1_767_225_600_000_000 / shape.tick]),
+    }
+}
+
+fn source_log(
+    random: &mut Random,
+    pipeline: &mut Pipeline,
+    shape: &Shape,
+    source: usize,
+    base: i64,
+) -> Vec<PartitionLog> {
     let manner = Manner {
         source,
         records: 0,
-        base: match shape.zone {
-            Some((_, change)) => change.div_euclid(shape.tick) - random.between(0, 40),
-            None => *random.pick(&[0, 0, -40, -200, 1_767_225_600_000_000 / shape.tick]),
-        },
+        base,
         stragglers: *random.pick(&[0, 8, 20, 35]),
         bad: *random.pick(&[0, 0, 3, 15]),
         nulls: *random.pick(&[0, 5, 20, 40]),
@@ -58,8 +73,8 @@ fn source_log(random: &mut Random, pipeline: &mut Pipeline, shape: &Shape, sourc
     if random.chance(10) {
         numbers.iter_mut().for_each(|number| *number = *number * 3 + 1); // not every number from 0 on
     }
-    let length = *random.pick(&[8, 40, 80, 120]);
-    let empty = random.chance(if count > 1 { 20 } else { 5 }).then(|| random.below(numbers.len()));
+    let length = *random.pick(&[8, 50, 80, 120]);
+    let empty = random.chance(if count > 1 { 18 } else { 5 }).then(|| random.below(numbers.len()));
     let quiet = random.chance(20).then(|| random.below(numbers.len()));
     let mut logs = Vec::new();
     for (index, partition) in numbers.iter().enumerate() {
@@ -70,13 +85,13 @@ fn source_log(random: &mut Random, pipeline: &mut Pipeline, shape: &Shape, sourc
         let manner = Manner { records, ..manner };
         logs.push(partition_log(random, pipeline, shape, &manner, *partition));
     }
-    if random.chance(12) {
+    if random.chance(if empty.is_some() { 40 } else { 12 }) {
         let mut chosen = numbers.clone();
         while chosen.len() > 1 && random.chance(60) {
             chosen.remove(random.below(chosen.len()));
         }
         // Often the empty one is left out: the way out of a result in which nothing is final.
-        if let (Some(empty), true) = (empty, random.chance(60)) {
+        if let (Some(empty), true) = (empty, random.chance(80)) {
             let rest: Vec<i32> = numbers.iter().copied().filter(|number| *number != numbers[empty]).collect();
             chosen = if rest.is_empty() { chosen } else { rest };
         }

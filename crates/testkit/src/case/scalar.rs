@@ -109,7 +109,53 @@ pub enum Scalar {
     If,
 }
 
+/// The modules of the engine that have the functions.
+pub const MODULES: [&str; 17] = [
+    "arithmetic",
+    "build",
+    "bytes",
+    "cast",
+    "dates",
+    "distance",
+    "floats",
+    "formats",
+    "integers",
+    "intervals",
+    "like",
+    "logic",
+    "math",
+    "regex",
+    "slices",
+    "text",
+    "time",
+];
+
 impl Scalar {
+    /// Returns the module of the engine that has it.
+    pub fn module(self) -> &'static str {
+        match self {
+            Scalar::AddDays => "arithmetic",
+            Scalar::Lpad | Scalar::Repeat | Scalar::Reverse | Scalar::Translate | Scalar::ConcatWs => "build",
+            Scalar::OctetLength | Scalar::Hex => "bytes",
+            Scalar::ToDate | Scalar::ToTime => "cast",
+            Scalar::LastDay | Scalar::DayName => "dates",
+            Scalar::Levenshtein => "distance",
+            Scalar::Sign | Scalar::Trunc | Scalar::IsNan => "floats",
+            Scalar::Written => "formats",
+            Scalar::Gcd | Scalar::BitAnd | Scalar::BitOr | Scalar::Xor | Scalar::BitNot | Scalar::ShiftRight => {
+                "integers"
+            }
+            Scalar::AddMonths | Scalar::DateDiff(_) | Scalar::TimestampDiff(_) | Scalar::Bucket(_) => "intervals",
+            Scalar::Like(..) => "like",
+            Scalar::If => "logic",
+            Scalar::Abs | Scalar::Greatest | Scalar::Least | Scalar::Round | Scalar::Floor | Scalar::Ceil => "math",
+            Scalar::Matches(_) => "regex",
+            Scalar::Left | Scalar::Right | Scalar::Strpos | Scalar::SplitPart | Scalar::Ascii => "slices",
+            Scalar::Substr | Scalar::Replace | Scalar::StartsWith | Scalar::Contains | Scalar::Trim => "text",
+            Scalar::DateTrunc(_) | Scalar::Extract(_) | Scalar::AddSeconds(_) | Scalar::EpochMs => "time",
+        }
+    }
+
     /// Returns the type of its result, or None when it does not take such arguments.
     pub fn output(self, types: &[Type]) -> Option<Type> {
         use Type::{Bool, Date, Decimal, Float, Int64, Text, Time};

@@ -22,7 +22,7 @@ pub(super) fn step(
     let others: Vec<&&String> =
         may_join.iter().filter(|name| pipeline.is_source(name) && name.as_str() != from).collect();
     let other = match others.as_slice() {
-        [other, ..] if random.chance(50) => other.to_string(),
+        [other, ..] if random.chance(70) => other.to_string(),
         _ => random.pick(&may_join).to_string(),
     };
     let mut sides = vec![from.to_string(), other];
@@ -45,7 +45,7 @@ pub(super) fn step(
         from: sides,
         tag: None,
         explode: None,
-        filter: random.chance(25).then(|| boolean(random, &joined, 2)),
+        filter: random.chance(25).then(|| boolean(&mut random.fork(), &joined, 2)),
         derive: Vec::new(),
         drop: Vec::new(),
         select: None,
@@ -56,15 +56,15 @@ pub(super) fn step(
         join: Some(join),
     };
     if random.chance(20) {
-        derive(random, &joined, &mut step, index);
+        derive(&mut random.fork(), &joined, &mut step, index);
     }
     let kept = step.row_columns(&joined)?;
     if !whole || random.chance(40) {
-        step.select = Some(selected(random, &kept, index));
+        step.select = Some(selected(&mut random.fork(), &kept, index));
     }
     if random.chance(8) {
         let rows = own_columns(&step, step.row_columns(&joined)?);
-        let rule = boolean(random, &rows, 2);
+        let rule = boolean(&mut random.fork(), &rows, 2);
         step.rules.push(Rule { name: "rule".into(), rule, drops: random.chance(40) });
     }
     Some(step)
@@ -93,7 +93,7 @@ fn near(random: &mut Random, pipeline: &Pipeline, sides: &[String], shape: &mut 
         _ => return Near::AsOf { max_age: random.chance(40).then(|| random.between(0, 12) * tick) },
     }
     loop {
-        match kind(random, same, shape) {
+        match kind(random, true, same, shape) {
             Kind::Session { .. } => continue,
             kind => return Near::Window(kind),
         }
