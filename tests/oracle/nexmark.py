@@ -244,12 +244,12 @@ QUERIES = {
     ),
     "q19": (
         f"""
-        select ws, we, auction, bidder, price, channel, url, t, extra, copies, {FINAL}
-        from (select ws, we, auction, bidder, price, channel, url, t, extra, count(*) as copies
-              from {in_time(OF_MINUTES)} group by all)
-        qualify row_number() over (
-          partition by ws, auction order by price desc, t, auction, bidder, price, channel, url, t, extra) <= 10""",
-        {"highest": late_for_all(OF_MINUTES)},
+        select ws, we, auction, bidder, price, channel, url, t, extra,
+               row_number() over (partition by ws, auction order by price desc, t, bidder, channel, url, extra) as rank_number,
+               {FINAL}
+        from {in_time(OF_MINUTES)}
+        qualify rank_number <= 10""",
+        {"per_auction": late_for_all(OF_MINUTES)},
     ),
     "q20": (
         f"""
