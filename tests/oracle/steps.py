@@ -367,10 +367,10 @@ def compute(law, folder):
     law.as_of("rated_soon_inner", "bids", "rates", keys, "inner", bid_and_rate, 2 * HOUR)
     law.as_of("last_click", "views", "clicks", ("user_id", "user_id"), "left", "l.user_id, l.event_id as view, r.event_id as click", MINUTE)
 
-    items = f"read_csv('{folder}/items.csv', header = true, columns = {{'number': 'BIGINT', 'label': 'VARCHAR', 'floor': 'VARCHAR'}})"
+    items = f"read_csv('{folder}/items.csv', header = true, columns = {{'number': 'BIGINT', 'label': 'VARCHAR', 'floor': 'BIGINT'}})"
     law.step("named", f"select b.*, label, floor from bids b left join {items} on item = number", law.complete["bids"], is_open=False)
     law.step("known", f"select b.*, label from bids b join {items} on item = number", law.complete["bids"], is_open=False)
-    law.step("sure", f"select b.*, floor from bids b join {items} on item = number where price > 20", law.complete["bids"], is_open=False)
+    law.step("sure", f"select b.*, coalesce(floor, 0) + number as floor from bids b join {items} on item = number where price > 20", law.complete["bids"], is_open=False)
     law.aside["sure", "bad"] = f"select p as _partition, o as _offset from bids b anti join {items} on item = number where price > 20"
 
     law.window("bid_hours", "from bids", fixed(HOUR), "item", "count(*) as n, max(price) as high", ["bids"], 30 * MINUTE)

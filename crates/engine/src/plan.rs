@@ -552,7 +552,7 @@ pub struct LookupPlan {
     pub keys: Vec<(String, Expr)>,
     /// The columns that are added, in the order of the table's values.
     pub take: Vec<Field>,
-    /// For each of them, its name in the file.
+    /// For each of them, what is taken: the name of a column of the file, or an expression over its columns.
     pub taken: Vec<String>,
     /// What becomes of a row whose key the table does not have.
     pub missing: OnMissing,

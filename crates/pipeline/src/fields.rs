@@ -296,8 +296,16 @@ pub(crate) const LOOKUP: Block = Block {
             Shape::Text,
             "A `.csv` file with a header, or a `.parquet` file; its contents are part of the definition",
         ),
-        required("on", Shape::Matches, "Columns that must be equal: a name, or `{column: column in the file}`"),
-        required("take", Shape::Matches, "Columns of the file to add: a name, or `{new name: column in the file}`"),
+        required(
+            "on",
+            Shape::Matches,
+            "Columns that must be equal: a name, or `{column: column in the file}`; text of a CSV file is read as the type of the row's column",
+        ),
+        required(
+            "take",
+            Shape::Matches,
+            "Columns to add: a name of the file, or `{new name: column in the file}`, or `{new name: \"expression over the file's columns\"}`, such as `cast(price as float64)`: columns of CSV are text",
+        ),
         optional(
             "missing",
             Shape::Choice(&["null", "drop", "quarantine"]),

@@ -115,7 +115,7 @@ fn refuse_secret(scalar: &Scalar, problems: &mut Problems) -> Option<()> {
 }
 
 /// Refuses a column that is nothing but null: no column type would hold it.
-fn has_type(expr: Expr, name: &Scalar, span: Span, problems: &mut Problems) -> Option<Expr> {
+pub(super) fn has_type(expr: Expr, name: &Scalar, span: Span, problems: &mut Problems) -> Option<Expr> {
     if expr.data_type().has_null() {
         let message = match expr.data_type() {
             DataType::Null => format!("`{}` is nothing but null", name.text),

@@ -1,4 +1,4 @@
-//! Lookups: which columns must be equal, and what the file adds.
+//! Lookups: which columns must be equal, and what the file adds: its columns, and expressions over them.
 
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use engine::lookup::LookupTable;
 use engine::plan::LookupPlan;
 use engine::{Code, DataType, Field};
 
-use super::expression::unknown_column;
-use super::relation::Relation;
+use super::expression::{expression, has_type, unknown_column};
+use super::relation::{Column, Relation, Rows};
 use super::step::check_output_name;
 use crate::problems::Problems;
 use crate::spec::LookupSpec;
@@ -108,16 +108,16 @@ fn check_take(
     over: &Relation,
     problems: &mut Problems,
 ) -> Option<(Field, String, ArrayRef)> {
-    let (data_type, values) = find(in_file, table, problems)?;
+    let (data_type, taken, values) = value_of(name, in_file, table, problems)?;
     let before = spec.take.iter().map(|(name, _)| name).take_while(|other| !std::ptr::eq(*other, name));
     let mut seen: Vec<&str> = before.map(|name| name.text.as_str()).collect();
     seen.extend(over.names());
-    let any = Expr::column(&in_file.text, data_type);
+    let any = Expr::column(&taken, data_type);
     // A column of the file is never the row's column of the same name.
     if seen.contains(&name.text.as_str()) {
         problems
             .error(Code::Name, name.span, format!("there is a column `{}` already", name.text), "this name is taken")
-            .help = Some(format!("give it another name: `take: [{{NAME: {}}}]`", in_file.text));
+            .help = Some(format!("give it another name: `take: [{{NAME: {}}}]`", in_file.shown()));
         return None;
     }
     let is_named = !crate::read::is_name(&name.text);
@@ -129,5 +129,59 @@ fn check_take(
     if !check_output_name(name, Some(&any), &[], over.is_windows(), problems) {
         return None;
     }
-    Some((Field::new(&name.text, data_type), in_file.text.clone(), values.clone()))
+    Some((Field::new(&name.text, data_type), taken, values))
+}
+
+/// Returns what is taken: a column of the file by its whole name, or else what an expression over its columns gives.
+/// Also returns how it is written in the definition.
+fn value_of(
+    name: &Scalar,
+    written: &Scalar,
+    table: &Table,
+    problems: &mut Problems,
+) -> Option<(DataType, String, ArrayRef)> {
+    let is_bare = name.span == written.span;
+    if is_bare && !is_column(&written.text, table) && !crate::read::is_name(&written.text) {
+        let message = format!("there is no column `{}` in the file", written.shown());
+        problems.error(Code::Name, written.span, message, "not a column of the file").help =
+            Some(format!("an expression needs a name: `take: [{{NAME: \"{}\"}}]`", written.shown()));
+        return None;
+    }
+    if is_bare || is_column(&written.text, table) || crate::read::is_name(&written.text) {
+        let (data_type, values) = find(written, table, problems)?;
+        return Some((data_type, written.text.clone(), values.clone()));
+    }
+    let expr = expression(written, &relation(table), problems)?;
+    let expr = has_type(expr, name, written.span, problems)?;
+    let mut columns: Vec<(&str, ArrayRef, bool)> = Vec::new();
+    for (name, _, values) in &table.columns {
+        if columns.iter().all(|(known, ..)| known != name) {
+            columns.push((name, values.clone(), true));
+        }
+    }
+    let batch = RecordBatch::try_from_iter_with_nullable(columns).expect("columns of a file have one length");
+    let read = expr.evaluate(&batch);
+    if let Some((row, reason)) = read.failures.first() {
+        let message = format!("row {} of the file: {reason}", row + 1);
+        problems.error(Code::Expression, written.span, message, "does not fit the file").help =
+            Some("it is evaluated for every row of the file; `try_cast(… as …)` gives null where nothing fits".into());
+        return None;
+    }
+    Some((expr.data_type(), expr.to_string(), read.values))
+}
+
+fn is_column(name: &str, table: &Table) -> bool {
+    table.columns.iter().any(|(column, ..)| column == name)
+}
+
+/// Returns what an expression over the file sees.
+fn relation(table: &Table) -> Relation {
+    let mut columns: Vec<Column> = Vec::new();
+    for (name, data_type, _) in &table.columns {
+        if columns.iter().all(|column| column.field.name != *name) {
+            columns.push(Column { field: Field::new(name, *data_type), implied: false });
+        }
+    }
+    let (sources, identity) = (Vec::new(), Vec::new());
+    Relation { columns, sources, rows: Rows::Records, identity, is_indexed: false, lacks_timestamp: false }
 }

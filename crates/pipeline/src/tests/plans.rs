@@ -390,6 +390,16 @@ fn a_lookup_is_by_what_its_file_holds() {
     let Work::Lookup(lookup) = &step(&plan, "cleaned").work else { panic!("it looks values up") };
     assert_eq!((lookup.table.len(), names(&step(&plan, "cleaned").schema).last().copied()), (2, Some("title")));
     assert_eq!(good(&steps("{user_id: id}", "{heading: title}")).plan.steps.len(), 4);
+    let plan_of = |take: &str| good(&steps("page", take)).plan;
+    let typed = plan_of("{number: cast(id as int64)}");
+    let Work::Lookup(number) = &step(&typed, "cleaned").work else { panic!("it looks values up") };
+    assert_eq!((number.take[0].data_type, number.taken[0].as_str()), (DataType::Int64, "cast(id as int64)"));
+    assert_ne!(typed.definition, plan_of("{number: id}").definition);
+    assert_eq!(typed.definition, plan_of("{number: 'CAST( id AS int64 )'}").definition);
+    assert!(errors("page", "{n: cast(title as int64)}").contains("row 1 of the file"), "a text that is no number");
+    assert!(errors("page", "{n: cast(idd as int64)}").contains("did you mean `id`?"));
+    assert!(errors("page", "{n: cast(page as timestamp) > now()}").contains("now"));
+    assert!(errors("page", "cast(id as int64)").contains("an expression needs a name"));
     assert!(errors("{user_id: title}", "id").contains("row 1 of the file"), "text that is no number");
     assert!(errors("{user_id: idd}", "title").contains("did you mean `id`?"));
     assert!(errors("page", "page").contains("there is a column `page` already"));

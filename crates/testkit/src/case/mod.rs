@@ -228,8 +228,8 @@ pub struct Rule {
 pub struct Lookup {
     /// The columns that must be equal; the file has them as `k0`, `k1`, ….
     pub on: Vec<String>,
-    /// The columns that are added; the file has them as `v0`, `v1`, …. They are texts.
-    pub take: Vec<String>,
+    /// The columns that are added; the file has them as `v0`, `v1`, …. Those that are no texts are made by a cast.
+    pub take: Vec<Column>,
     /// The rows of the file: keys, then values.
     pub rows: Vec<(Vec<Value>, Vec<Value>)>,
     /// What becomes of a row without a key: `null`, `drop` or `quarantine`.
@@ -369,8 +369,8 @@ impl Pipeline {
         }
         if let Some(lookup) = &step.lookup {
             lookup.on.iter().all(|on| columns.iter().any(|(name, _)| name == on)).then_some(())?;
-            lookup.take.iter().all(|take| columns.iter().all(|(name, _)| name != take)).then_some(())?;
-            columns.extend(lookup.take.iter().map(|name| (name.clone(), Type::Text)));
+            lookup.take.iter().all(|(take, _)| columns.iter().all(|(name, _)| name != take)).then_some(())?;
+            columns.extend(lookup.take.iter().cloned());
         }
         match &step.window {
             None => Some(columns),

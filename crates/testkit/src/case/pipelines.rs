@@ -329,17 +329,19 @@ fn lookup(random: &mut Random, rows: &[Column], index: usize) -> Option<Lookup> 
         Type::Bool => Value::Bool(random.chance(50)),
         _ => Value::Int(random.between(-3, 12)),
     };
-    let take: Vec<String> = (0..1 + random.below(2)).map(|i| format!("l{index}_{i}")).collect();
+    let types = [Type::Text, Type::Text, Type::Int64];
+    let take: Vec<Column> = (0..1 + random.below(2)).map(|i| (format!("l{index}_{i}"), *random.pick(&types))).collect();
     let mut table: Vec<(Vec<Value>, Vec<Value>)> = Vec::new();
     for _ in 0..1 + random.below(12) {
         let keys: Vec<Value> = on.iter().map(|(_, ty)| key(random, *ty)).collect();
-        let value = |random: &mut Random| match random.below(4) {
-            0 => Value::Null,
-            which => Value::Text(["left", "a, b", "ü"][which - 1].into()),
+        let value = |random: &mut Random, ty: Type| match (random.below(4), ty) {
+            (0, _) => Value::Null,
+            (which, Type::Text) => Value::Text(["left", "a, b", "ü"][which - 1].into()),
+            (which, _) => Value::Int([-7, 0, 12][which - 1]),
         };
         // A key with a null in it equals nothing, so it may be there twice.
         if table.iter().all(|(other, _)| *other != keys) || keys.contains(&Value::Null) {
-            table.push((keys, take.iter().map(|_| value(random)).collect()));
+            table.push((keys, take.iter().map(|(_, ty)| value(random, *ty)).collect()));
         }
     }
     let missing = random.pick(&["null", "drop", "quarantine"]).to_string();

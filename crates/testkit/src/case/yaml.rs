@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::expr::Expr;
 use super::{CalendarUnit, Join, Kind, Lookup, Near, Pipeline, Source, Step, Window};
-use crate::value::Value;
+use crate::value::{Type, Value};
 
 impl Pipeline {
     /// Returns the pipeline file. Every step has a sink of the name `out_STEP`.
@@ -79,11 +79,12 @@ fn write_step(text: &mut String, step: &Step) {
         let _ = writeln!(text, "      - {{name: {}, rule: {}{otherwise}}}", rule.name, quoted(&rule.rule));
     }
     if let Some(lookup) = &step.lookup {
-        let pairs = |names: &[String], letter: &str| {
-            let pairs = names.iter().enumerate().map(|(i, name)| format!("{{{name}: {letter}{i}}}"));
-            pairs.collect::<Vec<_>>().join(", ")
-        };
-        let (on, take) = (pairs(&lookup.on, "k"), pairs(&lookup.take, "v"));
+        let on: Vec<String> = lookup.on.iter().enumerate().map(|(i, name)| format!("{{{name}: k{i}}}")).collect();
+        let take = lookup.take.iter().enumerate().map(|(i, (name, ty))| match ty {
+            Type::Text => format!("{{{name}: v{i}}}"),
+            ty => format!("{{{name}: \"cast(v{i} as {ty})\"}}"),
+        });
+        let (on, take) = (on.join(", "), take.collect::<Vec<_>>().join(", "));
         let file = format!("\"${{TABLES}}/{}.csv\"", step.name);
         let missing = &lookup.missing;
         let _ = writeln!(text, "    lookup: {{file: {file}, on: [{on}], take: [{take}], missing: {missing}}}");

@@ -453,7 +453,7 @@ fn looked_up(lookup: &Lookup, columns: &mut Vec<Column>, rows: Vec<Row>, found: 
         row.cells.extend(values);
         kept.push(row);
     }
-    columns.extend(lookup.take.iter().map(|name| (name.clone(), Type::Text)));
+    columns.extend(lookup.take.iter().cloned());
     kept
 }
 
