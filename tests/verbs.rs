@@ -115,7 +115,7 @@ fn every_nexmark_query_gives_the_same_bytes_in_both_modes() {
     let folder = project_with("pipelines/nexmark");
     let at = folder.path();
     ok(at, "gen nexmark --to journal:data/journal/nexmark --events 20000 --rate 50 --late 3% --bad 0.5%");
-    ok(at, "archive pipelines/nexmark/q0.yaml --until-caught-up --roll-rows 1500");
+    ok(at, "archive nexmark/q0 --until-caught-up --roll-rows 1500");
     let files = std::fs::read_dir(at.join("pipelines/nexmark")).unwrap();
     let paths =
         files.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|kind| kind == "yaml"));
@@ -126,7 +126,7 @@ fn every_nexmark_query_gives_the_same_bytes_in_both_modes() {
     let set = "--set vars.LONGEST=70s --set vars.REGISTERED=5m --set vars.OPEN=1m";
     let mut late = 0;
     for name in names {
-        let run = format!("run pipelines/nexmark/{name}.yaml {set}");
+        let run = format!("run nexmark/{name} {set}");
         ok(at, &format!("{run} --mode stream --until-caught-up --summary stream.json"));
         ok(at, &format!("{run} --mode batch --summary batch.json"));
         let (stream, _) = summaries(at, &name);

@@ -1,6 +1,6 @@
 //! How a pipeline is found and read.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use connectors::kafka::check_options;
 use connectors::sink;
@@ -61,7 +61,7 @@ pub(crate) fn variables(global: &Global) -> Result<Variables> {
     Ok(variables)
 }
 
-/// Finds a pipeline file: a path, or a bare name that stands for `pipelines/NAME.yaml`.
+/// Finds a pipeline file: a path, or a bare name that stands for `pipelines/NAME.yaml`; `FOLDER/NAME` for one further in.
 pub(crate) fn find(name: &str) -> Result<PathBuf> {
     let path = Path::new(name);
     let is_bare = !name.contains(['/', '\\']) && !name.ends_with(".yaml") && !name.ends_with(".yml");
@@ -71,6 +71,10 @@ pub(crate) fn find(name: &str) -> Result<PathBuf> {
     }
     if path.is_file() {
         return Ok(path.to_path_buf());
+    }
+    let is_inside = path.components().all(|part| matches!(part, Component::Normal(_)));
+    if is_inside && by_name.is_file() {
+        return Ok(by_name);
     }
     let error = Error::new(Code::NotFound, format!("there is no pipeline `{name}`"));
     let known: Vec<String> =
