@@ -18,4 +18,5 @@ mod tables;
 mod test_verb;
 mod traces;
 mod verbs;
+mod why_joins;
 mod why_verb;

@@ -7,15 +7,16 @@ use std::sync::Arc;
 use connectors::records::RawBuilder;
 use engine::Engine;
 use engine::edge::LogScan;
-use engine::plan::{Plan, Work};
+use engine::plan::{JoinTime, Plan, Work};
 use engine::trace::{Event, Fate, Name};
+use engine::window::Window;
 use runtime::Settings;
 use runtime::memory::{MemoryLog, Pieces};
 use runtime::walk::{Visitor, walk_over};
 use testkit::case::Case;
-use testkit::oracle::{Answer, Cut, answer};
+use testkit::oracle::{Answer, Cut, Identity, Order, Part, Row, answer};
 
-type Position = (usize, i32, i64);
+type Position = testkit::oracle::Position;
 
 /// A random case whose run ends well, as plan, logs and the oracle's answer.
 fn prepared(seed: u64) -> Option<(Case, Arc<Plan>, Vec<MemoryLog>, Answer)> {
@@ -50,13 +51,78 @@ struct Told {
     /// By step: rows that came to a `dedup`, and rows that it let through.
     dedup: BTreeMap<usize, (u64, u64)>,
     valid: u64,
-    /// The record whose windows are being told: step, record, whether any took it.
-    open: Option<(usize, Position, i64, bool)>,
+    /// The record whose windows are being told: step and side, record, whether any took it.
+    open: Option<((usize, usize), Position, i64, bool)>,
+    /// By join: its rows, and whether each is final.
+    joined: BTreeMap<usize, Vec<(Name, bool)>>,
+    has_ended: bool,
+}
+
+/// What a row is made of, as far as a trace and the oracle name it alike.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Made {
+    Record(Position),
+    /// A row of a window step.
+    Row(Option<(i64, i64)>),
+    Joined(Option<(i64, i64)>, Box<[Option<Made>; 2]>),
+}
+
+impl Made {
+    fn told(plan: &Plan, name: &Name) -> Self {
+        let bounds = |window: &Window| (window.start, window.end);
+        match name {
+            Name::Record { source, partition, offset, index } => Made::Record((*source, *partition, *offset, *index)),
+            Name::Row { window, .. } => Made::Row(Some(bounds(window))),
+            Name::Joined { window, pair, .. } => {
+                let pair = pair.each_ref().map(|side| side.as_ref().map(|name| Made::part(plan, name)));
+                Made::Joined(window.as_ref().map(bounds), Box::new(pair))
+            }
+        }
+    }
+
+    /// A part of a joined row. What an as-of join made is named by its left row alone, whatever version was beside it.
+    fn part(plan: &Plan, name: &Name) -> Self {
+        let mut made = Made::told(plan, name);
+        if let (Name::Joined { step, .. }, Made::Joined(_, pair)) = (name, &mut made)
+            && matches!(&plan.steps[*step].work, Work::Join(join) if matches!(join.time, JoinTime::AsOf { .. }))
+        {
+            pair[1] = None;
+        }
+        made
+    }
+
+    /// Reads a place in the record order as the oracle writes it down.
+    fn place(order: &Order) -> Self {
+        let pair = |pair: &[Option<Order>; 2]| Box::new(pair.each_ref().map(|side| side.as_ref().map(Made::place)));
+        match order.as_slice() {
+            [_, Part::Int(source), Part::Int(partition), Part::Int(offset), Part::Int(index), Part::Path(_)] => {
+                let index = (*index >= 0).then_some(*index);
+                Made::Record((*source as usize, *partition as i32, *offset, index))
+            }
+            [Part::Int(end), Part::Int(start), Part::Path(_), Part::Key(_), Part::Pair(None)] => {
+                Made::Row(Some((*start, *end)))
+            }
+            [Part::Int(end), Part::Int(start), Part::Path(_), Part::Key(_), Part::Pair(Some(made_of))] => {
+                Made::Joined(Some((*start, *end)), pair(made_of))
+            }
+            [Part::Int(_), Part::Path(_), Part::Pair(Some(made_of))] => Made::Joined(None, pair(made_of)),
+            other => panic!("no place in the record order: {other:?}"),
+        }
+    }
+
+    fn row(row: &Row) -> Self {
+        let made_of = row.made_of.as_ref().expect("a joined row is made of two");
+        let pair = made_of.each_ref().map(|side| side.as_ref().map(Made::place));
+        match row.identity {
+            Identity::Window { start, end, .. } => Made::Joined(Some((start, end)), Box::new(pair)),
+            _ => Made::Joined(None, Box::new(pair)),
+        }
+    }
 }
 
 impl Told {
     fn settle(&mut self) {
-        if let Some((step, position, _, false)) = self.open.take() {
+        if let Some(((step, _), position, _, false)) = self.open.take() {
             self.late.entry(step).or_default().push(position);
         }
     }
@@ -67,15 +133,27 @@ impl Visitor for Told {
         true
     }
 
+    fn ends(&mut self) {
+        self.has_ended = true;
+    }
+
     fn event(&mut self, event: &Event<'_>) {
         if event.left_out.is_some() {
             return;
         }
-        let Name::Record { source, partition, offset } = event.name else { return };
-        let position = (source, partition, offset);
-        let (late_by, end) = match &event.fate {
-            Fate::InWindow { late_by, window, .. } => (late_by, window.end),
-            Fate::InSession { late_by, .. } => (late_by, i64::MIN),
+        if let (Name::Joined { step, .. }, Fate::Passed(_)) = (&event.name, &event.fate)
+            && *step == event.step
+        {
+            self.joined.entry(*step).or_default().push((event.name.clone(), !self.has_ended));
+        }
+        let Name::Record { source, partition, offset, index } = event.name else { return };
+        let position = (source, partition, offset, index);
+        let (late_by, end, side) = match &event.fate {
+            Fate::InWindow { late_by, window, .. } => (late_by, window.end, 0),
+            Fate::InSession { late_by, .. } => (late_by, i64::MIN, 0),
+            Fate::AtSide { late_by, window, side, .. } => {
+                (late_by, window.map_or(i64::MIN, |window| window.end), *side)
+            }
             other => {
                 self.settle();
                 match other {
@@ -93,24 +171,19 @@ impl Visitor for Told {
         };
         // The windows of a record come by their ends; the same record may come again by another way of a union.
         match &mut self.open {
-            Some((step, known, last, taken)) if (*step, *known) == (event.step, position) && *last < end => {
+            Some((place, known, last, taken)) if (*place, *known) == ((event.step, side), position) && *last < end => {
                 *last = end;
                 *taken |= late_by.is_none();
             }
             _ => {
                 self.settle();
-                self.open = Some((event.step, position, end, late_by.is_none()));
+                self.open = Some(((event.step, side), position, end, late_by.is_none()));
             }
         }
     }
 }
 
-/// Positions without the index of an element: a trace names records.
-fn records(positions: &[testkit::oracle::Position]) -> Vec<Position> {
-    positions.iter().map(|(source, partition, offset, _)| (*source, *partition, *offset)).collect()
-}
-
-fn sorted(positions: Option<&Vec<Position>>) -> Vec<Position> {
+fn sorted<T: Clone + Ord>(positions: Option<&Vec<T>>) -> Vec<T> {
     let mut positions = positions.cloned().unwrap_or_default();
     positions.sort_unstable();
     positions
@@ -119,13 +192,10 @@ fn sorted(positions: Option<&Vec<Position>>) -> Vec<Position> {
 #[cfg(not(feature = "planted-fault"))]
 #[test]
 fn what_the_steps_tell_is_what_the_oracle_computes() {
-    let (mut late, mut repeated) = (0, 0);
+    let (mut late, mut repeated, mut late_at_joins, mut elements) = (0, 0, 0, 0);
+    let mut joined = [0; 3];
     for seed in 0..300 {
-        let Some((case, plan, logs, answer)) = prepared(seed) else { continue };
-        if case.pipeline.steps.iter().any(|step| step.explode.is_some()) {
-            // A trace does not tell the elements of a record apart.
-            continue;
-        }
+        let Some((_, plan, logs, answer)) = prepared(seed) else { continue };
         let pieces = Pieces { seed, size: [1, 7, 64, usize::MAX][seed as usize % 4] };
         let scan = |(log, source)| -> Option<Arc<dyn LogScan>> {
             Some(Arc::new(MemoryLog::scan(log, source, pieces).unwrap()))
@@ -137,16 +207,25 @@ fn what_the_steps_tell_is_what_the_oracle_computes() {
         told.settle();
         assert_eq!(walked.records, answer.rows_read, "seed {seed}");
         assert_eq!(told.valid, answer.rows_read - answer.bad.len() as u64, "seed {seed}");
-        for (index, step) in plan.steps.iter().enumerate().filter(|(_, step)| !step.over_windows) {
+        for (index, step) in plan.steps.iter().enumerate() {
             let expected = answer.steps.iter().find(|expected| expected.name == step.name).unwrap();
             let place = format!("seed {seed}, step {}", step.name);
-            assert_eq!(sorted(told.late.get(&index)), sorted(Some(&records(&expected.late))), "{place}: late");
-            if step.rules.is_empty() {
-                assert_eq!(
-                    sorted(told.failed.get(&index)),
-                    sorted(Some(&records(&expected.failed))),
-                    "{place}: failed"
-                );
+            if let Work::Join(join) = &step.work {
+                let rows: Vec<_> = expected.rows.iter().map(|row| (Made::row(row), row.is_final)).collect();
+                let made = |(name, is_final): &(Name, bool)| (Made::told(&plan, name), *is_final);
+                let told: Vec<_> = told.joined.get(&index).into_iter().flatten().map(made).collect();
+                assert_eq!(sorted(Some(&told)), sorted(Some(&rows)), "{place}: joined");
+                late_at_joins += expected.late.len();
+                joined[match join.time {
+                    JoinTime::Window(_) => 0,
+                    JoinTime::Within { .. } => 1,
+                    JoinTime::AsOf { .. } => 2,
+                }] += rows.len();
+            }
+            elements += expected.late.iter().filter(|(.., index)| index.is_some()).count();
+            assert_eq!(sorted(told.late.get(&index)), sorted(Some(&expected.late)), "{place}: late");
+            if step.rules.is_empty() && !step.over_windows {
+                assert_eq!(sorted(told.failed.get(&index)), sorted(Some(&expected.failed)), "{place}: failed");
             }
             if matches!(step.work, Work::Dedup(_)) {
                 let found = told.dedup.get(&index).copied().unwrap_or_default();
@@ -157,6 +236,8 @@ fn what_the_steps_tell_is_what_the_oracle_computes() {
         }
     }
     assert!(late > 100 && repeated > 10, "{late} late and {repeated} repeated records show nothing");
+    assert!(late_at_joins > 50 && elements > 50, "{late_at_joins} rows late at joins and {elements} elements");
+    assert!(joined.iter().all(|rows| *rows > 100), "{joined:?} rows of window, interval and as-of joins");
 }
 
 #[cfg(not(feature = "planted-fault"))]

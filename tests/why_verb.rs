@@ -8,19 +8,19 @@ use serde_json::{Value, json};
 
 use crate::cli::{samestream, stderr, stdout};
 
-fn run(folder: &Path, line: &str) -> Output {
+pub(crate) fn run(folder: &Path, line: &str) -> Output {
     samestream(folder).args(line.split_whitespace()).output().expect("the program starts")
 }
 
 #[track_caller]
-fn ok(folder: &Path, line: &str) -> String {
+pub(crate) fn ok(folder: &Path, line: &str) -> String {
     let output = run(folder, line);
     assert_eq!(output.status.code(), Some(0), "`samestream {line}`\n{}{}", stdout(&output), stderr(&output));
     stdout(&output)
 }
 
 #[track_caller]
-fn answer(folder: &Path, line: &str) -> Value {
+pub(crate) fn answer(folder: &Path, line: &str) -> Value {
     serde_json::from_str(&ok(folder, &format!("{line} --format json"))).unwrap()
 }
 
@@ -35,7 +35,7 @@ fn copy_pipelines(folder: &Path) {
 }
 
 /// A folder with the project's pipelines and a clickstream in journal and lake.
-fn with_clickstream() -> tempfile::TempDir {
+pub(crate) fn with_clickstream() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     copy_pipelines(folder.path());
     ok(
@@ -244,7 +244,7 @@ fn why_tells_what_is_missing_and_why() {
         ("why p.yaml --step per_page --window 2026-01-01T00:00:00Z", "--key page=…"),
         ("why p.yaml --step per_page --window 2026-01-01T00:00:00Z --key page=/no", "keys in that window are: page = "),
         ("why p.yaml --step good --window 2026-01-01T00:00:00Z", "why-not"),
-        ("why p.yaml --step per_pag --window 2026-01-01", "steps with windows are: per_page"),
+        ("why p.yaml --step per_pag --window 2026-01-01", "steps with windows and joins are: per_page"),
     ] {
         let output = run(at, line);
         assert_eq!(output.status.code(), Some(2), "{line}");

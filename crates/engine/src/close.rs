@@ -16,7 +16,9 @@ use crate::fold::{Checked, State};
 use crate::group::{KeyCodec, plain};
 use crate::plan::{Input, StepPlan, Top, WindowPlan, Work};
 use crate::reach::Reach;
-use crate::rows::{Batch, Failures, Identity, Origin, evaluate_filter, evaluate_plain, exploded, named, row_work};
+use crate::rows::{
+    Batch, Failures, Identity, Maker, Origin, evaluate_filter, evaluate_plain, exploded, named, row_work,
+};
 use crate::state::{Accumulators, Table, WindowState};
 use crate::task::{Aside, Emission, Engine, rfc3339};
 use crate::trace::Trace;
@@ -214,7 +216,7 @@ impl Engine {
                         rows.finish(step, codec, &table.accumulators, part)?;
                         rest = after;
                         if rows.is_full() {
-                            batches.push(rows.into_batch(step, window, codec)?);
+                            batches.push(rows.into_batch(index, step, window, codec)?);
                             rows = ClosedRows::new(window);
                         }
                     }
@@ -231,13 +233,13 @@ impl Engine {
                     rest = after;
                     let slots: Vec<GroupId> = part.iter().map(|(.., slot)| *slot).collect();
                     rows.finish(step, codec, state.accumulators(), &slots)?;
-                    batches.push(rows.into_batch(step, window, codec)?);
+                    batches.push(rows.into_batch(index, step, window, codec)?);
                     rows = ClosedRows::new(window);
                 }
             }
         }
         if rows.len() > 0 {
-            batches.push(rows.into_batch(step, window, codec)?);
+            batches.push(rows.into_batch(index, step, window, codec)?);
         }
         Ok((batches, windows))
     }
@@ -326,7 +328,7 @@ impl ClosedRows {
     }
 
     /// Makes the step's rows: output expressions, then `having`, then `top`.
-    fn into_batch(mut self, step: &StepPlan, window: &WindowPlan, codec: &KeyCodec) -> Result<Batch> {
+    fn into_batch(mut self, index: usize, step: &StepPlan, window: &WindowPlan, codec: &KeyCodec) -> Result<Batch> {
         let rows = self.len();
         let keys = self.keys.finish();
         let time = |values: &[i64]| -> ArrayRef {
@@ -371,6 +373,7 @@ impl ClosedRows {
             source: step.sources[0],
             identity: Identity::Windows { starts: self.starts, ends: self.ends, keys },
             of_join: false,
+            made_by: Some(Maker::of(index)),
         };
         let batch = Batch { columns, origin: Arc::new(origin), selection: None, path: Vec::new() };
         Ok(if chosen.len() == rows { batch } else { batch.take(&chosen) })

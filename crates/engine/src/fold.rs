@@ -247,8 +247,10 @@ impl Engine {
                         _ => continue,
                     };
                     let state = state.joins[index].as_mut().expect("a join has state");
-                    let asides = &mut folding.folded.asides;
-                    rows.iter().for_each(|rows| self.fold_join(index, join, side, rows, state, asides));
+                    let Folded { asides, trace, .. } = &mut folding.folded;
+                    for rows in rows {
+                        self.fold_join((index, side), join, rows, state, asides, trace.as_mut());
+                    }
                 }
                 continue;
             }

@@ -29,8 +29,9 @@ use crate::error::Result;
 use crate::fold::State;
 use crate::group::plain;
 use crate::plan::{Input, JoinPlan, JoinTime, JoinValue, SIDES};
-use crate::rows::{Batch, Failures, Identity, Origin, named, row_work, take_rows};
+use crate::rows::{Batch, Failures, Identity, Maker, Origin, named, row_work, take_rows};
 use crate::task::{Aside, Engine, Placed, late_reason, rows_at_once};
+use crate::trace::{Name, Pair, Trace};
 use crate::watermark::NEVER;
 use crate::window::{Finder, Window};
 
@@ -48,13 +49,16 @@ pub(crate) struct Piece {
     times: Vec<i64>,
     /// The most bytes of text that a row has.
     widest: usize,
+    /// What names each row, in a traced run; else empty.
+    names: Vec<Name>,
 }
 
 impl Piece {
     /// Returns the piece that stands where one is gone.
     fn empty() -> Self {
-        let none = BinaryBuilder::new().finish();
-        Self { columns: Vec::new(), keys: none.clone(), nulls: None, orders: none, times: Vec::new(), widest: 0 }
+        let orders = BinaryBuilder::new().finish();
+        let (columns, keys, times, names) = (Vec::new(), orders.clone(), Vec::new(), Vec::new());
+        Self { columns, keys, nulls: None, orders, times, widest: 0, names }
     }
 
     fn len(&self) -> usize {
@@ -124,15 +128,19 @@ impl Engine {
     /// Takes rows of a side into a join's state.
     pub(crate) fn fold_join(
         &self,
-        step: usize,
+        (step, side): (usize, usize),
         join: &JoinPlan,
-        side: usize,
         rows: &Batch,
         state: &mut JoinState,
         asides: &mut Vec<Aside>,
+        trace: Option<&mut Trace>,
     ) {
         if rows.len() == 0 {
             return;
+        }
+        let is_traced = trace.is_some();
+        if let Some(trace) = trace {
+            trace.note_side(step, side, rows);
         }
         let none = Failures::new();
         let mut placed = Placed::default();
@@ -140,11 +148,11 @@ impl Engine {
             placed.points(rows, 0, &none);
             let is_whole = placed.accepted.len() == rows.len();
             let accepted = if is_whole { rows.clone() } else { rows.take(&placed.accepted) };
-            self.piece(step, join, side, &accepted)
+            self.piece(step, join, side, &accepted, is_traced)
         };
         match (state, join.time) {
             (JoinState::Window(state), JoinTime::Window(windowing)) => {
-                let piece = Arc::new(self.piece(step, join, side, rows));
+                let piece = Arc::new(self.piece(step, join, side, rows, is_traced));
                 let mut finder = Finder::new(windowing);
                 let at_once = rows_at_once(&finder) as u32;
                 for start in (0..rows.len() as u32).step_by(at_once as usize) {
@@ -163,7 +171,7 @@ impl Engine {
     }
 
     /// Makes a side's rows what a join keeps of them.
-    fn piece(&self, step: usize, join: &JoinPlan, side: usize, rows: &Batch) -> Piece {
+    fn piece(&self, step: usize, join: &JoinPlan, side: usize, rows: &Batch, is_traced: bool) -> Piece {
         let of =
             |name: &str| plain(rows.columns.column_by_name(name).expect("the plan was checked against these columns"));
         let mut widest = vec![0; rows.len()];
@@ -196,6 +204,11 @@ impl Engine {
             orders: self.record_order(rows),
             times: (0..rows.len() as u32).map(|row| rows.event_time(row)).collect(),
             widest: widest.into_iter().max().unwrap_or(0),
+            names: if is_traced {
+                (0..rows.len() as u32).map(|row| self.name(rows, row)).collect()
+            } else {
+                Vec::new()
+            },
         }
     }
 
@@ -248,7 +261,8 @@ impl Engine {
         for (side, of) in join.sides.iter().enumerate() {
             if let (Input::Step(before), false) = (of.input, of.are_records) {
                 for batch in &outputs[before] {
-                    self.fold_join(index, join, side, batch, state, &mut closed.asides);
+                    let (asides, trace) = (&mut closed.asides, closed.trace.as_mut());
+                    self.fold_join((index, side), join, batch, state, asides, trace);
                 }
             }
         }
@@ -259,7 +273,7 @@ impl Engine {
                 _ => join.sides[side].sources.iter().map(|source| frontiers[*source]).min().unwrap_or(NEVER),
             })
         });
-        let mut joined = Joined::new(join, step.sources[0]);
+        let mut joined = Joined::new(index, join, step.sources[0]);
         let least = bounds.map(|[left, right]| left.min(right));
         complete[index] = least.unwrap_or(NEVER);
         match (state, join.time) {
@@ -278,6 +292,9 @@ impl Engine {
         }
         for batch in joined.finish() {
             let (rows, failed) = row_work(&step.rows, &batch);
+            if let Some(trace) = &mut closed.trace {
+                trace.note(index, &batch, &rows, &failed);
+            }
             self.keep_failed(index, &batch, failed, &mut closed.asides);
             let rows = self.check_rules(index, step, rows, &mut closed.asides, &mut closed.checked);
             outputs[index].push(rows);
@@ -308,6 +325,7 @@ const MISSING: RowRef = (u32::MAX, u32::MAX);
 
 /// Joined rows on their way into batches that are bounded in rows and bytes.
 pub(crate) struct Joined<'a> {
+    step: usize,
     join: &'a JoinPlan,
     source: usize,
     batches: Vec<Batch>,
@@ -322,8 +340,9 @@ pub(crate) struct Joined<'a> {
 }
 
 impl<'a> Joined<'a> {
-    fn new(join: &'a JoinPlan, source: usize) -> Self {
+    fn new(step: usize, join: &'a JoinPlan, source: usize) -> Self {
         Self {
+            step,
             join,
             source,
             batches: Vec::new(),
@@ -389,6 +408,8 @@ impl<'a> Joined<'a> {
             (column.field.name.clone(), values)
         });
         let columns = named(columns.collect(), times.len());
+        let is_traced = sides.iter().flat_map(|side| &side.pieces).any(|piece| !piece.names.is_empty());
+        let pairs = if is_traced { pairs_of(&sides) } else { Vec::new() };
         let identity = match self.join.time {
             JoinTime::Window(_) => {
                 let keys = identities(&sides, true);
@@ -402,8 +423,15 @@ impl<'a> Joined<'a> {
                 Identity::Pairs { orders: identities(&[left, none], false) }
             }
         };
-        let origin =
-            Origin { event_times: times, watermarks: Vec::new(), source: self.source, identity, of_join: true };
+        let made_by = Some(Maker { pairs, ..Maker::of(self.step) });
+        let origin = Origin {
+            event_times: times,
+            watermarks: Vec::new(),
+            source: self.source,
+            identity,
+            of_join: true,
+            made_by,
+        };
         self.batches.push(Batch { columns, origin: Arc::new(origin), selection: None, path: Vec::new() });
     }
 
@@ -487,6 +515,12 @@ fn either(sides: &[Side<'_>; 2], column: usize) -> ArrayRef {
         piece => (piece - 1, left_row.1),
     });
     interleave(&arrays, &places.collect::<Vec<_>>()).expect("values of one key have one type")
+}
+
+/// Returns the two rows that each row is made of, as far as their names are known.
+fn pairs_of(sides: &[Side<'_>; 2]) -> Vec<Pair> {
+    let name = |side: &Side<'_>, row: usize| side.piece(row).and_then(|(piece, place)| piece.names.get(place).cloned());
+    (0..sides[0].rows.len()).map(|row| Arc::new([0, 1].map(|side: usize| name(&sides[side], row)))).collect()
 }
 
 /// Returns what names each joined row: the key (of window joins), then the left row's place in the record order, then the

@@ -11,6 +11,7 @@ use crate::expr::Expr;
 use crate::group::plain;
 use crate::log::{Offset, Partition};
 use crate::plan::RowWork;
+use crate::trace::Pair;
 
 /// What rides along with the rows of a batch and cannot be selected away.
 pub(crate) struct Origin {
@@ -24,6 +25,26 @@ pub(crate) struct Origin {
     pub(crate) identity: Identity,
     /// Whether they are rows of a join, or of row work over these: `--from/--to` judge them by event time.
     pub(crate) of_join: bool,
+    /// What made them; None: they are records.
+    pub(crate) made_by: Option<Maker>,
+}
+
+/// What made rows that are no records.
+#[derive(Clone)]
+pub(crate) struct Maker {
+    /// The step.
+    pub(crate) step: usize,
+    /// How often they were exploded since: as many indices stand behind what names each row.
+    pub(crate) explosions: usize,
+    /// Of joined rows in a traced run: what each is made of.
+    pub(crate) pairs: Vec<Pair>,
+}
+
+impl Maker {
+    /// Returns the maker of rows as a step gives them.
+    pub(crate) fn of(step: usize) -> Self {
+        Self { step, explosions: 0, pairs: Vec::new() }
+    }
 }
 
 /// What names rows.
@@ -252,8 +273,13 @@ pub(crate) fn exploded(work: &RowWork, input: Batch) -> Batch {
         rows.iter().map(|row| input.watermark(*row)).collect()
     };
     let event_times = rows.iter().map(|row| input.event_time(*row)).collect();
-    let of_join = input.origin.of_join;
-    let origin = Origin { event_times, watermarks, source: input.origin.source, identity, of_join };
+    let made_by = input.origin.made_by.as_ref().map(|maker| {
+        let pair = |row: &u32| maker.pairs[input.origin_of(*row) as usize].clone();
+        let pairs = if maker.pairs.is_empty() { Vec::new() } else { rows.iter().map(pair).collect() };
+        Maker { step: maker.step, explosions: maker.explosions + 1, pairs }
+    });
+    let (source, of_join) = (input.origin.source, input.origin.of_join);
+    let origin = Origin { event_times, watermarks, source, identity, of_join, made_by };
     Batch { columns, origin: Arc::new(origin), selection: None, path: input.path }
 }
 

@@ -179,7 +179,8 @@ impl Engine {
             let (marks, maximum) = watermarks(&event_times, folded.maximum, plan.out_of_orderness);
             folded.maximum = maximum;
             let identity = Identity::Records { partition: chunk.partition, offsets: offsets.to_vec(), indices: None };
-            let origin = Arc::new(Origin { event_times, watermarks: marks, source, identity, of_join: false });
+            let origin =
+                Arc::new(Origin { event_times, watermarks: marks, source, identity, of_join: false, made_by: None });
             return Some(Batch { columns, origin, selection: None, path: Vec::new() });
         }
         self.keep_bad(source, chunk, &columns, &times, &bad, folded);
@@ -193,7 +194,8 @@ impl Engine {
         folded.maximum = maximum;
         let offsets = good.iter().map(|row| offsets[*row as usize]).collect();
         let identity = Identity::Records { partition: chunk.partition, offsets, indices: None };
-        let origin = Arc::new(Origin { event_times, watermarks: marks, source, identity, of_join: false });
+        let origin =
+            Arc::new(Origin { event_times, watermarks: marks, source, identity, of_join: false, made_by: None });
         Some(Batch { columns: take_rows(&columns, &good), origin, selection: None, path: Vec::new() })
     }
 

@@ -5,6 +5,10 @@
 //! for which it was late. On request it also follows rows that were left out on the way, as if they had not been, so that
 //! it can be said which result they are missing from.
 
+mod join;
+
+use std::sync::Arc;
+
 use arrow::array::{Array, ArrayRef, BinaryArray, RecordBatch};
 
 use crate::error::Result;
@@ -12,7 +16,7 @@ use crate::fold::State;
 use crate::group::{canonical, plain};
 use crate::log::{Chunk, Offset, Partition};
 use crate::plan::{Input, LookupPlan, OnMissing, RowWork, Rule, WindowPlan, Work};
-use crate::rows::{Batch, Failures, Identity, evaluate_filter, evaluate_plain, exploded, row_work};
+use crate::rows::{Batch, Failures, Identity, Maker, evaluate_filter, evaluate_plain, exploded, row_work};
 use crate::task::{Engine, Folded};
 use crate::watermark::{NEVER, is_late_for_point, is_late_for_window};
 use crate::window::{Window, Windowing};
@@ -30,6 +34,8 @@ pub struct Trace {
 #[derive(Clone)]
 struct Note {
     step: usize,
+    /// The side of a join that was given the rows.
+    side: Option<usize>,
     /// The rows it was given; None where they were noted before.
     input: Option<Batch>,
     /// The rows after row work; at the memory of a `dedup`, those that met it.
@@ -43,7 +49,13 @@ impl Trace {
     /// Notes what a step was given and what its row work made of it.
     pub(crate) fn note(&mut self, step: usize, input: &Batch, rows: &Batch, failed: &[(u32, String)]) {
         let (input, rows, failed) = (Some(input.clone()), rows.clone(), failed.to_vec());
-        self.notes.push(Note { step, input, rows, failed, deduped: None });
+        self.notes.push(Note { step, side: None, input, rows, failed, deduped: None });
+    }
+
+    /// Notes what a side of a join was given.
+    pub(crate) fn note_side(&mut self, step: usize, side: usize, rows: &Batch) {
+        let (rows, side) = (rows.clone(), Some(side));
+        self.notes.push(Note { step, side, input: None, rows, failed: Vec::new(), deduped: None });
     }
 
     /// Notes what a step let through of the rows that met its partition's memory.
@@ -52,7 +64,7 @@ impl Trace {
             let mut kept = kept.clone();
             kept.sort_unstable();
             let deduped = Some((ids.clone(), kept));
-            self.notes.push(Note { step, input: None, rows: rows.clone(), failed: Vec::new(), deduped });
+            self.notes.push(Note { step, side: None, input: None, rows: rows.clone(), failed: Vec::new(), deduped });
         }
     }
 }
@@ -74,16 +86,45 @@ pub enum Name {
         partition: Partition,
         /// Its offset.
         offset: Offset,
+        /// Which element of its record it is, if it was exploded.
+        index: Option<i64>,
     },
     /// A row of a window.
     Row {
-        /// Start of its window.
-        start: i64,
-        /// End of its window.
-        end: i64,
-        /// Its key, as ordered bytes of the window step that made it.
+        /// The window step that made it.
+        step: usize,
+        /// Its window.
+        window: Window,
+        /// Its key, as ordered bytes of that step.
         key: Vec<u8>,
+        /// Which element it is, for each time that it was exploded.
+        indices: Vec<i64>,
     },
+    /// A row of a join.
+    Joined {
+        /// The join that made it.
+        step: usize,
+        /// Its window; None: it is in none.
+        window: Option<Window>,
+        /// What it is made of.
+        pair: Pair,
+        /// Which element it is, for each time that it was exploded.
+        indices: Vec<i64>,
+    },
+}
+
+/// The left and the right row that a joined row is made of; None: there is none on that side.
+pub type Pair = Arc<[Option<Name>; 2]>;
+
+impl Name {
+    /// Returns whether that record, or an element of it, is in it.
+    pub fn holds(&self, record: (usize, Partition, Offset)) -> bool {
+        match self {
+            Name::Record { source, partition, offset, .. } => (*source, *partition, *offset) == record,
+            Name::Row { .. } => false,
+            Name::Joined { pair, .. } => pair.iter().flatten().any(|part| part.holds(record)),
+        }
+    }
 }
 
 /// What became of a row at a step.
@@ -114,6 +155,19 @@ pub enum Fate {
     InSession {
         /// The key.
         key: Vec<u8>,
+        /// By how many microseconds it was late; None: it was taken.
+        late_by: Option<i64>,
+    },
+    /// It came to a side of a join.
+    AtSide {
+        /// The side: 0 is the left one, 1 the right one.
+        side: usize,
+        /// Its key, as ordered bytes; a null in it is equal to nothing.
+        key: Vec<u8>,
+        /// Whether a null is in the key.
+        has_null: bool,
+        /// The window that it belongs to, of window joins.
+        window: Option<Window>,
         /// By how many microseconds it was late; None: it was taken.
         late_by: Option<i64>,
     },
@@ -182,12 +236,41 @@ impl Engine {
         }
         let mut ghosts: Vec<Ghosts> = Vec::new();
         for note in &trace.notes {
-            match &note.deduped {
-                Some(deduped) => self.events_of_dedup(note, deduped, follow, &mut ghosts, visit),
-                None => self.events_of_step(note, follow, &mut ghosts, visit),
+            match (&note.deduped, note.side) {
+                (Some(deduped), _) => self.events_of_dedup(note, deduped, follow, &mut ghosts, visit),
+                (None, Some(side)) => self.events_of_side(note.step, side, &note.rows, None, visit),
+                (None, None) => self.events_of_step(note, follow, &mut ghosts, visit),
             }
         }
         self.follow(ghosts, visit);
+    }
+
+    /// Returns what names a row.
+    pub(crate) fn name(&self, batch: &Batch, row: u32) -> Name {
+        let row = batch.origin_of(row) as usize;
+        let maker = || batch.origin.made_by.as_ref().expect("rows that are no records have been made");
+        let pair = |maker: &Maker| maker.pairs.get(row).cloned().unwrap_or_default();
+        match &batch.origin.identity {
+            Identity::Records { partition, offsets, indices } => Name::Record {
+                source: batch.origin.source,
+                partition: *partition,
+                offset: offsets[row],
+                index: indices.as_ref().map(|indices| indices[row]),
+            },
+            Identity::Windows { starts, ends, keys } => {
+                let (maker, window) = (maker(), Window { start: starts[row], end: ends[row] });
+                let (key, indices) = without_indices(keys.value(row), maker.explosions);
+                match batch.origin.of_join {
+                    true => Name::Joined { step: maker.step, window: Some(window), pair: pair(maker), indices },
+                    false => Name::Row { step: maker.step, window, key, indices },
+                }
+            }
+            Identity::Pairs { orders } => {
+                let maker = maker();
+                let (_, indices) = without_indices(orders.value(row), maker.explosions);
+                Name::Joined { step: maker.step, window: None, pair: pair(maker), indices }
+            }
+        }
     }
 
     fn event<'a>(
@@ -198,20 +281,7 @@ impl Engine {
         fate: Fate,
         left_out: Option<(usize, &'a str)>,
     ) -> Event<'a> {
-        let origin = batch.origin_of(row) as usize;
-        let name = match &batch.origin.identity {
-            Identity::Records { partition, offsets, .. } => {
-                Name::Record { source: batch.origin.source, partition: *partition, offset: offsets[origin] }
-            }
-            Identity::Windows { starts, ends, keys } => {
-                Name::Row { start: starts[origin], end: ends[origin], key: keys.value(origin).to_vec() }
-            }
-            // A pair is named as if it were in a window of its event time alone.
-            Identity::Pairs { orders } => {
-                let start = batch.origin.event_times[origin];
-                Name::Row { start, end: start + 1, key: orders.value(origin).to_vec() }
-            }
-        };
+        let name = self.name(batch, row);
         let watermark = if batch.origin.watermarks.is_empty() { NEVER } else { batch.watermark(row) };
         let columns = (&batch.columns, row as usize);
         Event { step, name, event_time: batch.event_time(row), watermark, fate, left_out, columns }
@@ -235,7 +305,7 @@ impl Engine {
         }
         let rows = self.events_of_rules(note, follow, ghosts, visit);
         match &step.work {
-            Work::Rows => {
+            Work::Rows | Work::Join(_) => {
                 for row in 0..rows.len() as u32 {
                     visit(&self.event(note.step, &rows, row, Fate::Passed(None), None));
                 }
@@ -260,7 +330,6 @@ impl Engine {
             }
             // What is let through is noted when it has met the memory.
             Work::Dedup(_) => {}
-            Work::Join(_) => unreachable!("joins leave no notes"),
             Work::Window(window) => self.events_of_window(note.step, window, &rows, None, visit),
         }
     }
@@ -368,14 +437,13 @@ impl Engine {
     ) {
         match &self.plan.steps[step].work {
             Work::Window(window) => self.events_of_window(step, window, &batch, Some((left_out.0, &left_out.1)), visit),
-            // What a row would have met in a join is not followed.
-            Work::Join(_) => {}
             // The step's readers ask for the columns that it would have added.
             Work::Lookup(lookup) => {
                 let batch = self.look_up(step, &with_nulls(lookup), &batch, &mut Vec::new());
                 ghosts.push(Ghosts { step, batch, left_out });
             }
-            Work::Rows | Work::Dedup(_) => ghosts.push(Ghosts { step, batch, left_out }),
+            // Of a join it is a row that its row work left out.
+            Work::Rows | Work::Dedup(_) | Work::Join(_) => ghosts.push(Ghosts { step, batch, left_out }),
         }
     }
 
@@ -387,7 +455,13 @@ impl Engine {
                 continue;
             }
             for (reader, plan) in self.plan.steps.iter().enumerate() {
-                if !plan.inputs.contains(&Input::Step(step)) || matches!(plan.work, Work::Join(_)) {
+                if !plan.inputs.contains(&Input::Step(step)) {
+                    continue;
+                }
+                if let Work::Join(join) = &plan.work {
+                    for side in (0..2).filter(|side| join.sides[*side].input == Input::Step(step)) {
+                        self.events_of_side(reader, side, &batch, Some((left_out.0, &left_out.1)), visit);
+                    }
                     continue;
                 }
                 let read = exploded(&plan.rows, self.read(plan, Input::Step(step), &batch));
@@ -397,24 +471,35 @@ impl Engine {
         }
     }
 
-    /// Returns the ordered bytes of keys of a window step, whose columns are given in order.
+    /// Returns the ordered bytes of keys of a window step or a join, whose columns are given in order.
     ///
     /// # Panics
-    /// When the step has no window, or the columns have other types than its keys.
+    /// When the step has no keys, or the columns have other types than its keys.
     pub fn keys(&self, step: usize, columns: &[ArrayRef], rows: usize) -> BinaryArray {
         let columns: Vec<ArrayRef> = columns.iter().map(|column| canonical(&plain(column))).collect();
-        self.codecs[step].as_ref().expect("a window step has a key codec").encode(&columns, rows)
+        self.codecs[step].as_ref().expect("the step has keys").encode(&columns, rows)
     }
 
-    /// Returns the names, types and values of a key of a window step.
+    /// Returns the names and types of what names a row of a window step, besides its window, or what rows of a join are
+    /// joined by; None: the step has no keys.
+    pub fn key_fields(&self, step: usize) -> Option<Vec<(String, DataType)>> {
+        match &self.plan.steps[step].work {
+            Work::Window(window) => {
+                Some(window.keys.iter().map(|(name, expr)| (name.clone(), expr.data_type())).collect())
+            }
+            Work::Join(join) => Some(join.on.iter().map(|key| (key.names[0].clone(), key.data_type)).collect()),
+            Work::Rows | Work::Dedup(_) | Work::Lookup(_) => None,
+        }
+    }
+
+    /// Returns the names, types and values of a key of a window step or a join.
     ///
     /// # Panics
-    /// When the step has no window, or the key is of another step.
+    /// When the step has no keys, or the key is of another step.
     pub fn key_columns(&self, step: usize, key: &[u8]) -> Vec<(String, DataType, ArrayRef)> {
-        let Work::Window(window) = &self.plan.steps[step].work else { panic!("only window steps have keys") };
-        let columns = self.codecs[step].as_ref().expect("a window step has a key codec").decode(std::iter::once(key));
-        let names = window.keys.iter().map(|(name, expr)| (name.clone(), expr.data_type()));
-        names.zip(columns).map(|((name, data_type), column)| (name, data_type, column)).collect()
+        let fields = self.key_fields(step).expect("the step has keys");
+        let columns = self.codecs[step].as_ref().expect("the step has keys").decode(std::iter::once(key));
+        fields.into_iter().zip(columns).map(|((name, data_type), column)| (name, data_type, column)).collect()
     }
 }
 
@@ -423,6 +508,13 @@ fn left_out(input: &Batch, rows: &Batch, failed: &[(u32, String)]) -> Vec<u32> {
     let mut gone: std::collections::BTreeSet<u32> = (0..rows.len() as u32).map(|row| rows.origin_of(row)).collect();
     gone.extend(failed.iter().map(|(row, _)| input.origin_of(*row)));
     (0..input.len() as u32).filter(|row| !gone.contains(&input.origin_of(*row))).collect()
+}
+
+/// Takes the indices of exploded rows off what names a row.
+fn without_indices(bytes: &[u8], explosions: usize) -> (Vec<u8>, Vec<i64>) {
+    let (key, indices) = bytes.split_at(bytes.len() - explosions * size_of::<i64>());
+    let index = |bytes: &[u8]| i64::from_be_bytes(bytes.try_into().expect("an index has eight bytes"));
+    (key.to_vec(), indices.chunks(size_of::<i64>()).map(index).collect())
 }
 
 /// Returns the lookup that lets every row through.
@@ -447,8 +539,8 @@ fn fates(window: &WindowPlan, event: &Event<'_>, key: &[u8], id: Option<&[u8]>) 
             window.windowing.windows(event.event_time).into_iter().rev().map(in_window).collect()
         }
         Windowing::Same => match &event.name {
-            Name::Row { start, end, .. } => vec![in_window(Window { start: *start, end: *end })],
-            Name::Record { .. } => Vec::new(),
+            Name::Row { window, .. } | Name::Joined { window: Some(window), .. } => vec![in_window(*window)],
+            Name::Record { .. } | Name::Joined { window: None, .. } => Vec::new(),
         },
         Windowing::Session { .. } => {
             let is_late = is_late_for_point(event.event_time, allowed, watermark);

@@ -177,7 +177,7 @@ struct Least {
 
 impl Visitor for Pass {
     fn event(&mut self, event: &Event<'_>) {
-        let Name::Record { source, partition, offset } = event.name else { return };
+        let Name::Record { source, partition, offset, .. } = event.name else { return };
         if event.fate == Fate::Read {
             self.disorder.entry((source, partition)).or_default().add(event.event_time);
             return;

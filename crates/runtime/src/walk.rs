@@ -27,6 +27,8 @@ pub trait Visitor {
     fn event(&mut self, event: &Event<'_>);
     /// Hears of late, failed and bad rows; those of the end of input do not come.
     fn aside(&mut self, _: &Aside) {}
+    /// Hears that the log has ended: rows that are told of from now on are not final.
+    fn ends(&mut self) {}
     /// Hears of rows that came out of a step.
     fn rows(&mut self, _: &Emission) {}
 }
@@ -84,6 +86,7 @@ pub fn walk_over(
         closed.emissions.iter().for_each(|emission| visitor.rows(emission));
     }
     let (closed, trace) = engine.finish_traced(state)?;
+    visitor.ends();
     tell(engine, &trace, visitor);
     closed.emissions.iter().for_each(|emission| visitor.rows(emission));
     Ok(logs.walked(&plan, records))

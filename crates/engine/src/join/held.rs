@@ -128,5 +128,6 @@ fn gather(pieces: &[Arc<Piece>], places: &[(usize, usize)]) -> Piece {
         orders: together(used.iter().map(|piece| &piece.orders as &dyn Array).collect()).as_binary().clone(),
         times: places.iter().map(|(piece, row)| used[*piece].times[*row]).collect(),
         widest: used.iter().map(|piece| piece.widest).max().unwrap_or(0),
+        names: places.iter().filter_map(|(piece, row)| used[*piece].names.get(*row).cloned()).collect(),
     }
 }

@@ -215,6 +215,7 @@ fn joined(join: &Join, columns: &[Column], sides: [&Flow; 2], found: &Found<'_>)
         }
     };
     let orders: [Option<Order>; 2] = found.rows.map(|row| row.map(Row::order));
+    let made_of = Pair::from(orders.clone());
     let identity = match found.window {
         Some((start, end)) => {
             let key = join.on.iter().map(|(left, right)| match found.rows[0] {
@@ -236,6 +237,6 @@ fn joined(join: &Join, columns: &[Column], sides: [&Flow; 2], found: &Found<'_>)
         is_final: found.is_final,
         before: None,
         path: Vec::new(),
-        of_join: true,
+        made_of: Some(made_of),
     }
 }

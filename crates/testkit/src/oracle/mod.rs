@@ -118,15 +118,15 @@ pub struct Row {
     before: Option<i64>,
     /// The inputs of unions that it came through, the first one first.
     path: Vec<String>,
-    /// Whether it is a row of a join, or of row work over such rows.
-    of_join: bool,
+    /// What it is made of, if it is a row of a join, or of row work over such rows.
+    pub made_of: Option<Pair>,
 }
 
 impl Row {
     /// Returns what `--from/--to` compare: `window_start`, or the event time of a record.
     pub fn range_time(&self) -> i64 {
         match &self.identity {
-            Identity::Window { start, .. } if !self.of_join => *start,
+            Identity::Window { start, .. } if self.made_of.is_none() => *start,
             Identity::Record(..) | Identity::Window { .. } | Identity::Pair(..) => self.time,
         }
     }
@@ -270,7 +270,7 @@ fn read(pipeline: &Pipeline, source: usize, log: &Log, cut: &Cut, answer: &mut A
                 is_final: true,
                 before: maximum.map(|maximum| maximum - plan.bound),
                 path: Vec::new(),
-                of_join: false,
+                made_of: None,
             });
             maximum = maximum.max(Some(time));
         }
@@ -621,7 +621,7 @@ fn window_work(window: &Window, input: Flow, found: &mut StepAnswer) -> Result<F
             is_final,
             before: None,
             path: Vec::new(),
-            of_join: false,
+            made_of: None,
         });
     }
     if let Some(having) = &window.having {
