@@ -16,6 +16,10 @@ pub(crate) struct Field {
     pub(crate) required: bool,
     pub(crate) shape: Shape,
     pub(crate) help: &'static str,
+    /// What holds where it is absent; empty: nothing in particular.
+    pub(crate) default: &'static str,
+    /// The field as it may stand in a file; empty: there is nothing to learn from one.
+    pub(crate) example: &'static str,
 }
 
 /// What may stand in a field.
@@ -90,16 +94,30 @@ impl Block {
     }
 }
 
+impl Field {
+    /// Says what holds where the field is absent.
+    const fn or(mut self, default: &'static str) -> Self {
+        self.default = default;
+        self
+    }
+
+    /// Shows the field as it may stand in a file.
+    const fn like(mut self, example: &'static str) -> Self {
+        self.example = example;
+        self
+    }
+}
+
 const fn required(name: &'static str, shape: Shape, help: &'static str) -> Field {
-    Field { name, required: true, shape, help }
+    Field { name, required: true, shape, help, default: "", example: "" }
 }
 
 const fn optional(name: &'static str, shape: Shape, help: &'static str) -> Field {
-    Field { name, required: false, shape, help }
+    Field { name, required: false, shape, help, default: "", example: "" }
 }
 
 const fn not_built(name: &'static str, instead: &'static str) -> Field {
-    Field { name, required: false, shape: Shape::NotBuilt(instead), help: "" }
+    Field { name, required: false, shape: Shape::NotBuilt(instead), help: "", default: "", example: "" }
 }
 
 const DESCRIPTION: Field = optional("description", Shape::Text, "A sentence for people; not part of the definition");
@@ -109,11 +127,14 @@ pub(crate) const PIPELINE: Block = Block {
     what: "a pipeline",
     fields: &[
         required("version", Shape::Version, "Version of the pipeline format: 1"),
-        required("name", Shape::Name, "Name of the pipeline; its state folder is named after it"),
+        required("name", Shape::Name, "Name of the pipeline; its state folder is named after it")
+            .like("name: page_views"),
         DESCRIPTION,
         optional("owner", Shape::Text, "Who answers for it; not part of the definition"),
-        optional("tags", Shape::Texts, "Words to select pipelines by; not part of the definition"),
-        optional("vars", Shape::Blocks(&VARIABLE), "Values that `${NAME}` stands for"),
+        optional("tags", Shape::Texts, "Words to select pipelines by; not part of the definition")
+            .like("tags: [web, hourly]"),
+        optional("vars", Shape::Blocks(&VARIABLE), "Values that `${NAME}` stands for")
+            .like("vars: {BROKERS: {default: \"localhost:9092\"}}"),
         required("sources", Shape::Blocks(&SOURCE), "Logs that are read, by name"),
         optional("steps", Shape::Blocks(&STEP), "Computations, by name; their order means nothing"),
         optional("sinks", Shape::Blocks(&SINK), "Where rows go, by name"),
@@ -132,12 +153,14 @@ pub(crate) const CASE: Block = Block {
             "given",
             Shape::Rows,
             "The records of each source: its columns, and `partition`, `offset`, `timestamp` of the log",
-        ),
+        )
+        .like("given: {clicks: [{user_id: 1, at: \"2026-01-01T00:00:00Z\"}]}"),
         optional(
             "expect",
             Shape::Rows,
             "The rows of steps, `STEP.late`, `STEP.bad`, `SOURCE.bad`: each with the columns that matter",
-        ),
+        )
+        .like("expect: {per_page: [{page: /x, views: 1, final: true}]}"),
     ],
 };
 
@@ -146,7 +169,7 @@ pub(crate) const VARIABLE: Block = Block {
     what: "a variable",
     fields: &[
         optional("default", Shape::Text, "Its value when nothing else gives one"),
-        optional("secret", Shape::Boolean, "Whether its value is never shown"),
+        optional("secret", Shape::Boolean, "Whether its value is never shown").or("false"),
         DESCRIPTION,
     ],
 };
@@ -156,27 +179,27 @@ pub(crate) const SOURCE: Block = Block {
     what: "a source",
     fields: &[
         DESCRIPTION,
-        optional("kafka", Shape::Block(&KAFKA_SOURCE), "The topic that `--mode stream` reads"),
-        optional("lake", Shape::Block(&LAKE), "The Parquet files that `--mode batch` reads"),
+        optional("kafka", Shape::Block(&KAFKA_SOURCE), "The topic that `--mode stream` reads").like("kafka: {brokers: \"localhost:9092\", topic: clicks}"),
+        optional("lake", Shape::Block(&LAKE), "The Parquet files that `--mode batch` reads").like("lake: {path: data/lake/clicks}"),
         optional(
             "journal",
             Shape::Block(&JOURNAL),
             "A local log that both modes read where the other binding is absent",
-        ),
-        optional("format", Shape::Choice(&["json"]), "How a record's value becomes columns"),
+        ).like("journal: {path: data/clicks}"),
+        optional("format", Shape::Choice(&["json"]), "How a record's value becomes columns").or("json"),
         required(
             "schema",
             Shape::Columns,
             "The columns: `name: type`, with `!` after the type when null is a bad record",
-        ),
+        ).like("schema: {user_id: int64!, page: string, at: timestamp!}"),
         required(
             "event_time",
             Shape::Block(&EVENT_TIME),
             "When a record happened, and how far out of order records come",
-        ),
-        optional("partitions", Shape::Partitions, "The only partitions that are read and counted"),
-        optional("on_bad_record", Shape::Choice(&["quarantine", "fail"]), "What a record does that cannot be decoded"),
-        optional("on_late", Shape::Choice(&["quarantine", "drop", "fail"]), "What a record does that comes too late"),
+        ).like("event_time: {column: at, out_of_orderness: 30s}"),
+        optional("partitions", Shape::Partitions, "The only partitions that are read and counted").or("all, empty ones too").like("partitions: [0, 1]"),
+        optional("on_bad_record", Shape::Choice(&["quarantine", "fail"]), "What a record does that cannot be decoded or breaks the schema: is kept in `SOURCE.bad`, or ends the run with exit code 3").or("quarantine"),
+        optional("on_late", Shape::Choice(&["quarantine", "drop", "fail"]), "What a record does that comes too late for every window of a step: is kept in `STEP.late`, is counted only, or ends the run with exit code 1").or("quarantine"),
     ],
 };
 
@@ -186,7 +209,12 @@ pub(crate) const KAFKA_SOURCE: Block = Block {
     fields: &[
         required("brokers", Shape::Text, "Bootstrap addresses, separated by commas"),
         required("topic", Shape::Text, "The topic"),
-        optional("options", Shape::TextMap, "Settings for librdkafka, passed through"),
+        optional(
+            "options",
+            Shape::TextMap,
+            "Settings for librdkafka, passed through; what would change results is refused",
+        )
+        .like("options: {security.protocol: SSL}"),
     ],
 };
 
@@ -195,7 +223,7 @@ pub(crate) const LAKE: Block = Block {
     what: "a `lake`",
     fields: &[
         required("path", Shape::Text, "The folder; for layout `files` also a glob"),
-        optional("layout", Shape::Choice(&["log", "connect", "files"]), "How files name their records"),
+        optional("layout", Shape::Choice(&["log", "connect", "files"]), "How files name their records").or("log"),
     ],
 };
 
@@ -212,8 +240,11 @@ pub(crate) const EVENT_TIME: Block = Block {
             "out_of_orderness",
             Shape::Duration,
             "How far behind the newest record of its partition a record may be",
-        ),
-        optional("max_future", Shape::Duration, "A record further than this past the log's own time is bad"),
+        )
+        .or("0s")
+        .like("out_of_orderness: 30s"),
+        optional("max_future", Shape::Duration, "A record further than this past the log's own time is bad")
+            .like("max_future: 5m"),
     ],
 };
 
@@ -221,15 +252,19 @@ pub(crate) const EVENT_TIME: Block = Block {
 pub(crate) const COLUMN: Block = Block {
     what: "a column",
     fields: &[
-        required("type", Shape::ColumnType, "The type, with `!` or without"),
-        optional("from", Shape::Text, "Where its value stands: `key`, `header.NAME`, `value` or `value.a.b`"),
+        required("type", Shape::ColumnType, "The type, with `!` or without").like("type: int64!"),
+        optional("from", Shape::Text, "Where its value stands: `key`, `header.NAME`, `value` or `value.a.b`")
+            .or("the field of the value that has its name")
+            .like("from: value.user.id"),
         optional(
             "format",
             Shape::Text,
             "How a timestamp is written: `rfc3339`, `epoch_s`, `epoch_ms`, `epoch_us` or a %-pattern",
-        ),
-        optional("timezone", Shape::Choice(&["UTC"]), "The zone of a %-pattern without an offset"),
-        optional("null_as", Shape::Texts, "Texts that mean null"),
+        )
+        .or("rfc3339 or epoch_ms")
+        .like("format: \"%Y-%m-%d %H:%M:%S\""),
+        optional("timezone", Shape::Choice(&["UTC"]), "The zone of a %-pattern without an offset").or("UTC"),
+        optional("null_as", Shape::Texts, "Texts that mean null").like("null_as: [\"\", \"n/a\"]"),
         DESCRIPTION,
     ],
 };
@@ -243,32 +278,32 @@ pub(crate) const STEP: Block = Block {
             "from",
             Shape::Inputs,
             "The source or step that it reads; a list is a union of inputs with the same columns",
-        ),
-        optional("tag", Shape::Name, "A column to add that holds the name of the input that the row came from"),
+        ).like("from: [us, eu]"),
+        optional("tag", Shape::Name, "A column to add that holds the name of the input that the row came from").like("tag: region"),
         optional(
             "explode",
             Shape::Rename,
             "Makes a row of every element of a list: `{list column: name of the element}`; a null or empty list gives none",
-        ),
-        optional("where", Shape::Expression, "Keeps the rows for which it is true"),
-        optional("derive", Shape::ColumnList, "Adds columns or replaces some"),
-        optional("drop", Shape::Names, "Takes columns away"),
-        optional("select", Shape::ColumnList, "Keeps exactly these columns"),
-        optional("check", Shape::List(&CHECK), "Rules that the rows must keep, looked at after `select`"),
-        optional("dedup", Shape::Block(&DEDUP), "Takes repetitions away, partition by partition"),
-        optional("join", Shape::Block(&JOIN), "Rows of two inputs side by side; row work is done after it"),
-        optional("lookup", Shape::Block(&LOOKUP), "Adds values out of a pinned file"),
-        optional("window", Shape::Window, "How rows find windows"),
-        optional("group_by", Shape::ColumnList, "The columns that rows are grouped by"),
-        optional("aggregate", Shape::Expressions, "Outputs computed for each window and group"),
-        optional("having", Shape::Expression, "Keeps the closed rows for which it is true"),
-        optional("top", Shape::Block(&TOP), "Keeps the first rows of each window"),
-        optional("allowed_lateness", Shape::Duration, "How long after its end a window stays open for late records"),
+        ).like("explode: {tags: tag}"),
+        optional("where", Shape::Expression, "Keeps the rows for which it is true").like("where: \"page <> ''\""),
+        optional("derive", Shape::ColumnList, "Adds columns or replaces some").like("derive: {day: \"cast(at as date)\"}"),
+        optional("drop", Shape::Names, "Takes columns away").like("drop: [amount]"),
+        optional("select", Shape::ColumnList, "Keeps exactly these columns").like("select: [user_id, {page: \"lower(page)\"}]"),
+        optional("check", Shape::List(&CHECK), "Rules that the rows must keep, looked at after `select`").like("check: [{name: has_amount, rule: \"amount is not null\"}]"),
+        optional("dedup", Shape::Block(&DEDUP), "Takes repetitions away, partition by partition").like("dedup: {key: [event_id], within: 10m}"),
+        optional("join", Shape::Block(&JOIN), "Rows of two inputs side by side; row work is done after it").like("join: {left: orders, right: payments, on: [order_id], within: {before: 1m, after: 30m}}"),
+        optional("lookup", Shape::Block(&LOOKUP), "Adds values out of a pinned file").like("lookup: {file: stores.csv, on: [store], take: [city]}"),
+        optional("window", Shape::Window, "How rows find windows: `{KIND: {…}}`, or `same` for those that window rows have").like("window: {tumbling: {size: 1m}}"),
+        optional("group_by", Shape::ColumnList, "The columns that rows are grouped by").or("one group").like("group_by: [page, {day: \"cast(at as date)\"}]"),
+        optional("aggregate", Shape::Expressions, "Outputs computed for each window and group").like("aggregate: {views: \"count(*)\", revenue: \"sum(amount)\"}"),
+        optional("having", Shape::Expression, "Keeps the closed rows for which it is true").like("having: \"views > 1\""),
+        optional("top", Shape::Block(&TOP), "Keeps the first rows of each window, after `having`").like("top: {n: 10, by: [{views: desc}]}"),
+        optional("allowed_lateness", Shape::Duration, "How long after its end a window stays open for late records").or("0s").like("allowed_lateness: 5m"),
         optional(
             "unique_by",
             Shape::ColumnList,
             "What a row is told by that counts once in its window, across partitions",
-        ),
+        ).like("unique_by: [event_id]"),
     ],
 };
 
@@ -278,12 +313,11 @@ pub(crate) const CHECK: Block = Block {
     fields: &[
         DESCRIPTION,
         required("name", Shape::Name, "Its name, for counts and reasons"),
-        required("rule", Shape::Expression, "What must be true of every row; null is not true"),
+        required("rule", Shape::Expression, "What must be true of every row; null is not true").like("rule: \"amount >= 0\""),
         optional(
             "else",
             Shape::Choice(&["quarantine", "drop", "fail"]),
-            "What becomes of a row that breaks it: kept aside (default), counted only, or the end of the run",
-        ),
+            "What becomes of a row that breaks it: is kept in `STEP.bad`, is counted only, or ends the run with exit code 3").or("quarantine"),
     ],
 };
 
@@ -295,22 +329,21 @@ pub(crate) const LOOKUP: Block = Block {
             "file",
             Shape::Text,
             "A `.csv` file with a header, or a `.parquet` file; its contents are part of the definition",
-        ),
+        ).like("file: data/stores.csv"),
         required(
             "on",
             Shape::Matches,
             "Columns that must be equal: a name, or `{column: column in the file}`; text of a CSV file is read as the type of the row's column",
-        ),
+        ).like("on: [{store: number}]"),
         required(
             "take",
             Shape::Matches,
             "Columns to add: a name of the file, or `{new name: column in the file}`, or `{new name: \"expression over the file's columns\"}`, such as `cast(price as float64)`: columns of CSV are text",
-        ),
+        ).like("take: [city, {area: \"cast(floor_area as float64)\"}]"),
         optional(
             "missing",
             Shape::Choice(&["null", "drop", "quarantine"]),
-            "What becomes of a row whose key the file does not have: values of null (default), gone, or kept aside",
-        ),
+            "What becomes of a row whose key the file does not have: takes nulls, goes, or is kept in `STEP.bad`").or("null"),
     ],
 };
 
@@ -318,8 +351,9 @@ pub(crate) const LOOKUP: Block = Block {
 pub(crate) const DEDUP: Block = Block {
     what: "`dedup`",
     fields: &[
-        required("key", Shape::ColumnList, "What a row is told by, such as an id"),
-        required("within", Shape::Duration, "The pause, in event time, after which an id is let through again"),
+        required("key", Shape::ColumnList, "What a row is told by, such as an id").like("key: [event_id]"),
+        required("within", Shape::Duration, "The pause, in event time, after which an id is let through again")
+            .like("within: 10m"),
     ],
 };
 
@@ -333,15 +367,20 @@ pub(crate) const JOIN: Block = Block {
             "on",
             Shape::ColumnList,
             "The columns that must be equal: a name of both sides, or `{LEFT: RIGHT}`; null joins nothing",
-        ),
+        )
+        .like("on: [user_id, {id: seller}]"),
         optional(
             "type",
             Shape::Choice(&["inner", "left", "right", "full"]),
             "Which rows come that have no partner: none, those of a side, or of both",
-        ),
-        optional("window", Shape::Window, "Joins rows in the same window"),
-        optional("within", Shape::Block(&WITHIN), "Joins rows that are near in event time"),
-        optional("as_of", Shape::OptionalBlock(&AS_OF), "Joins each left row with the last right row before it"),
+        )
+        .or("inner")
+        .like("type: left"),
+        optional("window", Shape::Window, "Joins rows in the same window").like("window: {tumbling: {size: 1h}}"),
+        optional("within", Shape::Block(&WITHIN), "Joins rows that are near in event time")
+            .like("within: {before: 10m, after: 0s}"),
+        optional("as_of", Shape::OptionalBlock(&AS_OF), "Joins each left row with the last right row before it")
+            .like("as_of: {}"),
     ],
 };
 
@@ -357,17 +396,27 @@ pub(crate) const WITHIN: Block = Block {
 /// How old the right row of an as-of join is.
 pub(crate) const AS_OF: Block = Block {
     what: "`as_of`",
-    fields: &[optional("max_age", Shape::Duration, "How much earlier than the left row the right row may be at most")],
+    fields: &[optional("max_age", Shape::Duration, "How much earlier than the left row the right row may be at most")
+        .or("any age")
+        .like("max_age: 1d")],
 };
 
 /// The first rows of each window.
 pub(crate) const TOP: Block = Block {
     what: "`top`",
     fields: &[
-        required("n", Shape::Count, "How many rows"),
-        required("by", Shape::Order, "Output columns that rows are ordered by, `{name: desc}` for the greatest first"),
-        optional("per", Shape::Names, "Output columns within which rows are counted apart"),
-        optional("ties", Shape::Choice(&["cut", "keep"]), "Whether all rows equal to the last one are kept"),
+        required("n", Shape::Count, "How many rows").like("n: 10"),
+        required("by", Shape::Order, "Output columns that rows are ordered by, `{name: desc}` for the greatest first")
+            .like("by: [{views: desc}, page]"),
+        optional("per", Shape::Names, "Output columns within which rows are counted apart")
+            .or("the whole window")
+            .like("per: [site]"),
+        optional(
+            "ties",
+            Shape::Choice(&["cut", "keep"]),
+            "Whether only `n` rows are kept, by their keys where `by` does not tell, or all that equal the last one",
+        )
+        .or("cut"),
     ],
 };
 
@@ -376,19 +425,24 @@ pub(crate) const SINK: Block = Block {
     what: "a sink",
     fields: &[
         DESCRIPTION,
-        required("from", Shape::Input, "The step that it writes; also `SOURCE.bad`, `STEP.late`, `STEP.bad`"),
-        optional("where", Shape::Expression, "Writes only the rows for which it is true"),
-        optional("select", Shape::ColumnList, "Writes exactly these columns"),
+        required("from", Shape::Input, "The step that it writes; also `SOURCE.bad`, `STEP.late`, `STEP.bad`")
+            .like("from: per_page"),
+        optional("where", Shape::Expression, "Writes only the rows for which it is true").like("where: \"views > 10\""),
+        optional("select", Shape::ColumnList, "Writes exactly these columns")
+            .like("select: [window_start, page, views]"),
         optional(
             "emit",
             Shape::Choice(&["final", "early"]),
             "`early`: a stream writes rows of open windows too and replaces them as they change",
-        ),
-        optional("parquet", Shape::Block(&PARQUET), "A folder of Parquet files with a manifest"),
-        optional("jsonl", Shape::Block(&JSONL), "JSON lines in a file or folder"),
-        optional("csv", Shape::Block(&CSV), "CSV in a file or folder"),
-        optional("stdout", Shape::OptionalBlock(&STDOUT), "The terminal, or JSON lines in a pipe"),
-        optional("kafka", Shape::Block(&KAFKA_SINK), "A topic"),
+        )
+        .or("final"),
+        optional("parquet", Shape::Block(&PARQUET), "A folder of Parquet files with a manifest")
+            .like("parquet: {path: data/out/per_page}"),
+        optional("jsonl", Shape::Block(&JSONL), "JSON lines in a file or folder").like("jsonl: {path: out.jsonl}"),
+        optional("csv", Shape::Block(&CSV), "CSV in a file or folder").like("csv: {path: out.csv}"),
+        optional("stdout", Shape::OptionalBlock(&STDOUT), "The terminal, or JSON lines in a pipe").like("stdout: {}"),
+        optional("kafka", Shape::Block(&KAFKA_SINK), "A topic")
+            .like("kafka: {brokers: \"localhost:9092\", topic: per_page}"),
         not_built("postgres", "write `parquet`, `jsonl`, `csv` or `kafka` and load from there"),
         not_built("redis", "write `parquet`, `jsonl`, `csv` or `kafka` and load from there"),
         not_built("cassandra", "write `parquet`, `jsonl`, `csv` or `kafka` and load from there"),
@@ -420,7 +474,7 @@ pub(crate) const SINK_KINDS: &[SinkKind] = &[
     SinkKind { name: "kafka", settings: &KAFKA_SINK, upserts: true },
 ];
 
-const PARQUET: Block = Block {
+pub(crate) const PARQUET: Block = Block {
     what: "a `parquet` sink",
     fields: &[
         required("path", Shape::Text, "The folder"),
@@ -428,32 +482,35 @@ const PARQUET: Block = Block {
     ],
 };
 
-const JSONL: Block = Block {
+pub(crate) const JSONL: Block = Block {
     what: "a `jsonl` sink",
     fields: &[required("path", Shape::Text, "A file if it has an extension, else a folder")],
 };
 
-const CSV: Block = Block {
+pub(crate) const CSV: Block = Block {
     what: "a `csv` sink",
     fields: &[required("path", Shape::Text, "A file if it has an extension, else a folder")],
 };
 
-const STDOUT: Block = Block {
+pub(crate) const STDOUT: Block = Block {
     what: "a `stdout` sink",
-    fields: &[optional("open_rows", Shape::Boolean, "Whether rows of open windows are printed too")],
+    fields: &[optional("open_rows", Shape::Boolean, "Whether rows of open windows are printed too").or("false")],
 };
 
-const KAFKA_SINK: Block = Block {
+pub(crate) const KAFKA_SINK: Block = Block {
     what: "a `kafka` sink",
     fields: &[
         required("brokers", Shape::Text, "Bootstrap addresses, separated by commas"),
         required("topic", Shape::Text, "The topic"),
-        optional("key", Shape::Names, "Columns that make the message key instead of the row's identity"),
+        optional("key", Shape::Names, "Columns that make the message key instead of the row's identity")
+            .or("the identity of the row")
+            .like("key: [page]"),
         optional(
             "open_rows",
             Shape::Boolean,
             "Whether rows of open windows are sent too, and withdrawn with tombstones",
-        ),
+        )
+        .or("false"),
         optional("options", Shape::TextMap, "Settings for librdkafka, passed through"),
     ],
 };

@@ -1,8 +1,13 @@
-//! The reference page of functions, made from the engine's table: `docs/functions.md` is this text.
+//! The reference pages, made from tables: `docs/functions.md` and `docs/aggregates.md` from the engine's, `docs/pipeline.md`
+//! from that of fields.
+
+mod page;
 
 use engine::aggregate::AGGREGATES;
 use engine::expr::function::{self, FUNCTIONS, Family, Function};
 use serde_json::{Value, json};
+
+pub use page::pipeline;
 
 /// What stands before the functions.
 const OPENING: &str = include_str!("reference/functions.md");
@@ -161,6 +166,7 @@ mod tests {
     fn the_pages_are_what_the_tables_say() {
         assert_page("functions.md", &functions());
         assert_page("aggregates.md", &aggregates());
+        assert_page("pipeline.md", &pipeline());
     }
 
     #[test]

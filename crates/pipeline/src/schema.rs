@@ -60,7 +60,12 @@ fn object(properties: Map<String, Value>, required: &[&str]) -> Value {
 
 fn field(field: &Field) -> Value {
     let mut schema = shape(&field.shape);
-    schema["description"] = field.help.into();
+    schema["description"] = match (field.default, field.example) {
+        ("", "") => field.help.into(),
+        ("", example) => format!("{}. Example: `{example}`", field.help).into(),
+        (default, "") => format!("{}. Default: {default}", field.help).into(),
+        (default, example) => format!("{}. Default: {default}. Example: `{example}`", field.help).into(),
+    };
     schema
 }
 
