@@ -28,7 +28,7 @@ use crate::close::{Closed, EMISSION_KEY_BYTES, EMISSION_ROWS};
 use crate::error::Result;
 use crate::fold::State;
 use crate::group::plain;
-use crate::plan::{Input, JoinPlan, JoinTime, JoinValue, SIDES};
+use crate::plan::{Input, JoinKind, JoinPlan, JoinTime, JoinValue, SIDES};
 use crate::rows::{Batch, Failures, Identity, Maker, Origin, named, row_work, take_rows};
 use crate::task::{Aside, Engine, Placed, late_reason, rows_at_once};
 use crate::trace::{Name, Pair, Trace};
@@ -212,6 +212,31 @@ impl Engine {
         }
     }
 
+    /// Returns rows of a side as they come without partners, in these windows.
+    pub(crate) fn join_alone(
+        &self,
+        step: usize,
+        join: &JoinPlan,
+        side: usize,
+        rows: &Batch,
+        places: &[(u32, Option<Window>)],
+    ) -> Vec<Batch> {
+        let full = JoinPlan { kind: JoinKind::Full, ..join.clone() };
+        let mut joined = Joined::new(step, &full, rows.origin.source);
+        let pieces = [Arc::new(self.piece(step, join, side, rows, true))];
+        let pieces: [&[Arc<Piece>]; 2] = [0, 1].map(|of: usize| if of == side { &pieces[..] } else { &[] });
+        for (row, window) in places {
+            let mut pair = [MISSING, MISSING];
+            pair[side] = (0, *row);
+            match window {
+                Some(window) => joined.push_in_window(*window, pieces, pair),
+                None => joined.push(pieces, pair, rows.event_time(*row)),
+            }
+        }
+        joined.flush(pieces);
+        joined.finish()
+    }
+
     fn keep_late_of_side(
         &self,
         step: usize,
@@ -273,7 +298,9 @@ impl Engine {
                 _ => join.sides[side].sources.iter().map(|source| frontiers[*source]).min().unwrap_or(NEVER),
             })
         });
-        let mut joined = Joined::new(index, join, step.sources[0]);
+        // A traced run tells of rows without a partner too where the join does not give them.
+        let with_unmet = closed.trace.is_some().then(|| JoinPlan { kind: JoinKind::Full, ..join.clone() });
+        let mut joined = Joined::new(index, with_unmet.as_ref().unwrap_or(join), step.sources[0]);
         let least = bounds.map(|[left, right]| left.min(right));
         complete[index] = least.unwrap_or(NEVER);
         match (state, join.time) {
@@ -290,7 +317,10 @@ impl Engine {
             }
             _ => unreachable!("a join's state is of its kind"),
         }
-        for batch in joined.finish() {
+        for mut batch in joined.finish() {
+            if let Some(trace) = &mut closed.trace {
+                batch = keep_met(join.kind, index, batch, trace);
+            }
             let (rows, failed) = row_work(&step.rows, &batch);
             if let Some(trace) = &mut closed.trace {
                 trace.note(index, &batch, &rows, &failed);
@@ -301,6 +331,20 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// Notes and takes away the rows that a join of that kind does not give.
+fn keep_met(kind: JoinKind, step: usize, batch: Batch, trace: &mut Trace) -> Batch {
+    let maker = batch.origin.made_by.as_ref().expect("joined rows have been made");
+    let comes = |row: &u32| {
+        maker.pairs[*row as usize].iter().enumerate().all(|(side, name)| name.is_some() || kind.keeps(1 - side))
+    };
+    let (met, unmet): (Vec<u32>, Vec<u32>) = (0..batch.len() as u32).partition(comes);
+    if unmet.is_empty() {
+        return batch;
+    }
+    trace.note_unmet(step, batch.take(&unmet));
+    batch.take(&met)
 }
 
 /// Adds the bytes of text that each row of a column has.

@@ -36,6 +36,8 @@ struct Note {
     step: usize,
     /// The side of a join that was given the rows.
     side: Option<usize>,
+    /// Whether they are rows of a join that it does not give, because they have no partner.
+    has_met_nothing: bool,
     /// The rows it was given; None where they were noted before.
     input: Option<Batch>,
     /// The rows after row work; at the memory of a `dedup`, those that met it.
@@ -45,17 +47,28 @@ struct Note {
     deduped: Option<(BinaryArray, Vec<u32>)>,
 }
 
+impl Note {
+    fn of(step: usize, rows: Batch) -> Self {
+        Self { step, side: None, has_met_nothing: false, input: None, rows, failed: Vec::new(), deduped: None }
+    }
+}
+
 impl Trace {
     /// Notes what a step was given and what its row work made of it.
     pub(crate) fn note(&mut self, step: usize, input: &Batch, rows: &Batch, failed: &[(u32, String)]) {
-        let (input, rows, failed) = (Some(input.clone()), rows.clone(), failed.to_vec());
-        self.notes.push(Note { step, side: None, input, rows, failed, deduped: None });
+        let (input, failed) = (Some(input.clone()), failed.to_vec());
+        self.notes.push(Note { input, failed, ..Note::of(step, rows.clone()) });
     }
 
     /// Notes what a side of a join was given.
     pub(crate) fn note_side(&mut self, step: usize, side: usize, rows: &Batch) {
         let (rows, side) = (rows.clone(), Some(side));
-        self.notes.push(Note { step, side, input: None, rows, failed: Vec::new(), deduped: None });
+        self.notes.push(Note { side, ..Note::of(step, rows) });
+    }
+
+    /// Notes the rows that a join does not give because they have no partner.
+    pub(crate) fn note_unmet(&mut self, step: usize, rows: Batch) {
+        self.notes.push(Note { has_met_nothing: true, ..Note::of(step, rows) });
     }
 
     /// Notes what a step let through of the rows that met its partition's memory.
@@ -64,7 +77,7 @@ impl Trace {
             let mut kept = kept.clone();
             kept.sort_unstable();
             let deduped = Some((ids.clone(), kept));
-            self.notes.push(Note { step, side: None, input: None, rows: rows.clone(), failed: Vec::new(), deduped });
+            self.notes.push(Note { deduped, ..Note::of(step, rows.clone()) });
         }
     }
 }
@@ -187,9 +200,25 @@ pub struct Event<'a> {
     /// What became of it.
     pub fate: Fate,
     /// For a row that was left out on its way here, and is followed as if it had not been: at which step, and why.
-    pub left_out: Option<(usize, &'a str)>,
+    pub left_out: Option<LeftOut<'a>>,
     /// The columns that the step saw, and the row's number there.
     pub columns: (&'a RecordBatch, usize),
+}
+
+/// At which step a row was left out, and why.
+pub type LeftOut<'a> = (usize, &'a Why);
+
+/// Why a row was left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// It was filtered, as this says.
+    Filtered(String),
+    /// It repeats an earlier row.
+    Repeated,
+    /// It was late for a join: by how many microseconds, and what the watermark was before it.
+    Late(i64, i64),
+    /// It met no row in a join that gives pairs only.
+    MetNothing,
 }
 
 /// Rows that were left out.
@@ -198,7 +227,7 @@ struct Ghosts {
     step: usize,
     batch: Batch,
     /// Where they were left out, and why.
-    left_out: (usize, String),
+    left_out: (usize, Why),
 }
 
 impl Engine {
@@ -238,7 +267,18 @@ impl Engine {
         for note in &trace.notes {
             match (&note.deduped, note.side) {
                 (Some(deduped), _) => self.events_of_dedup(note, deduped, follow, &mut ghosts, visit),
-                (None, Some(side)) => self.events_of_side(note.step, side, &note.rows, None, visit),
+                (None, Some(side)) => {
+                    self.events_of_side(note.step, side, &note.rows, None, visit);
+                    if follow {
+                        self.haunt_late(note.step, side, &note.rows, &mut ghosts, visit);
+                    }
+                }
+                (None, None) if note.has_met_nothing => {
+                    if follow {
+                        let rows = self.after_join(note.step, &note.rows);
+                        self.haunt(note.step, rows, (note.step, Why::MetNothing), &mut ghosts, visit);
+                    }
+                }
                 (None, None) => self.events_of_step(note, follow, &mut ghosts, visit),
             }
         }
@@ -279,7 +319,7 @@ impl Engine {
         batch: &'a Batch,
         row: u32,
         fate: Fate,
-        left_out: Option<(usize, &'a str)>,
+        left_out: Option<LeftOut<'a>>,
     ) -> Event<'a> {
         let name = self.name(batch, row);
         let watermark = if batch.origin.watermarks.is_empty() { NEVER } else { batch.watermark(row) };
@@ -300,7 +340,7 @@ impl Engine {
             if follow && !filtered.is_empty() {
                 let why = step.rows.filter.as_ref().map_or_else(String::new, |filter| format!("where {filter}"));
                 let (batch, _) = row_work(&without_filter(&step.rows), &input.take(&filtered));
-                self.haunt(note.step, batch, (note.step, why), ghosts, visit);
+                self.haunt(note.step, batch, (note.step, Why::Filtered(why)), ghosts, visit);
             }
         }
         let rows = self.events_of_rules(note, follow, ghosts, visit);
@@ -325,7 +365,7 @@ impl Engine {
                     visit(&self.event(note.step, &rows, *row, fate, None));
                 }
                 if follow && !missing.is_empty() {
-                    self.haunt(note.step, rows.take(&missing), (note.step, why), ghosts, visit);
+                    self.haunt(note.step, rows.take(&missing), (note.step, Why::Filtered(why)), ghosts, visit);
                 }
             }
             // What is let through is noted when it has met the memory.
@@ -354,7 +394,7 @@ impl Engine {
             let why = broken.map_or_else(String::new, |rule| format!("check {}: {} is not true", rule.name, rule.expr));
             visit(&self.event(note.step, &note.rows, row, Fate::Failed(why.clone()), None));
             if follow {
-                self.haunt(note.step, alone, (note.step, why), ghosts, visit);
+                self.haunt(note.step, alone, (note.step, Why::Filtered(why)), ghosts, visit);
             }
         }
         kept
@@ -383,7 +423,7 @@ impl Engine {
         }
         if follow && !repeated.is_empty() {
             let batch = note.rows.take(&repeated);
-            ghosts.push(Ghosts { step: note.step, batch, left_out: (note.step, "repeated".into()) });
+            ghosts.push(Ghosts { step: note.step, batch, left_out: (note.step, Why::Repeated) });
         }
     }
 
@@ -393,7 +433,7 @@ impl Engine {
         step: usize,
         window: &WindowPlan,
         rows: &Batch,
-        left_out: Option<(usize, &str)>,
+        left_out: Option<LeftOut<'_>>,
         visit: &mut dyn FnMut(&Event<'_>),
     ) {
         if rows.len() == 0 {
@@ -431,7 +471,7 @@ impl Engine {
         &self,
         step: usize,
         batch: Batch,
-        left_out: (usize, String),
+        left_out: (usize, Why),
         ghosts: &mut Vec<Ghosts>,
         visit: &mut dyn FnMut(&Event<'_>),
     ) {
@@ -461,6 +501,10 @@ impl Engine {
                 if let Work::Join(join) = &plan.work {
                     for side in (0..2).filter(|side| join.sides[*side].input == Input::Step(step)) {
                         self.events_of_side(reader, side, &batch, Some((left_out.0, &left_out.1)), visit);
+                        for alone in self.alone(reader, side, &batch, false) {
+                            let alone = self.after_join(reader, &alone);
+                            self.haunt(reader, alone, left_out.clone(), &mut waiting, visit);
+                        }
                     }
                     continue;
                 }

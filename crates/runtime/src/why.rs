@@ -15,7 +15,7 @@ use arrow::datatypes::Schema;
 use engine::expr::{Expr, Literal};
 use engine::log::{Offset, Partition};
 use engine::plan::{JoinTime, Plan, Work};
-use engine::trace::{Event, Fate, Name};
+use engine::trace::{Event, Fate, LeftOut, Name, Why};
 use engine::window::{Window, Windowing, last_start};
 use engine::{Code, DataType, Engine, Error, Result, duration, rfc3339};
 
@@ -378,14 +378,26 @@ impl Repetitions {
     }
 
     /// Returns why a row was left out on its way.
-    fn left_out_text(&self, engine: &Engine, event: &Event<'_>, (step, why): (usize, &str)) -> String {
-        let at = &engine.plan().steps[step];
-        match (&at.work, self.before(step, &event.name)) {
-            (Work::Dedup(_), Some(before)) if why == "repeated" => {
-                format!("repeats {} at `{}`", PartName::of(engine, before), at.name)
-            }
-            _ => format!("filtered at `{}`: {why}", at.name),
+    fn left_out_text(&self, engine: &Engine, event: &Event<'_>, (step, why): LeftOut<'_>) -> String {
+        let at = &engine.plan().steps[step].name;
+        match why {
+            Why::Filtered(why) => format!("filtered at `{at}`: {why}"),
+            Why::Late(by, watermark) => format!("at `{at}` {}", late_text(*by, *watermark)),
+            Why::MetNothing => format!("met nothing at `{at}`"),
+            // A row of a join may have come of a repetition on one side.
+            Why::Repeated => match parts(&event.name).into_iter().find_map(|part| self.before(step, part)) {
+                Some(before) => format!("repeats {} at `{at}`", PartName::of(engine, before)),
+                None => format!("repeats an earlier record at `{at}`"),
+            },
         }
+    }
+}
+
+/// Returns the rows that are in a row, itself if it is no joined one.
+fn parts(name: &Name) -> Vec<&Name> {
+    match name {
+        Name::Record { .. } | Name::Row { .. } => vec![name],
+        Name::Joined { pair, .. } => pair.iter().flatten().flat_map(parts).collect(),
     }
 }
 

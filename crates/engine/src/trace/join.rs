@@ -3,10 +3,10 @@
 use arrow::array::{Array, ArrayRef};
 use arrow::compute::cast;
 
-use super::{Event, Fate, Name};
+use super::{Event, Fate, Ghosts, LeftOut, Name, Why, without_filter};
 use crate::group::plain;
 use crate::plan::{JoinTime, Work};
-use crate::rows::Batch;
+use crate::rows::{Batch, row_work};
 use crate::task::Engine;
 use crate::watermark::{is_late_for_point, is_late_for_window};
 use crate::window::{Window, Windowing};
@@ -18,7 +18,7 @@ impl Engine {
         step: usize,
         side: usize,
         rows: &Batch,
-        left_out: Option<(usize, &str)>,
+        left_out: Option<LeftOut<'_>>,
         visit: &mut dyn FnMut(&Event<'_>),
     ) {
         let Work::Join(join) = &self.plan.steps[step].work else { unreachable!("only joins have sides") };
@@ -37,6 +37,49 @@ impl Engine {
                 visit(&Event { fate, ..event.clone() });
             }
         }
+    }
+
+    /// Takes the rows that came too late for a join through the steps that follow, each without a partner: whatever it
+    /// would have met, what it brings itself says where the row would have gone.
+    pub(super) fn haunt_late(
+        &self,
+        step: usize,
+        side: usize,
+        rows: &Batch,
+        ghosts: &mut Vec<Ghosts>,
+        visit: &mut dyn FnMut(&Event<'_>),
+    ) {
+        let Work::Join(join) = &self.plan.steps[step].work else { unreachable!("only joins have sides") };
+        for row in 0..rows.len() as u32 {
+            let event = self.event(step, rows, row, Fate::Filtered, None);
+            let Some(by) = places(join.time, &event).into_iter().find_map(|(_, late_by)| late_by) else { continue };
+            for alone in self.alone(step, side, &rows.take(&[row]), true) {
+                let alone = self.after_join(step, &alone);
+                self.haunt(step, alone, (step, Why::Late(by, event.watermark)), ghosts, visit);
+            }
+        }
+    }
+
+    /// Returns rows of a side as the join would give them without partners: in all their windows, or only in those for
+    /// which they are late. A right row of an as-of join makes no row.
+    pub(super) fn alone(&self, step: usize, side: usize, rows: &Batch, late_only: bool) -> Vec<Batch> {
+        let Work::Join(join) = &self.plan.steps[step].work else { unreachable!("only joins have sides") };
+        if rows.len() == 0 || (side == 1 && matches!(join.time, JoinTime::AsOf { .. })) {
+            return Vec::new();
+        }
+        let of_row = |row: u32| {
+            let event = self.event(step, rows, row, Fate::Filtered, None);
+            let places = places(join.time, &event).into_iter();
+            let wanted = places.filter(|(_, late_by)| !late_only || late_by.is_some());
+            wanted.map(|(window, _)| (row, window)).collect::<Vec<_>>()
+        };
+        let places: Vec<(u32, Option<Window>)> = (0..rows.len() as u32).flat_map(of_row).collect();
+        self.join_alone(step, join, side, rows, &places)
+    }
+
+    /// Does the row work of a join, without its filter, on rows that it did not give.
+    pub(super) fn after_join(&self, step: usize, joined: &Batch) -> Batch {
+        row_work(&without_filter(&self.plan.steps[step].rows), joined).0
     }
 }
 
