@@ -197,8 +197,22 @@ fn a_step_over_a_join_is_made_of_pairs() {
     assert_eq!(card["taken"][0]["sides"], sides);
     let cash = why("per_method --window 2026-01-01T10:00:00Z --key method=cash");
     assert_eq!(cash["row"], Value::Null);
-    assert_eq!(short(&cash["left"][0]["sides"]["left"]), "orders 4");
-    assert!(cash["left"][0]["reason"].as_str().unwrap().starts_with("filtered at `paid`: where "), "{cash}");
+    let left = |found: &Value| -> Vec<String> {
+        let text = |part: &Value| {
+            let sides = [&part["sides"]["left"], &part["sides"]["right"]].map(short);
+            format!("{} + {}: {}", sides[0], sides[1], part["reason"].as_str().unwrap())
+        };
+        found["left"].as_array().unwrap().iter().map(text).collect()
+    };
+    // What did not get as far as a pair stands where it would have gone by what it brings itself.
+    let told = left(&cash);
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].starts_with("- + payments 4: at `paid` late by 24m 0s: "), "{told:?}");
+    assert!(told[1].starts_with("orders 4 + payments 5: filtered at `paid`: where "), "{told:?}");
+    assert_eq!(
+        left(&card),
+        ["- + payments 2: repeats payments 0@0 at `once`", "- + payments 3: met nothing at `paid`"]
+    );
     // A join of windows, one of them over a join: down to records.
     let items = why("items --window 2026-01-01T10:00:00Z --key item=tea --deep");
     assert_eq!(items["rows"][0]["row"]["n"], "4");
@@ -405,4 +419,31 @@ fn elements_of_an_exploded_record_are_told_apart() {
     assert_eq!(fates(1), [(0, "in".into())]);
     let text = ok(at, "why tags.yaml --step per_tag --window 2026-01-01T10:00:00Z --key tag=a");
     assert!(text.contains("baskets 0@0[2]  2026-01-01T10:00:10Z"), "{text}");
+}
+
+/// Orders 0@5 needs twelve minutes, payments 0@4 twenty-five and 0@5 half a minute, prices 0@3 half a minute, 0@2 and 0@6
+/// about thirty minutes.
+#[test]
+fn lateness_counts_the_rows_that_each_source_changes_in_a_join() {
+    let folder = shop();
+    let found = answer(folder.path(), "lateness log.yaml --bounds 12m,25m");
+    let told = |source: &str, step: &str| -> Vec<(u64, u64)> {
+        let named = |list: &Value, field: &str, name: &str| {
+            list.as_array().unwrap().iter().find(|one| one[field] == name).unwrap().clone()
+        };
+        let step = named(&named(&found["sources"], "source", source)["steps"], "step", step);
+        let rungs = step["bounds"].as_array().unwrap().iter();
+        let bounds: Vec<_> = rungs.clone().map(|rung| rung["bound"].clone()).collect();
+        assert_eq!(bounds, ["0s", "1m", "12m", "25m"]);
+        rungs.map(|rung| (rung["late"].as_u64().unwrap(), rung["changed"].as_u64().unwrap())).collect()
+    };
+    // Order 5 was never paid, and has a price.
+    assert_eq!(told("orders", "paid"), [(1, 0), (1, 0), (0, 0), (0, 0)]);
+    assert_eq!(told("orders", "priced"), [(1, 0), (1, 0), (0, 1), (0, 1)]);
+    // Without any bound order 4 loses its payment; with twenty-five minutes order 2 gets one.
+    assert_eq!(told("payments", "paid"), [(2, 1), (1, 0), (1, 0), (0, 1)]);
+    // Without any bound order 2 stays without a price.
+    assert_eq!(told("prices", "priced"), [(3, 1), (2, 0), (2, 0), (2, 0)]);
+    // An hour has time enough.
+    assert_eq!(told("payments", "hourly"), [(0, 0); 4]);
 }

@@ -300,3 +300,98 @@ fn of_copies_of_an_id_the_first_one_counts() {
     let copy = answer(at, "why-not p.yaml --record 0@5");
     assert_eq!(copy["steps"][0]["fates"][0]["reason"], "counts once in its window, as clicks 0@0");
 }
+
+const LATENESS: &str = r#"
+version: 1
+name: lateness
+sources:
+  clicks:
+    lake: {path: data/lake/clicks}
+    format: json
+    schema: {event_id: string!, user_id: int64!, page: string!, action: string, amount: float64, event_time: timestamp!}
+    event_time: {column: event_time, out_of_orderness: 30s}
+steps:
+  views: {from: clicks, where: "page <> ''", derive: {p: _partition, o: _offset}, select: [user_id, page, p, o]}
+  carts: {from: views, where: "page = '/search'"}
+  visits:
+    from: views
+    window: {session: {gap: 15s}}
+    group_by: [user_id]
+    aggregate: {n: "count(*)", what: "sum(o * 7 + p)"}
+  near:
+    join: {left: views, right: carts, on: [user_id], type: full, within: {before: 20s, after: 10s}}
+    select: [{lp: left.p}, {lo: left.o}, {rp: right.p}, {ro: right.o}]
+  latest:
+    join: {left: views, right: carts, on: [user_id], type: inner, as_of: {max_age: 1m}}
+    select: [{lp: left.p}, {lo: left.o}, {rp: right.p}, {ro: right.o}]
+  minutes:
+    join: {left: views, right: carts, on: [user_id], type: left, window: {hopping: {size: 1m, every: 20s}}}
+    select: [window_start, {lp: left.p}, {lo: left.o}, {rp: right.p}, {ro: right.o}]
+sinks:
+  visits: {from: visits, jsonl: {path: out/visits}}
+  near: {from: near, jsonl: {path: out/near}}
+  latest: {from: latest, jsonl: {path: out/latest}}
+  minutes: {from: minutes, jsonl: {path: out/minutes}}
+"#;
+
+/// The rows of a step by what names them.
+type Rows = BTreeMap<String, String>;
+
+/// Each bound of the ladder does to sessions and joins what running with that bound does.
+#[test]
+fn lateness_tells_what_another_bound_makes_of_sessions_and_joins() {
+    let folder = with_clickstream();
+    let at = folder.path();
+    std::fs::write(at.join("p.yaml"), LATENESS).unwrap();
+    let found = answer(at, "lateness p.yaml --bounds 5s,1m,4m");
+    let names: [(&str, &[&str], &str); 4] = [
+        ("latest", &["lp", "lo"], "rows"),
+        ("minutes", &["window_start", "lp", "lo", "rp", "ro"], "rows"),
+        ("near", &["lp", "lo", "rp", "ro"], "rows"),
+        ("visits", &["window_start", "window_end", "user_id"], "sessions"),
+    ];
+    let run_with = |bound: &str| -> (Vec<Rows>, u64) {
+        let text = LATENESS.replace("out_of_orderness: 30s", &format!("out_of_orderness: {bound}"));
+        std::fs::write(at.join("other.yaml"), text).unwrap();
+        ok(at, "run other.yaml --mode batch --summary summary.json");
+        let summary = std::fs::read_to_string(at.join("summary.json")).unwrap();
+        let summary: Value = serde_json::from_str(&summary).unwrap();
+        let rows = names.map(|(step, key, _)| -> Rows {
+            let all = ok(at, &format!("query out/{step} --format jsonl"));
+            let row = |line: &str| {
+                let mut row: Value = serde_json::from_str(line).unwrap();
+                row.as_object_mut().unwrap().remove("final");
+                (key.iter().map(|name| format!("{} ", row[*name])).collect(), row.to_string())
+            };
+            all.lines().map(row).collect()
+        });
+        (rows.into(), summary["rows_late"].as_u64().unwrap())
+    };
+    let (present, _) = run_with("30s");
+    let steps = found["sources"][0]["steps"].as_array().unwrap();
+    let bounds: Vec<&str> =
+        steps[0]["bounds"].as_array().unwrap().iter().map(|rung| rung["bound"].as_str().unwrap()).collect();
+    assert_eq!(bounds, ["0s", "5s", "30s", "1m", "4m"]);
+    let mut changes = Vec::new();
+    for (rung, bound) in bounds.into_iter().enumerate() {
+        let (rows, late) = run_with(bound);
+        let told: u64 = steps.iter().map(|step| step["bounds"][rung]["late"].as_u64().unwrap()).sum();
+        assert_eq!(told, late, "{bound}");
+        for (((name, _, what), rows), present) in names.iter().zip(&rows).zip(&present) {
+            let step = steps.iter().find(|step| step["step"] == *name).unwrap();
+            assert_eq!(step["changed_are"], *what);
+            let keys: BTreeSet<_> = rows.keys().chain(present.keys()).collect();
+            let changed = keys.iter().filter(|key| rows.get(**key) != present.get(**key)).count();
+            assert_eq!(step["bounds"][rung]["changed"], changed, "{name} with {bound}");
+            changes.push(changed);
+        }
+    }
+    // Nothing changes with the bound in the file, something with most others.
+    assert_eq!(changes[8..12], [0; 4]);
+    assert!(changes.iter().filter(|changed| **changed > 0).count() >= 15, "{changes:?}");
+    let text = ok(at, "lateness p.yaml --bounds 5s");
+    assert!(
+        text.contains("sessions changed") && text.contains("rows changed") && text.contains("row(s), by "),
+        "{text}"
+    );
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use engine::{Code, Error, Result, duration, rfc3339};
-use runtime::lateness::{Changed, Lateness, Rung, SourceLateness, StepLateness, lateness};
+use runtime::lateness::{Changed, Lateness, Results, Rung, SourceLateness, StepLateness, lateness};
 use runtime::{Mode, RunOptions};
 use serde_json::{Value, json};
 
@@ -18,8 +18,9 @@ use crate::{output, pipelines, signals};
 
 /// Tell what each `out_of_orderness` would leave out, and which results it would change
 ///
-/// One pass over the lake or journal. For each bound: the records that would be late for all their windows, by step and
-/// partition, and the windows that would take other records than with the bound in the file.
+/// For each bound: the records that would be late for all their windows, or for their join, by step and partition, and what
+/// would change against the bound in the file: windows and sessions with other records, and rows of joins. One pass over
+/// the lake or journal, or two where sessions or joins have records that a bound decides about.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     samestream lateness page_views\n  \
@@ -43,9 +44,11 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Done {
     options.settings.stop = signals::stop_flag()?;
     let found = lateness(&plan, &bounds, &options)?;
     if found.sources.is_empty() {
-        return Err(
-            Error::new(Code::Empty, "no step of the pipeline has windows over records, so nothing is late").into()
-        );
+        return Err(Error::new(
+            Code::Empty,
+            "no step of the pipeline has windows over records or joins them, so nothing is late",
+        )
+        .into());
     }
     let text = if global.is_json() { format!("{:#}\n", as_json(&found)) } else { as_text(&found) };
     output::text(&text)?;
@@ -82,7 +85,7 @@ fn as_text(found: &Lateness) -> String {
 }
 
 fn step_text(source: &SourceLateness, step: &StepLateness) -> String {
-    let what = if step.is_session { "keys changed" } else { "windows changed" };
+    let what = format!("{} changed", step.results.name());
     let mut out = format!("  {}   {} records reached it\n", step.step, thousands(step.reached));
     out.push_str(&format!("    {:>9}  {:>12}  {:>15}  by partition\n", "bound", "late records", what));
     for rung in &step.rungs {
@@ -99,13 +102,13 @@ fn step_text(source: &SourceLateness, step: &StepLateness) -> String {
         );
         out.push_str(&format!("{}\n", line.trim_end()));
         for example in &rung.examples {
-            out.push_str(&format!("               such as {}\n", example_text(example)));
+            out.push_str(&format!("               such as {}\n", example_text(example, step.results)));
         }
     }
     out
 }
 
-fn example_text(changed: &Changed) -> String {
+fn example_text(changed: &Changed, results: Results) -> String {
     let window =
         changed.window.map_or_else(String::new, |at| format!("{} .. {}  ", rfc3339(at.start), rfc3339(at.end)));
     let (partition, offset) = changed.record;
@@ -116,7 +119,11 @@ fn example_text(changed: &Changed) -> String {
         }
     }
     let changes = changes.join(" ");
-    format!("{window}{}  {changes} record(s), one is {partition}@{offset}", changed.key)
+    let what = match results {
+        Results::Windows | Results::Sessions => "record(s), one is",
+        Results::Rows => "row(s), by",
+    };
+    format!("{window}{}  {changes} {what} {partition}@{offset}", changed.key)
 }
 
 fn as_json(found: &Lateness) -> Value {
@@ -146,7 +153,7 @@ fn as_json(found: &Lateness) -> Value {
         json!({
             "step": step.step,
             "reached": step.reached,
-            "changed_are": if step.is_session { "keys" } else { "windows" },
+            "changed_are": step.results.name(),
             "bounds": step.rungs.iter().map(rung).collect::<Vec<_>>(),
         })
     };
