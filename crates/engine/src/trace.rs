@@ -501,7 +501,7 @@ impl Engine {
                 if let Work::Join(join) = &plan.work {
                     for side in (0..2).filter(|side| join.sides[*side].input == Input::Step(step)) {
                         self.events_of_side(reader, side, &batch, Some((left_out.0, &left_out.1)), visit);
-                        for alone in self.alone(reader, side, &batch, false) {
+                        for alone in self.all_alone(reader, side, &batch) {
                             let alone = self.after_join(reader, &alone);
                             self.haunt(reader, alone, left_out.clone(), &mut waiting, visit);
                         }

@@ -52,29 +52,34 @@ impl Engine {
         let Work::Join(join) = &self.plan.steps[step].work else { unreachable!("only joins have sides") };
         for row in 0..rows.len() as u32 {
             let event = self.event(step, rows, row, Fate::Filtered, None);
-            let Some(by) = places(join.time, &event).into_iter().find_map(|(_, late_by)| late_by) else { continue };
-            for alone in self.alone(step, side, &rows.take(&[row]), true) {
-                let alone = self.after_join(step, &alone);
-                self.haunt(step, alone, (step, Why::Late(by, event.watermark)), ghosts, visit);
+            for (window, late_by) in places(join.time, &event) {
+                let Some(by) = late_by else { continue };
+                for alone in self.alone(step, side, &rows.take(&[row]), &[(0, window)]) {
+                    let why = Why::Late(by, event.watermark);
+                    self.haunt(step, self.after_join(step, &alone), (step, why), ghosts, visit);
+                }
             }
         }
     }
 
-    /// Returns rows of a side as the join would give them without partners: in all their windows, or only in those for
-    /// which they are late. A right row of an as-of join makes no row.
-    pub(super) fn alone(&self, step: usize, side: usize, rows: &Batch, late_only: bool) -> Vec<Batch> {
+    /// Returns rows of a side as the join would give them without partners, in all their windows.
+    pub(super) fn all_alone(&self, step: usize, side: usize, rows: &Batch) -> Vec<Batch> {
         let Work::Join(join) = &self.plan.steps[step].work else { unreachable!("only joins have sides") };
-        if rows.len() == 0 || (side == 1 && matches!(join.time, JoinTime::AsOf { .. })) {
-            return Vec::new();
-        }
         let of_row = |row: u32| {
             let event = self.event(step, rows, row, Fate::Filtered, None);
-            let places = places(join.time, &event).into_iter();
-            let wanted = places.filter(|(_, late_by)| !late_only || late_by.is_some());
-            wanted.map(|(window, _)| (row, window)).collect::<Vec<_>>()
+            places(join.time, &event).into_iter().map(move |(window, _)| (row, window))
         };
         let places: Vec<(u32, Option<Window>)> = (0..rows.len() as u32).flat_map(of_row).collect();
-        self.join_alone(step, join, side, rows, &places)
+        self.alone(step, side, rows, &places)
+    }
+
+    /// Does the same in the given windows. A right row of an as-of join makes no row.
+    fn alone(&self, step: usize, side: usize, rows: &Batch, places: &[(u32, Option<Window>)]) -> Vec<Batch> {
+        let Work::Join(join) = &self.plan.steps[step].work else { unreachable!("only joins have sides") };
+        if places.is_empty() || (side == 1 && matches!(join.time, JoinTime::AsOf { .. })) {
+            return Vec::new();
+        }
+        self.join_alone(step, join, side, rows, places)
     }
 
     /// Does the row work of a join, without its filter, on rows that it did not give.
