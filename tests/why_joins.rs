@@ -42,6 +42,8 @@ steps:
   priced:
     join: {left: orders, right: prices, on: [item], type: left, as_of: {max_age: 1h}}
     select: [order_id, item, price]
+  cheap: {from: priced, where: "price < 3"}
+  cents: {from: cheap, select: [order_id, {cents: "price * 100"}]}
   hourly:
     join: {left: orders, right: once, on: [order_id], type: full, window: {tumbling: {size: 1h}}}
     select: [window_start, window_end, order_id, item, method]
@@ -50,6 +52,7 @@ steps:
     window: {tumbling: {size: 1h}}
     group_by: [item]
     aggregate: {n: "count(*)"}
+  many: {from: per_item, where: "n > 2", select: [window_start, window_end, item]}
   prices_per_item:
     from: priced
     window: {tumbling: {size: 1h}}
@@ -62,6 +65,8 @@ sinks:
   methods: {from: per_method, jsonl: {path: out/methods}}
   hours: {from: hourly, jsonl: {path: out/hours}}
   items: {from: items, jsonl: {path: out/items}}
+  cents: {from: cents, jsonl: {path: out/cents}}
+  many: {from: many, jsonl: {path: out/many}}
 "#;
 
 const ORDERS: &str = r#"{"order_id":1,"item":"tea","amount":5,"event_time":"2026-01-01T10:00:00Z"}
@@ -264,6 +269,29 @@ fn an_as_of_join_tells_which_version_superseded_which() {
 }
 
 #[test]
+fn row_steps_over_joins_and_windows_say_what_they_made_of_the_rows() {
+    let folder = shop();
+    let why = |rest: &str| answer(folder.path(), &format!("why log.yaml --step {rest}"));
+    let tea = why("cents --record orders:0@0");
+    assert_eq!(tea["step"], "cents");
+    assert_eq!(pairs(&tea), ["orders 0 + prices 1"]);
+    assert_eq!(tea["rows"][0]["row"], json!({"order_id": "1", "cents": "200", "final": true}));
+    // At 10:05 a mug costs 7.
+    let mug = why("cents --key item=mug --at 2026-01-01T10:05:00Z");
+    assert_eq!((pairs(&mug), &mug["rows"][0]["row"]), (vec!["orders 1 + prices 3".into()], &Value::Null));
+    assert!(mug["rows"][0]["dropped"].as_str().unwrap().starts_with("filtered at `cheap`: where "), "{mug}");
+    let tea = why("many --window 2026-01-01T10:00:00Z --key item=tea");
+    let row = json!({"window_start": "2026-01-01T10:00:00Z", "window_end": "2026-01-01T11:00:00Z", "item": "tea", "final": true});
+    assert_eq!((tea["row"].clone(), tea["taken"].as_array().unwrap().len()), (row, 4));
+    // Two mugs, the late one in time for the hour.
+    let mug = why("many --window 2026-01-01T10:00:00Z --key item=mug");
+    assert_eq!((&mug["row"], mug["taken"].as_array().unwrap().len()), (&Value::Null, 2));
+    assert!(mug["dropped"].as_str().unwrap().starts_with("filtered at `many`: where "), "{mug}");
+    let once = run(folder.path(), "why log.yaml --step once --record payments:0@2");
+    assert!(stderr(&once).contains("`samestream why-not` tells what became of a record"), "{}", stderr(&once));
+}
+
+#[test]
 fn a_window_join_tells_every_pair_of_a_window() {
     let folder = shop();
     let why = |rest: &str| answer(folder.path(), &format!("why log.yaml --step hourly --window {rest}"));
@@ -318,7 +346,10 @@ fn why_not_follows_a_record_through_joins() {
         ("per_method", "in"),
         ("priced", "with prices 1"),
         ("prices_per_item", "in"),
+        ("cheap", "on"),
+        ("cents", "on"),
     ];
+    let expected = expected.into_iter().collect::<std::collections::BTreeMap<_, _>>().into_iter().collect::<Vec<_>>();
     assert_eq!(told, expected);
     let third = course("orders:0@2");
     assert_eq!(

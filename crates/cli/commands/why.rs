@@ -25,6 +25,8 @@ use crate::{output, pipelines, signals};
 /// in it were late (by how much), repeated (what) or filtered (by what). A step over windows lists the window rows it
 /// read; --deep takes them apart too, down to records.
 ///
+/// Of a row step over windows or a join the rows of these are asked about, and the row step says what it made of them.
+///
 /// Of a join all rows of a key are told, with the left and the right row of each, and what has the key and met nothing
 /// (late, null in the key, out of bounds, superseded, too old). Rows of a window join are named by --window and --key;
 /// rows of `within` and `as_of` joins, which are in no window, by a record of either side (--record), or by --key and the
@@ -279,8 +281,9 @@ fn answer_json(answer: &Answer) -> Value {
         "end": answer.walked.end,
     });
     if !answer.is_join {
-        json["row"] = json!(answer.rows.first().map(row_json));
-        json["dropped"] = json!(answer.dropped);
+        let row = answer.rows.first();
+        json["row"] = json!(row.filter(|row| row.dropped.is_none()).map(row_json));
+        json["dropped"] = json!(row.and_then(|row| row.dropped.clone()).or_else(|| answer.dropped.clone()));
         return json;
     }
     let rows = answer.rows.iter().map(|row| {

@@ -6,6 +6,7 @@
 mod join;
 mod record;
 mod rows;
+mod through;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::Schema;
 use engine::expr::{Expr, Literal};
 use engine::log::{Offset, Partition};
-use engine::plan::{JoinTime, Plan, Work};
+use engine::plan::{JoinTime, OnMissing, Plan, Work};
 use engine::trace::{Event, Fate, LeftOut, Name, Why};
 use engine::window::{Window, Windowing, last_start};
 use engine::{Code, DataType, Engine, Error, Result, duration, rfc3339};
@@ -93,6 +94,8 @@ pub struct Row {
     pub dropped: Option<String>,
     /// Of a join: the left and the right row.
     pub sides: Option<[Option<PartName>; 2]>,
+    /// What names it, as the engine gives it.
+    id: Name,
 }
 
 /// A record, or a row of an earlier step.
@@ -213,7 +216,8 @@ fn sides_of(engine: &Engine, pair: &[Option<Name>; 2]) -> [Option<PartName>; 2] 
 /// Says what a row is made of. The plan must give the rows of all its steps to sinks.
 pub fn why(plan: &Arc<Plan>, question: &Question, options: &RunOptions) -> Result<Answer> {
     let engine = Engine::new(plan.clone());
-    let step = asked_step(plan, &question.step)?;
+    let (step, through) = asked_step(plan, &question.step)?;
+    let question = &Question { step: plan.steps[step].name.clone(), ..question.clone() };
     fitting(plan, step, question)?;
     let mut answer = match &plan.steps[step].work {
         Work::Join(_) => join::answer(&engine, step, question, options)?,
@@ -221,14 +225,18 @@ pub fn why(plan: &Arc<Plan>, question: &Question, options: &RunOptions) -> Resul
             rows::answer(&engine, step, question, options)?
         }
     };
+    if !through.is_empty() {
+        through::follow(&engine, &mut answer, &through, options)?;
+    }
     if question.is_deep {
         rows::deepen(&engine, vec![&mut answer], options)?;
     }
     Ok(answer)
 }
 
-/// Returns the step that is asked about: one with windows, or a join.
-fn asked_step(plan: &Plan, name: &str) -> Result<usize> {
+/// Returns the step with windows, or the join, whose rows are asked about, and the row steps that they go through to the
+/// step that was named.
+fn asked_step(plan: &Plan, name: &str) -> Result<(usize, Vec<usize>)> {
     let has_rows = |step: usize| matches!(plan.steps[step].work, Work::Window(_) | Work::Join(_));
     let all = || {
         let steps = (0..plan.steps.len()).filter(|step| has_rows(*step));
@@ -237,7 +245,8 @@ fn asked_step(plan: &Plan, name: &str) -> Result<usize> {
     match plan.steps.iter().position(|step| step.name == name) {
         None => Err(Error::new(Code::Empty, format!("the pipeline has no step `{name}`"))
             .help(format!("its steps with windows and joins are: {}", all()))),
-        Some(step) if has_rows(step) => Ok(step),
+        Some(step) if has_rows(step) => Ok((step, Vec::new())),
+        Some(step) if plan.steps[step].over_windows => through::makers(plan, step),
         Some(_) => Err(Error::new(Code::Usage, format!("`{name}` has no windows of its own")).help(format!(
             "`samestream why-not` tells what became of a record; steps with windows and joins are: {}",
             all()
@@ -391,6 +400,19 @@ impl Repetitions {
             },
         }
     }
+}
+
+/// Returns what a step lets rows through by, as far as it drops others.
+fn filter_text(plan: &Plan, step: usize) -> String {
+    let step = &plan.steps[step];
+    let filter = step.rows.filter.as_ref().map(|filter| format!("where {filter}"));
+    let lookup = match &step.work {
+        Work::Lookup(lookup) if lookup.missing == OnMissing::Drop => {
+            Some(format!("lookup: {} has no row of this key", lookup.file))
+        }
+        Work::Rows | Work::Dedup(_) | Work::Lookup(_) | Work::Window(_) | Work::Join(_) => None,
+    };
+    filter.into_iter().chain(lookup).collect::<Vec<_>>().join(", or ")
 }
 
 /// Returns the rows that are in a row, itself if it is no joined one.

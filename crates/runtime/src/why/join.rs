@@ -302,6 +302,7 @@ impl Search<'_> {
                 is_final: !self.has_ended,
                 dropped,
                 sides: Some(sides_of(self.engine, pair)),
+                id: event.name.clone(),
             },
         });
     }

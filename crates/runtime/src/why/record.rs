@@ -10,7 +10,7 @@ use engine::watermark::NEVER;
 use engine::window::Window;
 use engine::{Aside, Code, Emission, Engine, Error, Identity, Result};
 
-use super::{PartName, Repetitions, join, key_text, late_text, rows};
+use super::{PartName, Repetitions, filter_text, join, key_text, late_text, rows};
 use crate::job::RunOptions;
 use crate::walk::{Visitor, Walked, walk};
 
@@ -232,8 +232,7 @@ impl Follower<'_> {
     }
 
     fn filter_text(&self, step: usize) -> String {
-        let filter = self.engine.plan().steps[step].rows.filter.as_ref();
-        format!("filtered: where {}", filter.map_or_else(String::new, ToString::to_string))
+        format!("filtered: {}", filter_text(self.engine.plan(), step))
     }
 
     /// Takes in what became of a row that came to a step.

@@ -180,6 +180,7 @@ impl Visitor for Search<'_> {
                         is_final: emission.is_final,
                         dropped: None,
                         sides: None,
+                        id: Name::Row { step, window, key: self.targets[*number].key.clone(), indices: Vec::new() },
                     },
                 ));
             }
