@@ -28,6 +28,26 @@ pub fn parse(text: &str) -> Result<i64, &'static str> {
     number.checked_mul(*factor).filter(|us| *us <= MAX_US).ok_or("it is too long")
 }
 
+/// Returns what was meant by a duration that other systems write so: `1 minute`, `INTERVAL '5' SECOND`, `1w`, `PT5M`.
+pub(crate) fn meant(text: &str) -> Option<String> {
+    let lower = text.to_lowercase().replace(['\'', '"'], "");
+    let plain = lower.trim_start_matches("interval").trim().trim_start_matches("pt");
+    let digits = plain.bytes().take_while(u8::is_ascii_digit).count();
+    let number: i64 = plain[..digits].parse().ok()?;
+    let (unit, factor) = match plain[digits..].trim() {
+        "us" | "µs" | "micros" | "microsecond" | "microseconds" => ("us", 1),
+        "ms" | "millis" | "millisecond" | "milliseconds" => ("ms", 1),
+        "s" | "sec" | "secs" | "second" | "seconds" => ("s", 1),
+        "m" | "min" | "mins" | "minute" | "minutes" => ("m", 1),
+        "h" | "hr" | "hrs" | "hour" | "hours" => ("h", 1),
+        "d" | "day" | "days" => ("d", 1),
+        "w" | "week" | "weeks" => ("d", 7),
+        _ => return None,
+    };
+    let meant = format!("{}{unit}", number.checked_mul(factor)?);
+    parse(&meant).ok().map(|_| meant)
+}
+
 /// Writes a duration in the largest unit that fits it exactly.
 pub fn format(us: i64) -> String {
     let (unit, factor) = UNITS.iter().rev().find(|(_, factor)| us % factor == 0).expect("1 divides everything");
@@ -77,5 +97,12 @@ mod tests {
             assert!(parse(text).is_err(), "{text}");
         }
         assert_eq!(parse("10"), Err("the unit is missing"));
+        let said =
+            [("1 minute", "1m"), ("INTERVAL '5' SECOND", "5s"), ("2w", "14d"), ("PT5M", "5m"), ("10 Min", "10m")];
+        for (text, meant) in said {
+            assert!(parse(text).is_err());
+            assert_eq!(super::meant(text).as_deref(), Some(meant));
+        }
+        assert_eq!((super::meant("1 month"), super::meant("-1h"), super::meant("x")), (None, None, None));
     }
 }

@@ -207,8 +207,8 @@ pub(crate) const SOURCE: Block = Block {
 pub(crate) const KAFKA_SOURCE: Block = Block {
     what: "a `kafka` source",
     fields: &[
-        required("brokers", Shape::Text, "Bootstrap addresses, separated by commas"),
-        required("topic", Shape::Text, "The topic"),
+        required("brokers", Shape::Text, "Bootstrap addresses, separated by commas").like("brokers: \"a:9092,b:9092\""),
+        required("topic", Shape::Text, "The topic").like("topic: clicks"),
         optional(
             "options",
             Shape::TextMap,
@@ -361,8 +361,9 @@ pub(crate) const DEDUP: Block = Block {
 pub(crate) const JOIN: Block = Block {
     what: "a `join`",
     fields: &[
-        required("left", Shape::Name, "The source or step on the left"),
-        required("right", Shape::Name, "The source or step on the right; it may be the left one again"),
+        required("left", Shape::Name, "The source or step on the left").like("left: orders"),
+        required("right", Shape::Name, "The source or step on the right; it may be the left one again")
+            .like("right: payments"),
         optional(
             "on",
             Shape::ColumnList,
@@ -514,6 +515,33 @@ pub(crate) const KAFKA_SINK: Block = Block {
         optional("options", Shape::TextMap, "Settings for librdkafka, passed through"),
     ],
 };
+
+/// Every block.
+pub(crate) const ALL: &[&Block] = &[
+    &PIPELINE,
+    &VARIABLE,
+    &SOURCE,
+    &KAFKA_SOURCE,
+    &LAKE,
+    &JOURNAL,
+    &EVENT_TIME,
+    &COLUMN,
+    &STEP,
+    &CHECK,
+    &DEDUP,
+    &JOIN,
+    &LOOKUP,
+    &TOP,
+    &WITHIN,
+    &AS_OF,
+    &SINK,
+    &PARQUET,
+    &JSONL,
+    &CSV,
+    &STDOUT,
+    &KAFKA_SINK,
+    &CASE,
+];
 
 /// Formats of values that are not built yet.
 pub(crate) const FORMATS_NOT_BUILT: &[&str] = &["csv", "regex", "raw", "avro", "protobuf"];

@@ -6,6 +6,7 @@
 
 mod check;
 mod fields;
+mod foreign;
 mod problems;
 mod read;
 mod spec;

@@ -95,6 +95,20 @@ impl Problems {
         self.warnings.last_mut().expect("one was just pushed")
     }
 
+    /// Gives another help to the errors since `before` that point at a name and know of no column of that name.
+    pub(crate) fn hint(&mut self, before: usize, hint: impl Fn(&str) -> Option<String>) {
+        let is_of_names = |error: &&mut Error| matches!(error.code, Code::Name | Code::Expression);
+        for error in self.errors.iter_mut().skip(before).filter(is_of_names) {
+            let Some(place) = &error.place else { continue };
+            let written = &place.text[place.start..place.end];
+            if error.message == format!("there is no column `{written}`")
+                && let Some(hint) = hint(written)
+            {
+                error.help = Some(hint);
+            }
+        }
+    }
+
     /// Notes a stretch of the file that must not be shown.
     pub(crate) fn hide(&mut self, span: Span) {
         self.hidden.push(span);

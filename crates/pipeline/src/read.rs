@@ -8,6 +8,7 @@ pub(crate) use engine::value::is_name;
 
 use crate::duration;
 use crate::fields::{Block, Field, Shape};
+use crate::foreign;
 use crate::problems::{Problems, Span};
 use crate::suggest::{did_you_mean, list};
 use crate::yaml::{Entry, Kind, Node, Scalar};
@@ -36,13 +37,11 @@ impl<'a> Fields<'a> {
     pub(crate) fn open(node: &'a Node, place: Span, block: &'static Block, problems: &mut Problems) -> Option<Self> {
         let Kind::Mapping(entries) = &node.kind else {
             let span = if node.is_null() { place } else { node.span };
-            let help = match block.built().find(|field| field.required) {
-                Some(first) => format!(
-                    "it is a map, such as `{{{}: …}}`; its fields: {}",
-                    first.name,
-                    list(block.built().map(|field| field.name))
-                ),
-                None => format!("it is a map; its fields: {}", list(block.built().map(|field| field.name))),
+            let its = list(block.built().map(|field| field.name));
+            let help = match (foreign::example_of(block), block.built().find(|field| field.required)) {
+                (Some(example), _) => format!("write it like `{example}`; its fields: {its}"),
+                (None, Some(first)) => format!("it is a map, such as `{{{}: …}}`; its fields: {its}", first.name),
+                (None, None) => format!("it is a map; its fields: {its}"),
             };
             problems
                 .error(Code::Field, span, format!("{} is {}, not a map", block.what, node.what()), "not a map")
@@ -106,7 +105,14 @@ impl<'a> Fields<'a> {
     /// Returns a field's text.
     pub(crate) fn text(&self, name: &str, problems: &mut Problems) -> Option<Scalar> {
         let entry = self.entry(name)?;
-        text(&entry.value, entry.key.span, &format!("`{name}`"), problems)
+        let found = text(&entry.value, entry.key.span, &format!("`{name}`"), problems);
+        let example = self.block.field(name).map(|field| field.example).filter(|example| !example.is_empty());
+        if let (None, Some(example)) = (&found, example)
+            && let Some(error) = problems.errors.last_mut()
+        {
+            error.help = Some(format!("write it like `{example}`"));
+        }
+        found
     }
 
     /// Returns a field's text when it is not blank.
@@ -192,10 +198,16 @@ impl<'a> Fields<'a> {
 pub(crate) fn not_a_list(name: &str, entry: &Entry, problems: &mut Problems) {
     let span = if entry.value.is_null() { entry.key.span } else { entry.value.span };
     let message = format!("`{name}` is {}, not a list", entry.value.what());
-    problems.error(Code::Field, span, message, "not a list").help = Some(match entry.value.scalar() {
-        Some(scalar) => format!("write `{name}: [{}]`", scalar.shown()),
-        None => format!("write `{name}: […]`"),
-    });
+    let plain = |text: &str| text.split(',').all(|part| is_name(part.trim()));
+    problems.error(Code::Field, span, message, "not a list").help =
+        Some(match (entry.value.scalar(), foreign::example_named(name)) {
+            (Some(scalar), _) if plain(scalar.shown()) && name != "check" => {
+                format!("write `{name}: [{}]`", scalar.shown())
+            }
+            (_, Some(example)) => format!("write it like `{example}`"),
+            (Some(scalar), None) => format!("write `{name}: [{}]`", scalar.shown()),
+            (None, None) => format!("write `{name}: […]`"),
+        });
 }
 
 /// Reads a scalar that is not null.
@@ -224,8 +236,10 @@ pub(crate) fn duration_of(scalar: &Scalar, name: &str, problems: &mut Problems) 
                     format!("`{name}: {}` is not a duration: {why}", scalar.shown()),
                     "not a duration",
                 )
-                .help =
-                Some("a duration is an integer and `us`, `ms`, `s`, `m`, `h` or `d`, such as `90s` or `15m`".into());
+                .help = Some(match duration::meant(&scalar.text) {
+                Some(meant) => format!("write `{meant}`"),
+                None => "a duration is an integer and `us`, `ms`, `s`, `m`, `h` or `d`, such as `90s` or `15m`".into(),
+            });
             None
         }
     }
@@ -260,7 +274,8 @@ pub(crate) fn refuse(name: &str, block: &Block, instead: &str, span: Span, probl
 }
 
 fn unknown(key: &Scalar, block: &'static Block, problems: &mut Problems) {
-    let help = did_you_mean(&key.text, &format!("{} takes", block.what), block.built().map(|field| field.name));
+    let takes = || did_you_mean(&key.text, &format!("{} takes", block.what), block.built().map(|field| field.name));
+    let help = foreign::instead(&key.text, block).unwrap_or_else(takes);
     problems
         .error(
             Code::Field,

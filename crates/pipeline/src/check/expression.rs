@@ -22,7 +22,29 @@ pub(super) fn expression(scalar: &Scalar, over: &Relation, problems: &mut Proble
 pub(super) fn condition(scalar: &Scalar, over: &Relation, problems: &mut Problems) -> Option<Expr> {
     refuse_secret(scalar, problems)?;
     let read = sql::parse_filter(&scalar.text, &over.schema());
-    accept(read, scalar, over, problems)
+    let expr = accept(read, scalar, over, problems)?;
+    if is_compared_with_null(&expr.to_string()) {
+        problems
+            .warning(Code::Expression, scalar.span, "a comparison with `null` is never true", "keeps no row")
+            .help = Some("write `x is null`, `x is not null` or `x is distinct from y`".into());
+    }
+    Some(expr)
+}
+
+/// Returns true when an expression, as it writes itself, compares something with the word `null`.
+fn is_compared_with_null(expr: &str) -> bool {
+    // What stands between quotes is text or a name.
+    let mut outside: String = expr.split(['\'', '"']).step_by(2).collect::<Vec<_>>().join("''");
+    while let Some(start) = outside.find("cast(null as ") {
+        let end = outside[start..].find(')').map_or(outside.len(), |size| start + size + 1);
+        outside.replace_range(start..end, "null");
+    }
+    let words: Vec<&str> = outside.split_whitespace().collect();
+    let is_comparison = |word: &str| ["=", "<>", "<", "<=", ">", ">="].contains(&word);
+    words.windows(2).any(|pair| {
+        (is_comparison(pair[0]) && pair[1].trim_end_matches([')', ',']) == "null")
+            || (pair[0].trim_start_matches('(') == "null" && is_comparison(pair[1]))
+    })
 }
 
 fn accept(

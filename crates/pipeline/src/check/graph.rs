@@ -6,7 +6,7 @@ use engine::Code;
 
 use crate::problems::Problems;
 use crate::spec::PipelineSpec;
-use crate::suggest::did_you_mean;
+use crate::suggest::{did_you_mean, list};
 use crate::yaml::Scalar;
 
 /// What a name stands for: an index into the order of sources or of steps.
@@ -88,6 +88,13 @@ impl Graph {
             error.help = Some(match name.text.rsplit_once('.') {
                 Some((_, "bad" | "late")) => {
                     format!("{reader} sources and steps; `.bad` and `.late` rows go to sinks only")
+                }
+                _ if name.text.contains([',', ' ']) && !name.text.contains('(') => {
+                    let parts: Vec<&str> = name.shown().split([',', ' ']).filter(|part| !part.is_empty()).collect();
+                    format!("{reader} a name; several are a union: `from: [{}]`", parts.join(", "))
+                }
+                _ if name.text.starts_with("ref(") || name.text.starts_with("source(") => {
+                    format!("write the name alone; {reader} one of: {}", list(self.names.keys().map(String::as_str)))
                 }
                 _ => did_you_mean(name.shown(), &format!("{reader} one of"), self.names.keys().map(String::as_str)),
             });

@@ -38,7 +38,7 @@ impl Checker<'_> {
             return None;
         }
         let (columns, clashing) = columns(kind, time, &on, &sides);
-        if let (false, None) = (clashing.is_empty(), &spec.select) {
+        if let (false, None, true) = (clashing.is_empty(), &spec.select, spec.is_whole) {
             let names = list(clashing.iter().map(String::as_str));
             let message = format!("both sides of the join have a column of the name {names}");
             self.problems.error(Code::Name, join.span, message, "which one is meant?").help =

@@ -161,7 +161,9 @@ fn column_type(scalar: &Scalar, problems: &mut Problems) -> Option<(DataType, bo
             "a struct is `\"struct<a: int64, b: list<string>>\"`, in quotes: names that differ, types without `!`; objects with any keys are `json`".into()
         }
         _ => {
-            let meant = synonym(name).or_else(|| nearest(name, TYPES.iter().copied()));
+            let bare = name.split(['(', ' ', '?']).next().unwrap_or(name);
+            let known = TYPES.iter().copied().find(|known| *known == bare);
+            let meant = synonym(name).or(synonym(bare)).or(known).or_else(|| nearest(name, TYPES.iter().copied()));
             let all = format!("{}, `decimal(p,s)`, `list<T>`, `struct<a: T, …>`; `!` after it means not null", list(TYPES.iter().copied()));
             meant.map_or_else(
                 || format!("a type is one of {all}"),
@@ -180,7 +182,7 @@ fn synonym(name: &str) -> Option<&'static str> {
         "int" | "integer" | "i32" => "int32",
         "long" | "bigint" | "i64" | "uint64" => "int64",
         "double" | "float" | "float32" | "real" | "f64" | "number" => "float64",
-        "text" | "varchar" | "str" | "utf8" => "string",
+        "text" | "varchar" | "str" | "utf8" | "char" | "uuid" => "string",
         "datetime" | "timestamptz" | "time" => "timestamp",
         "boolean" => "bool",
         "bytes" | "blob" | "bytea" => "binary",

@@ -63,7 +63,16 @@ impl Checker<'_> {
         };
         let input = relation.clone();
         let over_windows = relation.is_windows();
-        let rows = check_row_work(spec, &mut relation, self.problems)?;
+        let before = self.problems.errors.len();
+        let rows = check_row_work(spec, &mut relation, self.problems);
+        self.problems.hint(before, |name| {
+            let is_output = spec.aggregate.iter().any(|output| output.name.text == name);
+            let is_bound = spec.window.is_some() && ["window_start", "window_end"].contains(&name);
+            (is_output || is_bound).then(|| {
+                format!("`{name}` is there after the window, and row work comes before it: choose rows with `having`, columns in the sink or in a step after this one")
+            })
+        });
+        let rows = rows?;
         let rows = RowWork { explode, is_indexed: relation.is_indexed, ..rows };
         let row_schema = relation.schema();
         let rules = check_rules(&spec.rules, &relation, self.problems);
@@ -369,8 +378,14 @@ fn check_window(
     }
     let (keys, outputs, unique_by) = (keys?, outputs?, unique_by?);
     let relation = window_relation(windowing, over, closed, &outputs);
-    let having = match &spec.having {
-        Some(having) => Some(condition(having, &relation, problems)?),
+    let before = problems.errors.len();
+    let having = spec.having.as_ref().map(|having| condition(having, &relation, problems));
+    problems.hint(before, |name| {
+        let is_before = over.column(name).is_some();
+        is_before.then(|| format!("`having` sees the step's outputs: choose rows by `{name}` with `where`, or make an output of it under `aggregate`"))
+    });
+    let having = match having {
+        Some(having) => Some(having?),
         None => None,
     };
     let top = match &spec.top {

@@ -6,7 +6,7 @@ use super::window::read_window;
 use super::{JoinSpec, JoinTimeSpec, WindowSpec};
 use crate::fields;
 use crate::problems::{Problems, Span};
-use crate::read::{Fields, Placed, check_name, not_a_list, text};
+use crate::read::{Fields, Placed, check_name, is_name, not_a_list, text};
 use crate::yaml::{Entry, Kind, Scalar};
 
 impl JoinSpec {
@@ -34,6 +34,7 @@ fn read_on(fields: &Fields<'_>, problems: &mut Problems) -> Option<Vec<(Scalar, 
     let mut pairs: Vec<(Scalar, Scalar)> = Vec::new();
     let mut is_right = true;
     let mut add = |left: Scalar, right: Option<Scalar>, problems: &mut Problems| match right {
+        Some(right) if refuse_no_name(&left, &right, problems) => is_right = false,
         Some(right)
             if check_name(&left, "a column name", problems) && check_name(&right, "a column name", problems) =>
         {
@@ -75,6 +76,26 @@ fn read_on(fields: &Fields<'_>, problems: &mut Problems) -> Option<Vec<(Scalar, 
         }
     }
     is_right.then_some(pairs)
+}
+
+/// Reports sides and expressions in a pair of names.
+fn refuse_no_name(left: &Scalar, right: &Scalar, problems: &mut Problems) -> bool {
+    for name in [left, right] {
+        let own = name.text.strip_prefix("left.").or(name.text.strip_prefix("right."));
+        let help = match own {
+            Some(own) if is_name(own) => {
+                "the left name stands first, without its side: `on: [user_id]`, `on: [{user_id: id}]`".to_owned()
+            }
+            _ if name.text.contains(['(', ' ', '+', '=', '|']) => {
+                "make a column of it in a step before: `derive: {NAME: \"…\"}`".to_owned()
+            }
+            _ => continue,
+        };
+        let message = format!("`{}` is not a column name", name.shown());
+        problems.error(Code::Name, name.span, message, "not a name").help = Some(help);
+        return true;
+    }
+    false
 }
 
 /// Reads how near rows must be in event time: exactly one of the three ways.

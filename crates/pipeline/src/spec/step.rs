@@ -172,12 +172,23 @@ pub(super) fn read_column_list(
                 }
             }
         }
+        Kind::Scalar(scalar) if scalar.text == "*" => {
+            problems.error(Code::Field, scalar.span, format!("`{name}` is a text, not a list"), "not a list").help =
+                Some(format!("all columns stay where `{name}` is left out"));
+            return None;
+        }
         Kind::Scalar(_) => {
             not_a_list(name, entry, problems);
             return None;
         }
     }
-    Some(Placed::new(items, entry.key.span))
+    // Where none of several could be read, that is reported already.
+    let is_given = match &entry.value.kind {
+        Kind::Sequence(nodes) => !nodes.is_empty(),
+        Kind::Mapping(pairs) => !pairs.is_empty(),
+        Kind::Scalar(_) => false,
+    };
+    (!items.is_empty() || !is_given).then(|| Placed::new(items, entry.key.span))
 }
 
 impl ColumnItem {
@@ -200,9 +211,18 @@ impl ColumnItem {
             return Some(Self { name: own, expression: Some(name) });
         }
         if !crate::read::is_name(&name.text) {
+            let help = match name.shown().rsplit_once(" as ") {
+                _ if name.text == "*" => {
+                    format!(
+                        "all columns stay where `{list}` is left out; `derive` adds some, and `drop` takes some away"
+                    )
+                }
+                Some((expression, named)) => format!("write `{list}: [{{{named}: \"{expression}\"}}]`"),
+                None => format!("an expression needs a name: `{list}: [{{NAME: \"{}\"}}]`", name.shown()),
+            };
             problems
                 .error(Code::Name, name.span, format!("`{}` is not a column name", name.shown()), "not a name")
-                .help = Some(format!("an expression needs a name: `{list}: [{{NAME: \"{}\"}}]`", name.shown()));
+                .help = Some(help);
             return None;
         }
         Some(Self { name, expression: None })
@@ -385,7 +405,18 @@ fn read_order(fields: &Fields<'_>, problems: &mut Problems) -> Vec<(Scalar, bool
                     }
                 }
             }
-            _ => order.extend(text(item, entry.key.span, "an item of `by`", problems).map(|name| (name, false))),
+            _ => {
+                let Some(name) = text(item, entry.key.span, "an item of `by`", problems) else { continue };
+                match name.text.to_lowercase().rsplit_once(' ') {
+                    Some((column, direction @ ("asc" | "desc"))) => {
+                        let message = format!("`{}` is not the name of an output", name.shown());
+                        let column = name.shown().get(..column.len()).unwrap_or("NAME").to_owned();
+                        problems.error(Code::Name, name.span, message, "not a name").help =
+                            Some(format!("write `by: [{{{column}: {direction}}}]`"));
+                    }
+                    _ => order.push((name, false)),
+                }
+            }
         }
     }
     order

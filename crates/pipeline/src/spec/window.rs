@@ -35,7 +35,9 @@ pub(super) fn read_window(fields: &Fields<'_>, problems: &mut Problems) -> Optio
         return Some(Placed::new(WindowSpec::Built(Windowing::Same), word.span));
     }
     let Some(kind) = WINDOWS.iter().find(|kind| kind.name == word.text) else {
-        let help = did_you_mean(word.shown(), "a window is one of", names().collect::<Vec<_>>());
+        let meant = foreign_kind(word.shown()).map(str::to_owned);
+        let help =
+            meant.unwrap_or_else(|| did_you_mean(word.shown(), "a window is one of", names().collect::<Vec<_>>()));
         problems
             .error(Code::Field, word.span, format!("unknown window `{}`", word.shown()), "not a kind of window")
             .help = Some(help);
@@ -62,7 +64,7 @@ fn read_window_fields(
     let Kind::Mapping(entries) = &node.kind else {
         let span = if node.is_null() { word.span } else { node.span };
         problems.error(Code::Field, span, format!("`{}` is {}, not a map", kind.name, node.what()), "not a map").help =
-            Some(format!("it takes {}", list(kind.fields.iter().map(|field| field.name))));
+            Some(format!("write `window: {{{}: {{{}}}}}`", kind.name, in_short(kind)));
         return None;
     };
     let mut values: Vec<Option<Given>> = kind.fields.iter().map(|_| None).collect();
@@ -159,10 +161,45 @@ fn in_short(kind: &WindowKind) -> String {
     required.collect::<Vec<_>>().join(", ")
 }
 
+/// Returns how the kind of window that others call so is written here.
+fn foreign_kind(word: &str) -> Option<&'static str> {
+    let lower = word.to_lowercase();
+    let name = lower.split(['(', ' ']).next().unwrap_or_default();
+    Some(match name {
+        "tumble" | "fixed" | "fixedwindows" | "tumbling_window" => "write `window: {tumbling: {size: 1m}}`",
+        "hop" | "slide" | "sliding" | "slidingwindows" => "write `window: {hopping: {size: 10m, every: 1m}}`",
+        "cumulate" | "accumulate" => "write `window: {cumulative: {size: 1d, step: 1h}}`",
+        "day" | "daily" | "week" | "weekly" | "month" | "monthly" => {
+            "write `window: {calendar: {unit: day, timezone: UTC}}`, with `day`, `week` or `month`"
+        }
+        "global" | "globalwindows" | "none" | "unbounded" | "all" => {
+            "what never ends is never final: take the longest window that makes sense, such as `window: {cumulative: {size: 1d, step: 1h}}`"
+        }
+        "count" | "rows" => {
+            "windows are in event time: which rows are the first hundred depends on the order in which partitions are read"
+        }
+        _ if crate::duration::parse(word).is_ok() => "say which kind: `window: {tumbling: {size: 1m}}`",
+        _ => return None,
+    })
+}
+
+/// Returns the field of a kind of window that others call so.
+fn foreign_field(kind: &WindowKind, word: &str) -> Option<&'static str> {
+    let ours = match word {
+        "slide" | "hop" | "advance" | "period" | "interval" | "step" | "advance_by" => "every",
+        "timeout" | "inactivity" | "inactivity_gap" | "pause" => "gap",
+        "length" | "duration" | "range" | "width" | "max_size" => "size",
+        "zone" | "tz" | "time_zone" => "timezone",
+        _ => return None,
+    };
+    kind.fields.iter().map(|field| field.name).find(|name| *name == ours)
+}
+
 fn unknown_window_field(kind: &WindowKind, key: &Scalar, problems: &mut Problems) {
     let own = list(kind.fields.iter().map(|field| field.name));
     let takes = format!("`{}` takes {own}", kind.name);
     let own_name = nearest(&key.text, kind.fields.iter().map(|field| field.name));
+    let own_name = own_name.or_else(|| foreign_field(kind, &key.text));
     let elsewhere = WINDOWS.iter().filter(|other| other.name != kind.name).find_map(|other| {
         let names = || other.fields.iter().map(|field| field.name);
         let name = names().find(|name| *name == key.text).or_else(|| nearest(&key.text, names()))?;

@@ -58,7 +58,8 @@ pub(super) fn translate_call(
     }
     let parameters = take_parameters(aggregate, &mut arguments, range)?;
     let types: Vec<_> = arguments.iter().map(Expr::data_type).collect();
-    let output_type = aggregate.output_type(&types).map_err(|why| SqlError::new(Code::Type, why).at(range))?;
+    let output_type =
+        aggregate.output_type(&types).map_err(|why| SqlError::new(Code::Type, format!("`{name}` {why}")).at(range))?;
     let filter = match &function.filter {
         Some(filter) => Some(translate_filter(filter, name, range, aggregates, positions)?),
         None => None,
@@ -125,7 +126,8 @@ fn refuse_clauses(function: &Function, range: (usize, usize)) -> Result<(), SqlE
         return Err(cannot("`over (…)`", range).help("windows are the step's: `window: {tumbling: {size: 1m}}`"));
     }
     if !function.within_group.is_empty() || function.null_treatment.is_some() {
-        return Err(cannot("`within group` and `ignore nulls`", range));
+        return Err(cannot("`within group` and `ignore nulls`", range)
+            .help("a quantile is `quantile(x, 0.5)`; nulls are skipped without a word"));
     }
     Ok(())
 }

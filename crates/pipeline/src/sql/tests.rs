@@ -475,7 +475,7 @@ fn mistakes_are_told_where_they_are() {
             "E_EXPRESSION",
             "sum(a)",
             "the aggregate `sum` has no window here",
-            "aggregates stand under `aggregate:` of a step with `window:`; conditions on them under `having:`",
+            "aggregates stand under `aggregate: {NAME: …}` of a step with `window:`; `having:` speaks of them by those names",
         ),
         (
             "a in (select 1)",

@@ -182,6 +182,12 @@ impl<'a> Translator<'a> {
                 name.value
             )));
         }
+        if name.quote_style == Some('"') {
+            return Err(error.help(format!(
+                "text stands in single quotes: `'{}'`; double quotes are for names of columns",
+                name.value
+            )));
+        }
         let names = self.schema.fields.iter().map(|field| field.name.as_str());
         Err(match names::nearest(&name.value, names) {
             Some(name) => error.help(format!("did you mean `{name}`?")),
@@ -529,7 +535,7 @@ impl<'a> Translator<'a> {
                     format!("the aggregate `{name}` has no window here"),
                 )
                 .help(
-                    "aggregates stand under `aggregate:` of a step with `window:`; conditions on them under `having:`",
+                    "aggregates stand under `aggregate: {NAME: …}` of a step with `window:`; `having:` speaks of them by those names",
                 )
                 .at(range)),
             };

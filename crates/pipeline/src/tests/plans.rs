@@ -374,6 +374,22 @@ fn a_byte_order_mark_and_line_ends_of_windows_change_nothing() {
 }
 
 #[test]
+fn a_comparison_with_null_is_warned_of() {
+    for (condition, is_odd) in [
+        ("page = null", true),
+        ("null <> page", true),
+        ("(user_id > null) or page = 'x'", true),
+        ("page is not null", false),
+        ("page = ' = null'", false),
+        ("page is distinct from null", false),
+        ("coalesce(amount, null) > 1", false),
+    ] {
+        let warnings = good(&CLICKS.replace("page <> ''", &format!("\"{condition}\""))).warnings;
+        assert_eq!(warnings.iter().any(|warning| warning.message.contains("never true")), is_odd, "{condition}");
+    }
+}
+
+#[test]
 fn a_lookup_is_by_what_its_file_holds() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("pages.csv");
