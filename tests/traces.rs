@@ -1,18 +1,21 @@
 //! Traces and trials of random pipelines: what the steps tell is what the oracle computes by the law alone, and all ways
 //! in which a test runs agree.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
+use connectors::journal::Journal;
 use connectors::records::RawBuilder;
 use engine::Engine;
 use engine::edge::LogScan;
-use engine::plan::{JoinTime, Plan, Work};
+use engine::plan::{Bindings, JoinTime, Plan, StepPlan, Work};
 use engine::trace::{Event, Fate, Name};
 use engine::window::Window;
-use runtime::Settings;
 use runtime::memory::{MemoryLog, Pieces};
 use runtime::walk::{Visitor, walk_over};
+use runtime::why::{PartName, Question, RecordName, Where, why, why_not};
+use runtime::{Mode, RunOptions, Settings};
 use testkit::case::Case;
 use testkit::oracle::{Answer, Cut, Identity, Order, Part, Row, answer};
 
@@ -248,4 +251,132 @@ fn all_ways_in_which_a_test_runs_agree_on_random_pipelines() {
         let trial = runtime::trial::run(&plan, &logs).unwrap();
         assert!(trial.disagreements.is_empty(), "seed {seed}: {:?}\n{}", trial.disagreements, case.pipeline.yaml());
     }
+}
+
+/// Returns the plan with the case's logs as journals.
+fn in_journals(case: &Case, plan: &Plan, folder: &Path) -> Arc<Plan> {
+    let mut plan = plan.clone();
+    for (index, source) in plan.sources.iter_mut().enumerate() {
+        let logs: Vec<_> = case.log.partitions.iter().filter(|log| log.source == index).collect();
+        let count = logs.iter().map(|log| log.partition + 1).max().unwrap_or(1);
+        let path = folder.join(&source.name);
+        let mut writer = Journal::create(&path, count as u32).unwrap().writer().unwrap();
+        for log in &logs {
+            for record in &log.records {
+                let (key, value) = (record.key.as_ref().map(String::as_bytes), record.value_bytes());
+                writer.append_at(record.offset, log.partition, record.timestamp, key, value.as_deref(), &[]).unwrap();
+            }
+            writer.advance(log.partition, log.end).unwrap();
+        }
+        writer.commit().unwrap();
+        // The journal has partitions that the case's log does not have.
+        let mut partitions: Vec<i32> = logs.iter().map(|log| log.partition).collect();
+        partitions.sort_unstable();
+        source.partitions.get_or_insert(partitions);
+        source.bindings = Bindings { journal: Some(path.display().to_string()), ..Bindings::default() };
+    }
+    Arc::new(plan)
+}
+
+/// A partner of a record: its own index, the partner, the window, whether the row is final.
+type Partner = (Option<i64>, Option<Position>, Option<(i64, i64)>, bool);
+
+fn position_of(plan: &Plan, name: &PartName) -> Position {
+    let PartName::Record { source, partition, offset, index } = name else { panic!("{name} is no record") };
+    let source = plan.sources.iter().position(|known| known.name == *source).unwrap();
+    (source, *partition, *offset, *index)
+}
+
+/// `why` and `why-not` say of records what the oracle says of them, for every join of records.
+#[cfg(not(feature = "planted-fault"))]
+#[test]
+fn what_is_said_of_a_record_at_joins_is_what_the_oracle_computes() {
+    let options = RunOptions::new(Mode::Batch);
+    let (mut asked, mut partners, mut late, mut unmet) = (0, 0, 0, 0);
+    for seed in 0..150 {
+        let Some((case, plan, _, answer)) = prepared(seed) else { continue };
+        let is_asked = |step: &StepPlan| match &step.work {
+            Work::Join(join) => join.sides.iter().all(|side| side.are_records),
+            _ => false,
+        };
+        if !plan.steps.iter().any(is_asked) {
+            continue;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let plan = in_journals(&case, &plan, folder.path());
+        for step in plan.steps.iter().filter(|step| is_asked(step)) {
+            let Work::Join(join) = &step.work else { unreachable!("it is a join") };
+            let expected = answer.steps.iter().find(|expected| expected.name == step.name).unwrap();
+            let pairs = expected.rows.iter().map(|row| {
+                let Made::Joined(window, pair) = Made::row(row) else { unreachable!("it is a row of a join") };
+                let side = |side: &Option<Made>| match side {
+                    Some(Made::Record(position)) => Some(*position),
+                    None => None,
+                    Some(other) => panic!("{other:?} is no record"),
+                };
+                (pair.each_ref().map(side), window, row.is_final)
+            });
+            let pairs: Vec<([Option<Position>; 2], _, _)> = pairs.collect();
+            let joined = pairs.iter().step_by(pairs.len() / 3 + 1).flat_map(|(pair, ..)| pair.iter().flatten());
+            let records: BTreeSet<_> =
+                joined.chain(expected.late.iter().take(2)).map(|(s, p, o, _)| (*s, *p, *o)).collect();
+            for record in records {
+                let place = format!("seed {seed}, step {}, record {record:?}", step.name);
+                let is_it = |position: &Position| (position.0, position.1, position.2) == record;
+                let (source, partition, offset) = record;
+                let course = why_not(&plan, source, (partition, offset), &options).unwrap();
+                let stops =
+                    course.steps.iter().find(|(name, _)| *name == step.name).map_or(&[][..], |(_, stops)| stops);
+                let (mut told, mut late_told): (Vec<Partner>, _) = (Vec::new(), 0);
+                for stop in stops {
+                    let index = stop.row.as_ref().and_then(|row| position_of(&plan, row).3);
+                    match &stop.went {
+                        Where::Joined { with, window, is_final } => {
+                            let window = window.map(|window| (window.start, window.end));
+                            told.push((index, with.as_ref().map(|with| position_of(&plan, with)), window, *is_final));
+                        }
+                        Where::Late { .. } => late_told += 1,
+                        Where::Out(_) => unmet += 1,
+                        other => panic!("{place}: {other:?}"),
+                    }
+                }
+                let of_pair = |(pair, window, is_final): &([Option<Position>; 2], _, bool)| -> Vec<Partner> {
+                    let sides = (0..2).filter(|side| pair[*side].as_ref().is_some_and(is_it));
+                    sides.map(|side| (pair[side].unwrap().3, pair[1 - side], *window, *is_final)).collect()
+                };
+                let wanted: Vec<Partner> = pairs.iter().flat_map(of_pair).collect();
+                assert_eq!(sorted(Some(&told)), sorted(Some(&wanted)), "{place}: joined");
+                (asked, partners) = (asked + 1, partners + wanted.len());
+                if matches!(join.time, JoinTime::Window(_)) {
+                    continue;
+                }
+                let late_wanted = expected.late.iter().filter(|position| is_it(position)).count();
+                assert_eq!(late_told, late_wanted, "{place}: late");
+                late += late_wanted;
+                let source = Some(plan.sources[source].name.clone());
+                let question = Question {
+                    step: step.name.clone(),
+                    record: Some(RecordName { source, partition, offset }),
+                    ..Question::default()
+                };
+                let found = why(&plan, &question, &options).unwrap();
+                let rows = found.rows.iter().filter(|row| row.dropped.is_none()).map(|row| {
+                    let sides = row.sides.as_ref().unwrap().each_ref();
+                    (sides.map(|side| side.as_ref().map(|side| position_of(&plan, side))), row.is_final)
+                });
+                let holds = |(pair, ..): &&([Option<Position>; 2], _, bool)| pair.iter().flatten().any(is_it);
+                let wanted = pairs.iter().filter(holds).map(|(pair, _, is_final)| (*pair, *is_final));
+                assert_eq!(sorted(Some(&rows.collect())), sorted(Some(&wanted.collect())), "{place}: rows");
+                // Whatever came of the record and is in no row has its reason.
+                let told: usize = [&found.taken, &found.left]
+                    .iter()
+                    .flat_map(|parts| parts.iter())
+                    .filter(|part| is_it(&position_of(&plan, &part.name)))
+                    .count();
+                assert!(told > 0, "{place}: not told");
+                assert!(found.left.iter().all(|part| part.reason.is_some()), "{place}: no reason");
+            }
+        }
+    }
+    assert!(asked > 100 && partners > 300 && late > 20 && unmet > 10, "{asked} {partners} {late} {unmet} show nothing");
 }
