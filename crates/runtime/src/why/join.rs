@@ -322,7 +322,7 @@ impl Search<'_> {
                 .any(|side| met.pair[side].as_ref().is_some_and(|name| taken_names.contains(&(side, met.window, name))))
         };
         let met: Vec<&Met> = self.met.iter().filter(holds_asked).collect();
-        let partners = Partners::of(&met);
+        let partners = Partners::of(&met, self.versions());
         let (mut taken, mut left) = (Vec::new(), Vec::new());
         for one in &self.candidates {
             if one.reason.is_none() && partners.is_in(one.side, one.window, &one.name) {
@@ -344,7 +344,9 @@ impl Search<'_> {
             id: one.name.clone(),
         };
         taken.sort_by(|(a, _), (b, _)| place(a).cmp(&place(b)));
-        left.sort_by(|(a, _), (b, _)| (distance(a, &asked), place(a)).cmp(&(distance(b, &asked), place(b))));
+        // In a window all are equally near.
+        let is_near = matches!(self.asked, Asked::Window { .. });
+        left.sort_by_cached_key(|(one, _)| (if is_near { 0 } else { distance(one, &asked) }, place(one)));
         let window = match self.asked {
             Asked::Window { at, window } => {
                 let of_row = asked.iter().find_map(|one| one.window);
@@ -402,23 +404,22 @@ impl Search<'_> {
                 Some(format!("no row of the {} side has its key {bounds}", SIDES[other]))
             }
             (JoinTime::Within { before, after }, false) => {
-                let near = asked.iter().filter(|asked| asked.side == other && asked.reason.is_none());
+                let near =
+                    asked.iter().filter(|asked| asked.side == other && asked.key == one.key && asked.reason.is_none());
                 let near = near.min_by_key(|asked| (one.event_time - asked.event_time).abs())?;
                 Some(out_of_bounds(self.engine, one, near, [before, after]))
             }
-            (JoinTime::AsOf { max_age }, true) if one.side == 0 => {
-                Some(match self.version_before(one, one.event_time) {
-                    None => "no row of the right side has its key at its time or before".into(),
-                    Some(version) => {
-                        let age = one.event_time - version.event_time;
-                        let name = PartName::of(self.engine, &version.name);
-                        let by = max_age.map_or(0, |most| age - most);
-                        format!("{name} is {} old then, {} older than `max_age`", duration(age), duration(by))
-                    }
-                })
-            }
+            (JoinTime::AsOf { max_age }, true) if one.side == 0 => Some(match partners.version_before(one) {
+                None => "no row of the right side has its key at its time or before".into(),
+                Some(version) => {
+                    let age = one.event_time - version.event_time;
+                    let name = PartName::of(self.engine, &version.name);
+                    let by = max_age.map_or(0, |most| age - most);
+                    format!("{name} is {} old then, {} older than `max_age`", duration(age), duration(by))
+                }
+            }),
             (JoinTime::AsOf { .. }, true) => {
-                let next = self.versions().find(|version| place(version) > place(one));
+                let next = partners.version_after(one);
                 Some(match next {
                     Some(next) => {
                         let (name, time) = (PartName::of(self.engine, &next.name), rfc3339(next.event_time));
@@ -428,7 +429,8 @@ impl Search<'_> {
                 })
             }
             (JoinTime::AsOf { max_age }, false) => {
-                let lefts = asked.iter().filter(|asked| asked.side == 0 && asked.reason.is_none());
+                let lefts =
+                    asked.iter().filter(|asked| asked.side == 0 && asked.key == one.key && asked.reason.is_none());
                 let left = lefts.min_by_key(|left| (left.event_time - one.event_time).abs())?;
                 Some(self.outdated(one, left, max_age, partners))
             }
@@ -442,7 +444,7 @@ impl Search<'_> {
             return format!("it is {} later than {}", duration(one.event_time - left.event_time), name(&left.name));
         }
         let valid = partners.right_of(&left.name).or_else(|| {
-            let version = self.version_before(left, left.event_time)?;
+            let version = partners.version_before(left)?;
             (version.name != one.name).then_some(&version.name)
         });
         match (valid, max_age) {
@@ -455,16 +457,15 @@ impl Search<'_> {
         }
     }
 
-    /// The versions that were taken, in the record order.
-    fn versions(&self) -> impl Iterator<Item = &Candidate> {
+    /// The versions that were taken, in the record order; none but in as-of joins.
+    fn versions(&self) -> Vec<&Candidate> {
+        if !matches!(plan_of(self.engine, self.step).time, JoinTime::AsOf { .. }) {
+            return Vec::new();
+        }
         let mut versions: Vec<&Candidate> =
             self.candidates.iter().filter(|one| one.side == 1 && one.reason.is_none() && !one.has_null).collect();
         versions.sort_by(|a, b| place(a).cmp(&place(b)));
-        versions.into_iter()
-    }
-
-    fn version_before(&self, left: &Candidate, time: i64) -> Option<&Candidate> {
-        self.versions().filter(|version| version.key == left.key && version.event_time <= time).last()
+        versions
     }
 
     /// Returns whether a row that was not taken would have been near enough to one that is asked about.
@@ -476,6 +477,7 @@ impl Search<'_> {
             let (left, right) = if one.side == 0 { (one, **asked) } else { (**asked, one) };
             let between = right.event_time.saturating_sub(left.event_time);
             asked.side != one.side
+                && asked.key == one.key
                 && match join.time {
                     JoinTime::Window(_) => one.window == asked.window,
                     JoinTime::Within { before, after } => -before <= between && between <= after,
@@ -490,11 +492,13 @@ impl Search<'_> {
 struct Partners<'a> {
     names: HashSet<(usize, Option<Window>, &'a Name)>,
     rights: HashMap<&'a Name, &'a Name>,
+    /// Of as-of joins, in the record order.
+    versions: Vec<&'a Candidate>,
 }
 
 impl<'a> Partners<'a> {
-    fn of(met: &[&'a Met]) -> Self {
-        let mut partners = Self { names: HashSet::new(), rights: HashMap::new() };
+    fn of(met: &[&'a Met], versions: Vec<&'a Candidate>) -> Self {
+        let mut partners = Self { names: HashSet::new(), rights: HashMap::new(), versions };
         for met in met {
             for (side, name) in met.pair.iter().enumerate() {
                 partners.names.extend(name.as_ref().map(|name| (side, met.window, name)));
@@ -508,6 +512,18 @@ impl<'a> Partners<'a> {
 
     fn is_in(&self, side: usize, window: Option<Window>, name: &Name) -> bool {
         self.names.contains(&(side, window, name))
+    }
+
+    /// Returns the last version that is not later than a left row.
+    fn version_before(&self, left: &Candidate) -> Option<&'a Candidate> {
+        let count = self.versions.partition_point(|version| version.event_time <= left.event_time);
+        self.versions[..count].iter().rev().find(|version| version.key == left.key).copied()
+    }
+
+    /// Returns the version that comes after another.
+    fn version_after(&self, one: &Candidate) -> Option<&'a Candidate> {
+        let count = self.versions.partition_point(|version| place(version) <= place(one));
+        self.versions[count..].iter().find(|version| version.key == one.key).copied()
     }
 
     fn right_of(&self, left: &Name) -> Option<&'a Name> {
