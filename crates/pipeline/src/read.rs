@@ -261,6 +261,20 @@ pub(crate) fn check_name(scalar: &Scalar, what: &str, problems: &mut Problems) -
     false
 }
 
+/// Reports a text that no topic can be called.
+pub(crate) fn check_topic(scalar: &Scalar, problems: &mut Problems) -> bool {
+    let is_legal = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-');
+    if scalar.text.bytes().all(is_legal) && scalar.text.len() <= 249 && !matches!(scalar.text.as_str(), "." | "..") {
+        return true;
+    }
+    let message = format!("`{}` is not the name of a topic", scalar.shown());
+    problems.error(Code::Field, scalar.span, message, "not a topic").help = Some(
+        "a topic has letters, digits, `.`, `_` and `-`; several topics are a source each, and a step with `from: [a, b]`"
+            .into(),
+    );
+    false
+}
+
 /// Reports a field that is part of the format but not built.
 pub(crate) fn refuse(name: &str, block: &Block, instead: &str, span: Span, problems: &mut Problems) {
     problems

@@ -7,7 +7,7 @@ use super::step::read_column_list;
 use super::{SinkKindSpec, SinkSpec};
 use crate::fields::{self, Block, Shape};
 use crate::problems::Problems;
-use crate::read::{Fields, Placed};
+use crate::read::{Fields, Placed, check_topic};
 use crate::suggest::list;
 use crate::yaml::Entry;
 
@@ -80,6 +80,7 @@ impl SinkKindSpec {
         match field.shape {
             Shape::Text => {
                 let value = settings.some_text(field.name, problems);
+                let value = value.filter(|value| field.name != "topic" || check_topic(value, problems));
                 self.settings.extend(value.map(|value| (field.name.into(), Placed::new(value.text, value.span))));
             }
             Shape::Boolean => {

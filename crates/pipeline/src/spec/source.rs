@@ -5,7 +5,7 @@ use engine::Code;
 use super::{ColumnSpec, EventTimeSpec, KafkaSpec, LakeSpec, SourceSpec};
 use crate::fields::{self, Block};
 use crate::problems::{Problems, Span};
-use crate::read::{Fields, Placed, check_name, text};
+use crate::read::{Fields, Placed, check_name, check_topic, text};
 use crate::yaml::{Entry, Kind, Scalar};
 
 impl SourceSpec {
@@ -36,7 +36,7 @@ impl KafkaSpec {
     fn read(entry: &Entry, problems: &mut Problems) -> Option<Self> {
         let fields = Fields::open(&entry.value, entry.key.span, &fields::KAFKA_SOURCE, problems)?;
         let brokers = fields.some_text("brokers", problems);
-        let topic = fields.some_text("topic", problems);
+        let topic = fields.some_text("topic", problems).filter(|topic| check_topic(topic, problems));
         let options = read_text_map(&fields, "options", problems);
         let options = options.into_iter().map(|(name, value)| (name, value.value)).collect();
         Some(Self { brokers: brokers?.text, topic: topic?.text, options })

@@ -78,6 +78,7 @@ const FOREIGN: &[(&[&str], &str)] = &[
         &["hash", "xxhash64", "xxh64", "murmur_hash", "farm_fingerprint", "hash_code", "cityhash64"],
         "`xxh3_64(x)`, whose algorithm is stated",
     ),
+    (&["filter"], "rows are kept by `where`, and for one aggregate by `count(*) filter (where …)`"),
     (&["median"], "`quantile(x, 0.5)`"),
     (
         &["percentile", "percentile_cont", "percentile_disc", "quantile_cont", "quantile_disc"],

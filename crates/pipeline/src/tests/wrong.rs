@@ -162,6 +162,8 @@ const CASES: &[Case] = &[
     ("owner: data", "«mode»: batch", Code::Field, "--mode stream"),
     ("owner: data", "«parallelism»: 4", Code::Field, "results do not depend on it"),
     ("topic: clicks}", "topic: clicks, «group.id»: g}", Code::Field, "no consumer group"),
+    ("topic: clicks}", "topic: «\"clicks.*\"»}", Code::Field, "several topics are a source each"),
+    ("topic: hot}", "topic: «\"hot,cold\"»}", Code::Field, "not the name of a topic"),
     ("topic: clicks}", "topic: «[a, b]»}", Code::Field, "`topic: clicks`"),
     ("topic: clicks}", "topic: clicks}\n    «idle_timeout»: 1m", Code::Field, "never changes one"),
     ("topic: clicks}", "topic: clicks}\n    «primary_key»: [user_id]", Code::Field, "`dedup: {key: […], within: 10m}`"),
