@@ -25,6 +25,10 @@ use crate::{output, pipelines, signals};
 /// in it were late (by how much), repeated (what) or filtered (by what). A step over windows lists the window rows it
 /// read; --deep takes them apart too, down to records.
 ///
+/// A step over a join lists the pairs that it read. What did not become one (late for the join, filtered or repeated before
+/// it, without a partner) is listed too, where its own columns put it: one that the step groups by columns of the other
+/// side stands under null.
+///
 /// Of a row step over windows or a join the rows of these are asked about, and the row step says what it made of them.
 ///
 /// Of a join all rows of a key are told, with the left and the right row of each, and what has the key and met nothing
