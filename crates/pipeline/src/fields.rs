@@ -366,7 +366,7 @@ pub(crate) const JOIN: Block = Block {
             .like("right: payments"),
         optional(
             "on",
-            Shape::ColumnList,
+            Shape::Matches,
             "The columns that must be equal: a name of both sides, or `{LEFT: RIGHT}`; null joins nothing",
         )
         .like("on: [user_id, {id: seller}]"),
