@@ -20,7 +20,7 @@ use crate::{clock, report};
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     samestream append data/orders orders.jsonl --partitions 4 --partition-by customer\n  \
-    samestream append data/orders history.csv --timestamp created_at\n  \
+    samestream append data/orders history.csv --timestamp created_at --json payload\n  \
     tail -f app.log.jsonl | samestream append data/orders -")]
 pub(crate) struct Arguments {
     /// The journal's folder; made when it is missing
@@ -39,6 +39,9 @@ pub(crate) struct Arguments {
     /// The top-level field with each record's log time (RFC 3339, or epoch milliseconds); without it: now
     #[arg(long, value_name = "COLUMN")]
     timestamp: Option<String>,
+    /// Fields of CSV that hold JSON, for columns of type `json`; without it their text is a text
+    #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
+    json: Vec<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -64,6 +67,7 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<ExitCode> {
             partition_by: arguments.partition_by.clone(),
             timestamp: arguments.timestamp.clone(),
             input: if kind == Kind::Csv { Input::Csv } else { Input::JsonLines },
+            json: arguments.json.clone(),
         };
         total += Appender::open(options)?.append(&name, &mut *reader, &clock::now_ms)?;
     }

@@ -88,6 +88,7 @@ fn fill_journal(journal: &Path, lines: &Path) -> Result<()> {
         partition_by: Some("user_id".into()),
         timestamp: None,
         input: Input::JsonLines,
+        json: Vec::new(),
     };
     let file =
         std::fs::File::open(lines).map_err(|error| Error::io(format!("cannot read `{}`", lines.display()), error))?;

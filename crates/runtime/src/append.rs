@@ -24,6 +24,8 @@ pub struct AppendOptions {
     pub timestamp: Option<String>,
     /// What the lines are.
     pub input: Input,
+    /// Fields of CSV that hold JSON, which becomes part of the value as it is.
+    pub json: Vec<String>,
 }
 
 /// What lines are.
@@ -65,7 +67,8 @@ impl Appender {
         let before = self.records;
         let needs_fields = self.options.partition_by.is_some() || self.options.timestamp.is_some();
         let input = self.options.input;
-        values(name, reader, input, &mut |place, value, fields| match fields {
+        let json = self.options.json.clone();
+        values(name, reader, input, &json, &mut |place, value, fields| match fields {
             Some(fields) => self.push(place, value, fields, now),
             None => {
                 let fields = needs_fields.then(|| serde_json::from_slice(value).ok()).flatten().unwrap_or_default();
@@ -105,11 +108,21 @@ impl Appender {
 /// Takes a record's place for messages, its value, and its fields where they are at hand.
 type Take<'a> = dyn FnMut(&str, &[u8], Option<&Map<String, Value>>) -> Result<()> + 'a;
 
-/// Gives the values that an input's lines or rows become, one after the other.
-pub(crate) fn values(name: &str, reader: &mut dyn BufRead, input: Input, take: &mut Take<'_>) -> Result<()> {
+/// Gives the values that an input's lines or rows become, one after the other. `json` are the fields of CSV that hold JSON.
+pub(crate) fn values(
+    name: &str,
+    reader: &mut dyn BufRead,
+    input: Input,
+    json: &[String],
+    take: &mut Take<'_>,
+) -> Result<()> {
     match input {
+        Input::JsonLines if !json.is_empty() => {
+            let message = format!("{name} is JSON lines, where every field is JSON already");
+            Err(Error::new(Code::Usage, message).help("`--json` is for fields of CSV; leave it out"))
+        }
         Input::JsonLines => lines(name, reader, take),
-        Input::Csv => csv_rows(name, reader, take),
+        Input::Csv => csv_rows(name, reader, json, take),
     }
 }
 
@@ -132,7 +145,7 @@ fn lines(name: &str, reader: &mut dyn BufRead, take: &mut Take<'_>) -> Result<()
     }
 }
 
-fn csv_rows(name: &str, reader: &mut dyn BufRead, take: &mut Take<'_>) -> Result<()> {
+fn csv_rows(name: &str, reader: &mut dyn BufRead, json: &[String], take: &mut Take<'_>) -> Result<()> {
     let mut rows = CsvRows { reader, line: 0 };
     let read = |error: std::io::Error| match error.kind() {
         // The text is wrong, not the world: another try would read the same.
@@ -142,6 +155,10 @@ fn csv_rows(name: &str, reader: &mut dyn BufRead, take: &mut Take<'_>) -> Result
     };
     let Some(header) = rows.next().map_err(read)? else { return Ok(()) };
     let names: Vec<String> = header.into_iter().map(|field| field.text).collect();
+    if let Some(unknown) = json.iter().find(|json| !names.contains(json)) {
+        return Err(Error::new(Code::Usage, format!("{name} has no field `{unknown}` that could hold JSON"))
+            .help(format!("its fields are: {}", names.join(", "))));
+    }
     while let Some(row) = rows.next().map_err(read)? {
         let place = format!("{name}:{}", rows.line);
         if row.len() != names.len() {
@@ -149,10 +166,38 @@ fn csv_rows(name: &str, reader: &mut dyn BufRead, take: &mut Take<'_>) -> Result
             return Err(Error::new(Code::Usage, message).help("quote fields that hold commas or line breaks"));
         }
         let fields: Map<String, Value> = names.iter().cloned().zip(row.into_iter().map(Field::into_json)).collect();
-        let value = serde_json::to_vec(&fields).expect("an object is JSON");
+        let value = match json {
+            [] => serde_json::to_vec(&fields).expect("an object is JSON"),
+            json => with_json(&place, &fields, json)?,
+        };
         take(&place, &value, Some(&fields))?;
     }
     Ok(())
+}
+
+/// Writes an object some of whose fields hold JSON as text: that is part of it, byte by byte, so that a number keeps its
+/// digits.
+fn with_json(place: &str, fields: &Map<String, Value>, json: &[String]) -> Result<Vec<u8>> {
+    let mut object = String::from("{");
+    for (name, value) in fields {
+        if object.len() > 1 {
+            object.push(',');
+        }
+        object.push_str(&Value::from(name.as_str()).to_string());
+        object.push(':');
+        match value {
+            Value::String(text) if json.contains(name) => {
+                engine::json::canonical(text).map_err(|why| {
+                    Error::new(Code::BadRecord, format!("{place}: `{name}` is not JSON: {why}"))
+                        .help("a text inside JSON has quotes of its own; an empty field is null")
+                })?;
+                object.push_str(text);
+            }
+            other => object.push_str(&other.to_string()),
+        }
+    }
+    object.push('}');
+    Ok(object.into_bytes())
 }
 
 /// Returns a value as a key; null and absent values have none.
@@ -264,6 +309,7 @@ mod tests {
             partition_by: None,
             timestamp: None,
             input: Input::JsonLines,
+            json: Vec::new(),
         };
         options(&mut settings);
         let path = settings.journal.clone();
@@ -335,6 +381,35 @@ mod tests {
                 r#"{"id":2,"zip":"3","name":null,"ok":false,"x":0.5}"#
             ]
         );
+    }
+
+    #[test]
+    fn fields_of_csv_that_hold_json_stay_json() {
+        let append = |json: &[&str], text: &str| {
+            let with_json = |options: &mut AppendOptions| {
+                (options.input, options.partitions) = (Input::Csv, Some(1));
+                options.json = json.iter().map(|name| name.to_string()).collect();
+            };
+            let values = appended(with_json, text)?.into_iter().map(|(.., value)| value);
+            Ok(values.collect::<Vec<String>>())
+        };
+        let text = "id,payload,note\n1,\"{\"\"a\"\": [1.50, null]}\",{}\n2,,x\n3,1.50,\n4,true,\n5,\"\"\"s\"\"\",\n";
+        assert_eq!(
+            append(&["payload"], text).unwrap(),
+            [
+                r#"{"id":1,"payload":{"a": [1.50, null]},"note":"{}"}"#,
+                r#"{"id":2,"payload":null,"note":"x"}"#,
+                r#"{"id":3,"payload":1.50,"note":null}"#,
+                r#"{"id":4,"payload":true,"note":null}"#,
+                r#"{"id":5,"payload":"s","note":null}"#,
+            ]
+        );
+        let error: Error = append(&["payload"], "id,payload\n1,[1\n").unwrap_err();
+        assert_eq!((error.code, &error.message[..8]), (Code::BadRecord, "input:2:"), "{error}");
+        let error: Error = append(&["load"], text).unwrap_err();
+        assert_eq!(error.help.as_deref(), Some("its fields are: id, payload, note"));
+        let lines = |options: &mut AppendOptions| options.json = vec!["a".into()];
+        assert_eq!(appended(lines, "{}\n").unwrap_err().code, Code::Usage);
     }
 
     #[test]

@@ -531,7 +531,7 @@ fn file(
     let name = path.display().to_string();
     let file = std::fs::File::open(path).map_err(|error| Error::io(format!("cannot read `{name}`"), error))?;
     let (mut builder, mut next, mut is_cut) = (RawBuilder::new(0), 0, false);
-    append::values(&name, &mut std::io::BufReader::new(file), input, &mut |_, value, _| {
+    append::values(&name, &mut std::io::BufReader::new(file), input, &[], &mut |_, value, _| {
         if next as u64 >= limit {
             is_cut = true;
             return Ok(());
