@@ -16,6 +16,7 @@ mod inspect_verb;
 mod live;
 mod tables;
 mod test_verb;
+mod tombstones;
 mod traces;
 mod verbs;
 mod why_joins;

@@ -374,6 +374,7 @@ impl ClosedRows {
             identity: Identity::Windows { starts: self.starts, ends: self.ends, keys },
             of_join: false,
             made_by: Some(Maker::of(index)),
+            tombstones: None,
         };
         let batch = Batch { columns, origin: Arc::new(origin), selection: None, path: Vec::new() };
         Ok(if chosen.len() == rows { batch } else { batch.take(&chosen) })

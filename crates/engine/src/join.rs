@@ -47,6 +47,8 @@ pub(crate) struct Piece {
     orders: BinaryArray,
     /// The event time of each row.
     times: Vec<i64>,
+    /// The rows that are records without a value; None when there is no such row.
+    tombstones: Option<BooleanBuffer>,
     /// The most bytes of text that a row has.
     widest: usize,
     /// What names each row, in a traced run; else empty.
@@ -58,7 +60,7 @@ impl Piece {
     fn empty() -> Self {
         let orders = BinaryBuilder::new().finish();
         let (columns, keys, times, names) = (Vec::new(), orders.clone(), Vec::new(), Vec::new());
-        Self { columns, keys, nulls: None, orders, times, widest: 0, names }
+        Self { columns, keys, nulls: None, orders, times, tombstones: None, widest: 0, names }
     }
 
     fn len(&self) -> usize {
@@ -68,6 +70,10 @@ impl Piece {
     fn size_bytes(&self) -> usize {
         let columns: usize = self.columns.iter().flatten().map(|column| column.get_array_memory_size()).sum();
         columns + self.keys.get_array_memory_size() + self.orders.get_array_memory_size()
+    }
+
+    fn is_tombstone(&self, row: u32) -> bool {
+        self.tombstones.as_ref().is_some_and(|tombstones| tombstones.value(row as usize))
     }
 
     fn joins(&self, row: u32) -> bool {
@@ -203,6 +209,9 @@ impl Engine {
             nulls,
             orders: self.record_order(rows),
             times: (0..rows.len() as u32).map(|row| rows.event_time(row)).collect(),
+            tombstones: rows.origin.tombstones.as_ref().map(|tombstones| {
+                BooleanBuffer::collect_bool(rows.len(), |row| tombstones.value(rows.origin_of(row as u32) as usize))
+            }),
             widest: widest.into_iter().max().unwrap_or(0),
             names: if is_traced {
                 (0..rows.len() as u32).map(|row| self.name(rows, row)).collect()
@@ -475,6 +484,7 @@ impl<'a> Joined<'a> {
             identity,
             of_join: true,
             made_by,
+            tombstones: None,
         };
         self.batches.push(Batch { columns, origin: Arc::new(origin), selection: None, path: Vec::new() });
     }

@@ -64,6 +64,7 @@ fn plan(windowing: Windowing, top: Option<Top>) -> Arc<Plan> {
         on_late: OnLate::Quarantine,
         bindings: Bindings::default(),
         needed: vec!["key".into(), "x".into(), "at".into()],
+        tombstones: false,
     };
     let window = WindowPlan {
         windowing,

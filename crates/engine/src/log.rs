@@ -55,6 +55,10 @@ pub struct Chunk {
     pub raw: Option<(BinaryArray, BinaryArray)>,
 }
 
+/// The whole reason of a row whose record has no value, and whose columns beside the value are as they must be; these are
+/// in the chunk's columns. Where a source keeps tombstones ([`crate::plan::SourcePlan::tombstones`]) it is a valid record.
+pub const NULL_VALUE: &str = "null_value";
+
 /// A row that is not a valid record of its source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadRow {
@@ -64,6 +68,13 @@ pub struct BadRow {
     pub reason: String,
     /// The record's value as bytes, if at hand.
     pub raw: Option<Vec<u8>>,
+}
+
+impl BadRow {
+    /// Returns whether its record is bad only because it has no value.
+    pub fn is_without_value(&self) -> bool {
+        self.reason == NULL_VALUE
+    }
 }
 
 impl Chunk {

@@ -50,6 +50,9 @@ pub struct SourcePlan {
     pub bindings: Bindings,
     /// Names of the columns (schema columns and `_timestamp`) that steps, sinks, event time or future guard read.
     pub needed: Vec<String>,
+    /// Whether a record without a value is a version "nothing" of its key: from its event time on, as-of joins find
+    /// nothing there. Elsewhere it is a bad record ([`crate::log::NULL_VALUE`]).
+    pub tombstones: bool,
 }
 
 impl Plan {

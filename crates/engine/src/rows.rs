@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::buffer::BooleanBuffer;
 use arrow::compute::{filter_record_batch, take};
 use arrow::datatypes::{Field as ArrowField, Schema as ArrowSchema};
 
@@ -27,6 +28,8 @@ pub(crate) struct Origin {
     pub(crate) of_join: bool,
     /// What made them; None: they are records.
     pub(crate) made_by: Option<Maker>,
+    /// Which records have no value, where a source keeps such and there are any. Only as-of joins read it.
+    pub(crate) tombstones: Option<BooleanBuffer>,
 }
 
 /// What made rows that are no records.
@@ -279,7 +282,7 @@ pub(crate) fn exploded(work: &RowWork, input: Batch) -> Batch {
         Maker { step: maker.step, explosions: maker.explosions + 1, pairs }
     });
     let (source, of_join) = (input.origin.source, input.origin.of_join);
-    let origin = Origin { event_times, watermarks, source, identity, of_join, made_by };
+    let origin = Origin { event_times, watermarks, source, identity, of_join, made_by, tombstones: None };
     Batch { columns, origin: Arc::new(origin), selection: None, path: input.path }
 }
 

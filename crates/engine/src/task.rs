@@ -8,6 +8,7 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, DictionaryArray, Int32Array, Int64Array, RecordBatch,
     StringArray, TimestampMicrosecondArray,
 };
+use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{DataType as ArrowType, Int64Type, TimestampMicrosecondType};
 use chrono::{DateTime, SecondsFormat};
 use hashbrown::DefaultHashBuilder;
@@ -174,13 +175,15 @@ impl Engine {
         let bad = bad_rows(plan, chunk, &times);
         let columns = self.with_implied(source, chunk);
         let offsets = chunk.offsets.values();
+        let tombstones = tombstones(plan, chunk);
         if bad.is_empty() {
             let event_times: Vec<i64> = times.values().to_vec();
             let (marks, maximum) = watermarks(&event_times, folded.maximum, plan.out_of_orderness);
             folded.maximum = maximum;
             let identity = Identity::Records { partition: chunk.partition, offsets: offsets.to_vec(), indices: None };
             let origin =
-                Arc::new(Origin { event_times, watermarks: marks, source, identity, of_join: false, made_by: None });
+                Origin { event_times, watermarks: marks, source, identity, of_join: false, made_by: None, tombstones };
+            let origin = Arc::new(origin);
             return Some(Batch { columns, origin, selection: None, path: Vec::new() });
         }
         self.keep_bad(source, chunk, &columns, &times, &bad, folded);
@@ -194,8 +197,10 @@ impl Engine {
         folded.maximum = maximum;
         let offsets = good.iter().map(|row| offsets[*row as usize]).collect();
         let identity = Identity::Records { partition: chunk.partition, offsets, indices: None };
+        let tombstones = tombstones.map(|all| BooleanBuffer::collect_bool(good.len(), |i| all.value(good[i] as usize)));
         let origin =
-            Arc::new(Origin { event_times, watermarks: marks, source, identity, of_join: false, made_by: None });
+            Origin { event_times, watermarks: marks, source, identity, of_join: false, made_by: None, tombstones };
+        let origin = Arc::new(origin);
         Some(Batch { columns: take_rows(&columns, &good), origin, selection: None, path: Vec::new() })
     }
 
@@ -227,6 +232,7 @@ impl Engine {
         bad: &[(u32, String, Option<Vec<u8>>)],
         folded: &mut Folded,
     ) {
+        let plan = &self.plan.sources[source];
         let rows: Vec<u32> = bad.iter().map(|(row, ..)| *row).collect();
         let offsets = rows.iter().map(|row| chunk.offsets.value(*row as usize)).collect();
         let bytes =
@@ -235,7 +241,8 @@ impl Engine {
             Some((keys, values)) => (bytes(keys, *row), bytes(values, *row)),
             None => (None, value.clone()),
         });
-        let decoded = chunk.bad.iter().map(|bad| bad.row).collect::<std::collections::BTreeSet<_>>();
+        let undecoded = chunk.bad.iter().filter(|bad| !(plan.tombstones && bad.is_without_value()));
+        let undecoded = undecoded.map(|bad| bad.row).collect::<std::collections::BTreeSet<_>>();
         folded.asides.push(Aside {
             input: Input::SourceBad(source),
             source,
@@ -244,7 +251,7 @@ impl Engine {
             event_times: rows
                 .iter()
                 .map(|row| {
-                    (!decoded.contains(row) && times.is_valid(*row as usize)).then(|| times.value(*row as usize))
+                    (!undecoded.contains(row) && times.is_valid(*row as usize)).then(|| times.value(*row as usize))
                 })
                 .collect(),
             reasons: bad.iter().map(|(_, reason, _)| reason.clone()).collect(),
@@ -595,9 +602,20 @@ fn log_times(chunk: &Chunk) -> TimestampMicrosecondArray {
     millis.unary::<_, TimestampMicrosecondType>(|millis| millis.saturating_mul(1000)).with_timezone("UTC")
 }
 
+/// Returns which rows of a chunk are records without a value that the source keeps; None when there are none.
+fn tombstones(plan: &SourcePlan, chunk: &Chunk) -> Option<BooleanBuffer> {
+    if !plan.tombstones || chunk.bad.is_empty() {
+        return None;
+    }
+    let mut marks = vec![false; chunk.len()];
+    chunk.bad.iter().filter(|bad| bad.is_without_value()).for_each(|bad| marks[bad.row as usize] = true);
+    marks.contains(&true).then(|| BooleanBuffer::from(marks))
+}
+
 /// Returns the rows that are not valid records, with reason and bytes: undecodable ones, and those past the future guard.
 fn bad_rows(plan: &SourcePlan, chunk: &Chunk, times: &Int64Array) -> Vec<(u32, String, Option<Vec<u8>>)> {
-    let mut bad: Vec<_> = chunk.bad.iter().map(|bad| (bad.row, bad.reason.clone(), bad.raw.clone())).collect();
+    let bad = chunk.bad.iter().filter(|bad| !(plan.tombstones && bad.is_without_value()));
+    let mut bad: Vec<_> = bad.map(|bad| (bad.row, bad.reason.clone(), bad.raw.clone())).collect();
     if times.values().iter().any(|time| !EVENT_TIMES.contains(time)) {
         for row in (0..chunk.len()).filter(|row| times.is_valid(*row) && !EVENT_TIMES.contains(&times.value(*row))) {
             bad.push((row as u32, "event_time_range: more than 146,000 years from 1970".into(), None));

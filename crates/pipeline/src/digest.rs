@@ -62,7 +62,7 @@ fn data_of(canonical: &str) -> BTreeMap<&'static str, &'static str> {
 }
 
 fn source(source: &SourcePlan) -> Value {
-    json!({
+    let mut value = json!({
         "name": source.name,
         "format": source.format,
         "columns": source.columns.iter().map(column).collect::<Vec<_>>(),
@@ -70,7 +70,11 @@ fn source(source: &SourcePlan) -> Value {
         "out_of_orderness": source.out_of_orderness,
         "max_future": source.max_future,
         "partitions": source.partitions,
-    })
+    });
+    if source.tombstones {
+        value["tombstones"] = json!(true);
+    }
+    value
 }
 
 fn column(column: &ColumnPlan) -> Value {

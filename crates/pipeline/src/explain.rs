@@ -103,6 +103,9 @@ fn source_text(source: &SourcePlan, out: &mut String) {
         OnLate::Fail => "end the run",
     };
     line(out, "bad", bad);
+    if source.tombstones {
+        line(out, "no value", "a record without a value ends a version of its key in the joins that read it");
+    }
     line(out, "late", late);
 }
 

@@ -39,6 +39,7 @@ pub fn source() -> SourcePlan {
         on_late: OnLate::Quarantine,
         bindings: Bindings::default(),
         needed: COLUMNS.iter().map(|(name, ..)| (*name).into()).collect(),
+        tombstones: false,
     }
 }
 

@@ -126,7 +126,7 @@ impl std::fmt::Debug for SinkOutlet {
 }
 
 /// Gives rows the shape of a sink: its `where`, its `select`, its columns in order, and `final`.
-fn shaped(plan: &SinkPlan, rows: &RecordBatch, is_final: bool) -> Result<RecordBatch> {
+pub fn shaped(plan: &SinkPlan, rows: &RecordBatch, is_final: bool) -> Result<RecordBatch> {
     let evaluate = |expr: &Expr, rows: &RecordBatch| -> Result<ArrayRef> {
         let evaluated = expr.evaluate(rows);
         match evaluated.failures.first() {

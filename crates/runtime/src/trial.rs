@@ -88,13 +88,12 @@ pub fn log_of(source: &SourcePlan, records: &[Record], columns: &RecordBatch) ->
         builders.insert(0, (RawBuilder::new(0), 0));
     }
     for (row, record) in records.iter().enumerate() {
+        let mut encoded = connectors::format::Encoded::default();
+        codec.encode(columns, row, &mut encoded)?;
         let encoded = match &record.raw {
-            Some((key, value)) => (key.clone(), value.clone(), Vec::new()),
-            None => {
-                let mut encoded = connectors::format::Encoded::default();
-                codec.encode(columns, row, &mut encoded)?;
-                (encoded.key, encoded.value, encoded.headers)
-            }
+            // Columns beside the value may be given with it.
+            Some((key, value)) => (key.clone().or(encoded.key), value.clone(), encoded.headers),
+            None => (encoded.key, encoded.value, encoded.headers),
         };
         let timestamp = record.timestamp.or_else(|| event_millis(source, columns, row)).unwrap_or(0);
         let (builder, next) = builders.get_mut(&record.partition).expect("every partition has a builder");

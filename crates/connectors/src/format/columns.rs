@@ -106,6 +106,11 @@ impl Column {
         shape.cell(text, scratch).map_err(|(reason, seen)| self.fault(reason, &seen))
     }
 
+    /// Returns true when it stands in the key or a header.
+    pub(crate) fn is_beside_value(&self) -> bool {
+        matches!(self.from, ValueFrom::Key | ValueFrom::Header(_))
+    }
+
     /// Returns true when a text means null here.
     pub(crate) fn is_null_text(&self, text: &str) -> bool {
         self.null_as.iter().any(|null| null == text)
@@ -290,8 +295,8 @@ pub(crate) fn beside_value(
 }
 
 /// Returns the fault of the first column that must not be null and is.
-pub(crate) fn missing(columns: &[Column], cells: &[Cell]) -> Option<Fault> {
-    let missing = columns.iter().zip(cells).find(|(column, cell)| column.is_required && **cell == Cell::Null);
+pub(crate) fn missing<'a>(cells: impl IntoIterator<Item = (&'a Column, &'a Cell)>) -> Option<Fault> {
+    let missing = cells.into_iter().find(|(column, cell)| column.is_required && **cell == Cell::Null);
     missing.map(|(column, _)| Fault::new(Reason::NullInRequired, format!("column `{}`", column.name)))
 }
 

@@ -202,7 +202,13 @@ impl Codec for JsonCodec {
             match reader.record(raw, row, value) {
                 Ok(text) => gather.push(Some(&reader.cells), text, &reader.scratch),
                 Err(fault) => {
-                    gather.push(None, "", &[]);
+                    match value {
+                        // What stands beside it is kept: it may end a version of its key.
+                        None if fault.reason == Reason::NullValue => {
+                            gather.push(Some(&reader.cells), "", &reader.scratch)
+                        }
+                        _ => gather.push(None, "", &[]),
+                    }
                     let raw = value.map(<[u8]>::to_vec);
                     bad.push(BadRow { row: row as u32, reason: fault.to_string(), raw });
                 }
@@ -267,7 +273,7 @@ impl<'a> Reader<'a> {
 
     /// Reads a record into `cells` and returns its text.
     fn record<'t>(&mut self, raw: &RawRecords, row: usize, value: Option<&'t [u8]>) -> Result<&'t str, Fault> {
-        let value = value.ok_or_else(|| Fault::new(Reason::NullValue, ""))?;
+        let Some(value) = value else { return Err(self.without_value(raw, row)) };
         if let Some(fault) = JsonCodec::outside(value) {
             return Err(fault);
         }
@@ -295,10 +301,24 @@ impl<'a> Reader<'a> {
             return Err(fault);
         }
         beside_value(&codec.columns, raw, row, &mut self.cells, &mut self.scratch)?;
-        match missing(&codec.columns, &self.cells) {
+        match missing(codec.columns.iter().zip(&self.cells)) {
             Some(fault) => Err(fault),
             None => Ok(text),
         }
+    }
+
+    /// Reads the columns beside a value that is null into `cells`. Returns why the record is bad: because it has no value,
+    /// unless something is wrong there.
+    #[cold]
+    fn without_value(&mut self, raw: &RawRecords, row: usize) -> Fault {
+        self.cells.fill(Cell::Null);
+        self.scratch.clear();
+        let columns = &self.codec.columns;
+        if let Err(fault) = beside_value(columns, raw, row, &mut self.cells, &mut self.scratch) {
+            return fault;
+        }
+        let beside = columns.iter().zip(&self.cells).filter(|(column, _)| column.is_beside_value());
+        missing(beside).unwrap_or_else(|| Fault::new(Reason::NullValue, ""))
     }
 
     /// Reads any value. Without a slot it is only checked.

@@ -189,6 +189,7 @@ mod tests {
             on_late: engine::plan::OnLate::Quarantine,
             bindings: Default::default(),
             needed: Vec::new(),
+            tombstones: false,
         };
         assert_eq!(columns_of_schema_text(&schema_text(&source)), Some(columns));
         assert_eq!(columns_of_schema_text("json {a: thing}"), None);

@@ -28,8 +28,32 @@ pub struct Footer {
     pub decoder: u32,
     /// `samestream.schema`: the schema they were made for.
     pub schema: String,
+    /// `samestream.null_values`: what it did with records without a value; None: their columns beside it are not there.
+    pub null_values: Option<NullValues>,
     /// `samestream.raw`: whether `_raw` holds the bytes of all records (`all`) or of bad ones (`bad`).
     pub has_all_raw: bool,
+}
+
+/// What the running maximum makes of records without a value. Their columns in keys and headers are in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NullValues {
+    /// They are bad records, and not in it.
+    Bad,
+    /// They are versions of their keys ([`SourcePlan::tombstones`]), and in it.
+    Tombstones,
+}
+
+impl NullValues {
+    fn of(source: &SourcePlan) -> Self {
+        if source.tombstones { Self::Tombstones } else { Self::Bad }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Bad => "bad",
+            Self::Tombstones => "tombstones",
+        }
+    }
 }
 
 impl Footer {
@@ -43,6 +67,7 @@ impl Footer {
             max_future: source.max_future,
             decoder: DECODER_VERSION,
             schema: schema_text(source),
+            null_values: Some(NullValues::of(source)),
             has_all_raw,
         }
     }
@@ -54,7 +79,11 @@ impl Footer {
 
     /// Returns true when its running maximum is the one of `source`.
     pub fn has_maximum_for(&self, source: &SourcePlan) -> bool {
-        self.is_decoded_for(source) && self.event_time == source.event_time && self.max_future == source.max_future
+        let null_values = self.null_values.unwrap_or(NullValues::Bad);
+        self.is_decoded_for(source)
+            && self.event_time == source.event_time
+            && self.max_future == source.max_future
+            && null_values == NullValues::of(source)
     }
 
     /// Returns the pairs.
@@ -69,6 +98,7 @@ impl Footer {
             ("max_future", optional(self.max_future)),
             ("decoder", self.decoder.to_string()),
             ("schema", self.schema.clone()),
+            ("null_values", self.null_values.map_or(NONE, NullValues::word).to_string()),
             ("raw", if self.has_all_raw { "all" } else { "bad" }.to_string()),
         ]
         .into_iter()
@@ -101,6 +131,12 @@ impl Footer {
             max_future: optional("max_future")?,
             decoder: text("decoder")?.parse().map_err(|_| wrong("decoder"))?,
             schema: text("schema")?,
+            null_values: match find("null_values").as_deref() {
+                None | Some(NONE) => None,
+                Some("bad") => Some(NullValues::Bad),
+                Some("tombstones") => Some(NullValues::Tombstones),
+                Some(_) => return Err(wrong("null_values")),
+            },
             has_all_raw: match text("raw")?.as_str() {
                 "all" => true,
                 "bad" => false,

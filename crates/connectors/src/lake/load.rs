@@ -9,7 +9,7 @@ use arrow::error::ArrowError;
 use engine::edge::Unit;
 use engine::error::{Code, Error, Result};
 use engine::log::{BadRow, Chunk, Offset, RawRecords};
-use engine::plan::{ColumnPlan, Layout, SourcePlan};
+use engine::plan::{ColumnPlan, Layout, SourcePlan, ValueFrom};
 
 use super::scan::{Entry, LakeScan, Mode, Place, TIMESTAMP_COLUMN, offsets_in};
 use super::{column, name};
@@ -48,6 +48,7 @@ impl LakeScan {
         let batch = entry.file.read(place.stretch, &names)?;
         let offsets = self.offsets(entry, unit, &batch)?;
         let mut bad: Vec<BadRow> = if has_bad { marked(&batch)? } else { Vec::new() };
+        self.require_tombstones(entry, &bad)?;
         let mut columns: Vec<ArrayRef> = Vec::new();
         let mut fields = Vec::new();
         for column in &self.source.columns {
@@ -71,6 +72,19 @@ impl LakeScan {
         self.fill_raw(place, &mut chunk)?;
         self.check_maximum(entry, unit, &chunk)?;
         Ok(chunk)
+    }
+
+    /// Refuses records without a value of which the file does not have the columns beside it.
+    fn require_tombstones(&self, entry: &Entry, bad: &[BadRow]) -> Result<()> {
+        let is_old = entry.file.footer.as_ref().is_some_and(|footer| footer.null_values.is_none());
+        if !(self.source.tombstones && is_old && bad.iter().any(BadRow::is_without_value)) {
+            return Ok(());
+        }
+        let path = entry.file.path.display();
+        let message = format!("`{path}` has records without a value, but not their keys as columns");
+        Err(Error::new(Code::Schema, message).help(
+            "An earlier version wrote it, for which these were bad records; archive the log into an empty folder",
+        ))
     }
 
     /// Returns a column as its declared type and adds the rows it makes bad.
@@ -210,7 +224,11 @@ impl LakeScan {
     fn raw_whole(&self, unit: &Unit) -> Result<RawRecords> {
         let place = self.places[unit.id];
         let entry = &self.files[place.file];
-        if entry.file.footer.as_ref().is_some_and(|footer| footer.has_all_raw) && self.layout == Layout::Log {
+        // Headers are kept as columns alone.
+        let is_header = |column: &ColumnPlan| matches!(column.from, ValueFrom::Header(_));
+        let has_headers = self.source.columns.iter().any(is_header);
+        let has_all_raw = entry.file.footer.as_ref().is_some_and(|footer| footer.has_all_raw);
+        if has_all_raw && self.layout == Layout::Log && !has_headers {
             return self.stored(unit);
         }
         let path = &entry.file.path;
@@ -237,15 +255,16 @@ impl LakeScan {
             let key = keys.as_ref().filter(|keys| keys.is_valid(row)).map(|keys| keys.value(row));
             let timestamp =
                 timestamps.as_ref().map_or_else(|| event_time_ms(&self.source, &rows, row), |ms| ms.value(row));
-            if is_bad || bytes.is_some() {
+            let is_kept = is_bad || bytes.is_some();
+            if is_kept && !has_headers {
                 builder.push(offsets.value(row), timestamp, key, bytes, Vec::new());
                 continue;
             }
             self.codec.encode(&rows, row, &mut record).map_err(|error| error.context(path.display()))?;
-            // The key as it was, where it is kept; else as far as columns say.
+            // Key and value as they were, where they are kept; else as far as columns say.
             let key = if keys.is_some() { key } else { record.key.as_deref() };
-            let headers = std::mem::take(&mut record.headers);
-            builder.push(offsets.value(row), timestamp, key, record.value.as_deref(), headers);
+            let value = if is_kept { bytes } else { record.value.as_deref() };
+            builder.push(offsets.value(row), timestamp, key, value, std::mem::take(&mut record.headers));
         }
         Ok(builder.finish())
     }

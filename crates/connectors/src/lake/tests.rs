@@ -596,6 +596,88 @@ fn a_file_of_ours_with_nulls_that_are_not_marked_proves_no_maximum() {
     assert_eq!(with_nulls([Some(1), None, None]), None, "the last record is bad, marked or not");
 }
 
+/// A source with a key, an event time in a header and a value; every third record has no value.
+fn table(folder: &Path) -> (SourcePlan, RawRecords) {
+    let mut source = lake(folder, Layout::Log, &["id: int64!", "t: timestamp!", "n: int64!"]);
+    source.columns[0].from = ValueFrom::Key;
+    source.columns[1].from = ValueFrom::Header("at".into());
+    let mut builder = RawBuilder::new(0);
+    for offset in 0..30 {
+        let (key, at) = (format!("{}", offset % 4), format!("1970-01-01T00:00:{offset:02}.000000Z"));
+        let value = (offset % 3 > 0).then(|| format!("{{\"n\":{offset}}}"));
+        let headers = vec![("at".to_string(), Some(at.into_bytes()))];
+        builder.push(offset, offset, Some(key.as_bytes()), value.as_deref().map(str::as_bytes), headers);
+    }
+    (source, builder.finish())
+}
+
+#[test]
+fn a_record_without_a_value_keeps_its_key_and_headers_and_is_written_back() {
+    for (raw, tombstones) in [(false, false), (false, true), (true, true)] {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut source, records) = table(folder.path());
+        source.tombstones = tombstones;
+        let options = small(LakeOptions { raw, ..LakeOptions::default() });
+        let mut writer = LakeWriter::open(folder.path().to_str().unwrap(), &source, options, &[(0, 0)]).unwrap();
+        writer.append(&records, 0).unwrap();
+        writer.finish().unwrap();
+
+        let scan = LakeScan::open(&source).unwrap();
+        let decoded = decode(&source, &records).unwrap();
+        let mut from = 0;
+        for unit in scan.units(0) {
+            let chunk = scan.load(unit, 0, i64::MAX).unwrap();
+            let same = decoded.slice(from..from + chunk.len());
+            let reasons = |chunk: &Chunk| chunk.bad.iter().map(|bad| (bad.row, bad.reason.clone())).collect::<Vec<_>>();
+            assert_eq!(reasons(&chunk), reasons(&same));
+            for name in ["id", "t", "n"] {
+                assert_eq!(chunk.columns.column_by_name(name), same.columns.column_by_name(name), "{name}");
+            }
+            let back = scan.raw(unit, 0, i64::MAX).unwrap();
+            let of = |records: &RawRecords, from: usize| -> Vec<_> {
+                let rows = from..from + chunk.len();
+                let bytes = |array: &BinaryArray, row: usize| array.is_valid(row).then(|| array.value(row).to_vec());
+                rows.map(|row| (bytes(&records.keys, row), bytes(&records.values, row), records.headers[row].clone()))
+                    .collect()
+            };
+            assert_eq!(of(&back, 0), of(&records, from), "raw {raw}");
+            from += chunk.len();
+        }
+        assert_eq!(from, 30);
+        // The records at 27 and 28 seconds: the last one has a value, so both know it; who counts otherwise looks again.
+        assert_eq!(scan.max_event_time(0), Some(29_000_000));
+        source.tombstones = !tombstones;
+        assert_eq!(LakeScan::open(&source).unwrap().max_event_time(0), None, "made for other records");
+    }
+}
+
+#[test]
+fn records_without_a_value_in_a_file_that_lost_their_keys_are_refused_where_they_matter() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut source, _) = table(folder.path());
+    let footer = Footer { next_offset: 2, null_values: None, ..Footer::new(&source, false) };
+    let log_times = TimestampMillisecondArray::from(vec![1; 2]).with_timezone("UTC");
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("_offset", int64(&[0, 1])),
+        ("_timestamp", Arc::new(log_times)),
+        ("_key", Arc::new(BinaryArray::from(vec![Some(b"1".as_ref()), Some(b"2")]))),
+        ("id", Arc::new(Int64Array::from(vec![Some(1), None]))),
+        ("t", Arc::new(TimestampMicrosecondArray::from(vec![Some(10), None]).with_timezone("UTC"))),
+        ("n", Arc::new(Int64Array::from(vec![Some(1), None]))),
+        ("_bad", Arc::new(StringArray::from(vec![None, Some("null_value")]))),
+        ("_raw", Arc::new(BinaryArray::from(vec![None::<&[u8]>; 2]))),
+    ];
+    let properties = WriterProperties::builder().set_key_value_metadata(Some(footer.pairs())).build();
+    written(&file(folder.path(), 0, 0), columns, properties);
+    let load = |source: &SourcePlan| {
+        let scan = LakeScan::open(source).unwrap();
+        scan.load(&scan.units(0)[0].clone(), 0, i64::MAX).map(|chunk| chunk.bad.len())
+    };
+    assert_eq!(load(&source).unwrap(), 1);
+    source.tombstones = true;
+    assert_eq!(load(&source).unwrap_err().code, Code::Schema);
+}
+
 #[test]
 fn a_maximum_counts_only_within_the_future_guard() {
     let folder = tempfile::tempdir().unwrap();

@@ -340,7 +340,8 @@ fn maximum(chunk: &Chunk, source: &SourcePlan) -> Option<i64> {
     let log_times = chunk.timestamps.as_ref().expect("the decoder keeps the log's times").values();
     let column = chunk.columns.column_by_name(&source.event_time);
     let times = column.and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
-    let mut bad = chunk.bad.iter().map(|bad| bad.row as usize).peekable();
+    let bad = chunk.bad.iter().filter(|bad| !(source.tombstones && bad.is_without_value()));
+    let mut bad = bad.map(|bad| bad.row as usize).peekable();
     let mut maximum = None;
     for row in 0..chunk.len() {
         if bad.next_if_eq(&row).is_some() {

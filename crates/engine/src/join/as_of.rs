@@ -5,6 +5,9 @@
 //! `G` is greater than its own time. Versions that no left row can ask for any more are given back: those behind the one
 //! that is valid at the lesser `G` of both sides, because left rows that wait are not before `G` of the right side, and
 //! those that are yet to come not before `G` of the left one.
+//!
+//! A record without a value is a version too: it ends the one before it, and whoever finds it finds nothing. As the first
+//! version of its key it says what no version says, so it is given back as soon as no earlier one can come.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -46,6 +49,7 @@ struct Waiting {
 struct Version {
     time: i64,
     row: RowRef,
+    is_tombstone: bool,
 }
 
 impl AsOfJoin {
@@ -120,7 +124,8 @@ impl AsOfJoin {
             let before = fresh.len();
             for row in (0..piece.len() as u32).filter(|row| piece.joins(*row)) {
                 let key = self.keys.number(piece.keys.value(row as usize), hasher);
-                fresh.push((key, Version { time: piece.times[row as usize], row: (0, row) }));
+                let (time, is_tombstone) = (piece.times[row as usize], piece.is_tombstone(row));
+                fresh.push((key, Version { time, row: (0, row), is_tombstone }));
             }
             if fresh.len() > before {
                 let number = self.held[1].add(piece, fresh.len() - before);
@@ -211,14 +216,16 @@ impl AsOfJoin {
 fn version_at(versions: &[Version], time: i64, max_age: Option<i64>) -> Option<Version> {
     let count = versions.partition_point(|version| version.time <= time);
     let version = versions[..count].last().copied()?;
-    max_age.is_none_or(|age| time.saturating_sub(version.time) <= age).then_some(version)
+    let is_young = max_age.is_none_or(|age| time.saturating_sub(version.time) <= age);
+    (is_young && !version.is_tombstone).then_some(version)
 }
 
 /// Returns the least frontier at which the first version is asked for no more: when the second one is valid, or when it is
-/// too old.
+/// too old, or, of a tombstone, when none before it can come any more.
 fn due_at(versions: &[Version], max_age: Option<i64>) -> Option<i64> {
     let first = versions.first()?;
     let next = versions.get(1).map(|next| next.time);
     let too_old = max_age.map(|age| first.time.saturating_add(age).saturating_add(1));
-    [next, too_old].into_iter().flatten().min()
+    let alone = first.is_tombstone.then(|| first.time.saturating_add(1));
+    [next, too_old, alone].into_iter().flatten().min()
 }

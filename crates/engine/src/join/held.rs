@@ -127,6 +127,8 @@ fn gather(pieces: &[Arc<Piece>], places: &[(usize, usize)]) -> Piece {
         nulls,
         orders: together(used.iter().map(|piece| &piece.orders as &dyn Array).collect()).as_binary().clone(),
         times: places.iter().map(|(piece, row)| used[*piece].times[*row]).collect(),
+        // Read when rows are taken in; from then on the versions know it.
+        tombstones: None,
         widest: used.iter().map(|piece| piece.widest).max().unwrap_or(0),
         names: places.iter().filter_map(|(piece, row)| used[*piece].names.get(*row).cloned()).collect(),
     }

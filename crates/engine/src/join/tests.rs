@@ -9,7 +9,7 @@ use arrow::datatypes::Int64Type;
 
 use super::JoinState;
 use crate::law_tests::Chance;
-use crate::log::Chunk;
+use crate::log::{BadRow, Chunk, NULL_VALUE};
 use crate::plan::*;
 use crate::watermark::{NEVER, watermark};
 use crate::window::Windowing;
@@ -37,6 +37,7 @@ fn source(name: &str, out_of_orderness: i64) -> SourcePlan {
         on_late: OnLate::Quarantine,
         bindings: Bindings::default(),
         needed: vec!["key".into(), "x".into(), "at".into()],
+        tombstones: false,
     }
 }
 
@@ -107,7 +108,14 @@ fn log(chance: &mut Chance) -> Log {
     })
 }
 
-fn chunk(partition: usize, first: usize, records: &[Record]) -> Chunk {
+/// Which records of a right side that keeps tombstones have no value.
+fn is_tombstone(record: &Record) -> bool {
+    record.1 % 4 == 0
+}
+
+fn chunk(partition: usize, first: usize, records: &[Record], tombstones: bool) -> Chunk {
+    let bad = records.iter().zip(0..).filter(|(record, _)| tombstones && is_tombstone(record));
+    let bad = bad.map(|(_, row)| BadRow { row, reason: NULL_VALUE.into(), raw: None });
     let keys: ArrayRef = Arc::new(records.iter().map(|record| record.0.clone()).collect::<StringArray>());
     let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(records.iter().map(|record| record.1)));
     let times = TimestampMicrosecondArray::from_iter_values(records.iter().map(|record| record.2));
@@ -118,7 +126,7 @@ fn chunk(partition: usize, first: usize, records: &[Record]) -> Chunk {
         offsets: Int64Array::from_iter_values((first..first + records.len()).map(|offset| offset as i64)),
         timestamps: None,
         columns: RecordBatch::try_from_iter_with_nullable(columns).unwrap(),
-        bad: Vec::new(),
+        bad: bad.collect(),
         raw: None,
     }
 }
@@ -165,7 +173,7 @@ fn run(plan: &Arc<Plan>, log: &Log, chance: &mut Chance) -> (Vec<Found>, usize) 
         let records = &log[source][partition];
         let count = (1 + chance.below(12) as usize).min(records.len() - next);
         let mut partial = engine.empty();
-        let chunk = chunk(partition, next, &records[next..next + count]);
+        let chunk = chunk(partition, next, &records[next..next + count], plan.sources[source].tombstones);
         let folded = engine.fold(source, &chunk, maximum, &mut partial);
         // Merging is commutative: now and then the grown state joins the new one.
         if chance.below(2) == 0 {
@@ -224,7 +232,7 @@ fn accepted(log: &Log, source: usize, by_window: Option<i64>) -> (Vec<(usize, Re
 }
 
 /// Every row of one side against every row of the other.
-fn by_definition(kind: JoinKind, time: JoinTime, log: &Log) -> Vec<Found> {
+fn by_definition(kind: JoinKind, time: JoinTime, log: &Log, tombstones: bool) -> Vec<Found> {
     let size = match time {
         JoinTime::Window(Windowing::Fixed { size, .. }) => Some(size),
         _ => None,
@@ -247,6 +255,7 @@ fn by_definition(kind: JoinKind, time: JoinTime, log: &Log) -> Vec<Found> {
             JoinTime::AsOf { max_age } => {
                 let valid = right.iter().filter(|(_, r)| l.0.is_some() && l.0 == r.0 && r.2 <= l.2);
                 let last = valid.max_by_key(|(partition, r)| (r.2, *partition, r.1));
+                let last = last.filter(|(_, r)| !(tombstones && is_tombstone(r)));
                 last.filter(|(_, r)| max_age.is_none_or(|age| l.2 - r.2 <= age)).into_iter().collect()
             }
             _ => pairs.collect(),
@@ -303,7 +312,7 @@ fn joins_find_what_the_definition_says_however_they_are_closed() {
         let log = log(&mut chance);
         for (kind, time) in &kinds {
             let (mut found, most_held) = run(&plan(*kind, *time), &log, &mut chance);
-            let mut must = by_definition(*kind, *time, &log);
+            let mut must = by_definition(*kind, *time, &log, false);
             found.sort_unstable();
             must.sort_unstable();
             assert_eq!(found, must, "seed {seed}, {kind:?}, {time:?}");
@@ -313,6 +322,45 @@ fn joins_find_what_the_definition_says_however_they_are_closed() {
             assert!(most_held * 4 < all * 3, "seed {seed}, {kind:?}, {time:?}: {most_held} of {all} rows are held");
         }
     }
+}
+
+/// The plan where records of the right side may have no value.
+fn with_tombstones(kind: JoinKind, max_age: Option<i64>) -> Arc<Plan> {
+    let mut plan = Arc::unwrap_or_clone(plan(kind, JoinTime::AsOf { max_age }));
+    plan.sources[1].tombstones = true;
+    Arc::new(plan)
+}
+
+#[test]
+fn a_record_without_a_value_ends_the_version_before_it() {
+    for seed in 1..9 {
+        let mut chance = Chance(u64::wrapping_mul(seed, 0x9E37_79B9_7F4A_7C15));
+        let log = log(&mut chance);
+        for (kind, max_age) in [(JoinKind::Inner, None), (JoinKind::Left, None), (JoinKind::Left, Some(15))] {
+            let (mut found, _) = run(&with_tombstones(kind, max_age), &log, &mut chance);
+            let mut must = by_definition(kind, JoinTime::AsOf { max_age }, &log, true);
+            found.sort_unstable();
+            must.sort_unstable();
+            assert_eq!(found, must, "seed {seed}, {kind:?}, {max_age:?}");
+            let mut without = by_definition(kind, JoinTime::AsOf { max_age }, &log, false);
+            without.sort_unstable();
+            assert_ne!(must, without, "seed {seed}, {kind:?}, {max_age:?}: nothing was ended");
+        }
+    }
+}
+
+#[test]
+fn keys_that_are_gone_for_good_are_not_held() {
+    let mut chance = Chance(5);
+    let mut log = log(&mut chance);
+    // Every right record is a tombstone, each of a key of its own.
+    for (i, record) in log[1].iter_mut().flatten().enumerate() {
+        (record.0, record.1) = (Some(format!("gone {i}")), 4 * i as i64);
+    }
+    log[0].iter_mut().flatten().for_each(|record| record.0 = None);
+    let (_, most_held) = run(&with_tombstones(JoinKind::Inner, None), &log, &mut chance);
+    let all = log[1].iter().map(Vec::len).sum::<usize>();
+    assert!(most_held * 4 < all, "{most_held} of {all} rows are held");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::ops::Range;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::compute::concat;
 use engine::log::{KeyAndValue, Offset, Partition};
-use engine::plan::{Input, Plan, SourcePlan, Work};
+use engine::plan::{Input, Plan, SourcePlan, ValueFrom, Work};
 use engine::{Code, DataType, Field, Schema};
 
 use crate::check::input_schema;
@@ -56,7 +56,8 @@ pub struct Given {
     pub source: usize,
     /// What the log says of each record.
     pub records: Vec<GivenRecord>,
-    /// The columns of each record, all of the source's, as long as `records`; null for records given as bytes.
+    /// The columns of each record, all of the source's, as long as `records`; of records given as bytes only those that
+    /// stand in keys or headers, null for the others.
     pub columns: RecordBatch,
 }
 
@@ -228,6 +229,7 @@ fn check_record(spec: &RowSpec, source: &SourcePlan, problems: &mut Problems) ->
     let mut values: Vec<ArrayRef> =
         schema.fields.iter().map(|field| new_null_array(&field.data_type.arrow(), 1)).collect();
     let is_raw = spec.cells.iter().any(|cell| cell.key.text == "_raw");
+    let is_beside = |column: usize| matches!(source.columns[column].from, ValueFrom::Key | ValueFrom::Header(_));
     for cell in &spec.cells {
         let name = cell.key.text.as_str();
         let column = schema.fields.iter().position(|field| field.name == name);
@@ -245,7 +247,7 @@ fn check_record(spec: &RowSpec, source: &SourcePlan, problems: &mut Problems) ->
                 let (key, value) = record.raw.get_or_insert_default();
                 *(if name == "_raw" { value } else { key }) = bytes;
             }
-            (None, Some(column)) if !is_raw => {
+            (None, Some(column)) if !is_raw || is_beside(column) => {
                 if let Some(value) = typed(cell, schema.fields[column].data_type, problems) {
                     values[column] = value;
                 }

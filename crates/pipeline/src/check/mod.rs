@@ -13,6 +13,7 @@ mod relation;
 mod sink;
 mod source;
 mod step;
+mod tombstones;
 
 use engine::plan::{Input, OnBad, OnBroken, OnLate, Plan, SinkPlan, SinkTarget, SourcePlan, StepPlan, Work};
 use engine::{DataType, Field, Schema};
@@ -64,6 +65,7 @@ pub(crate) fn check(spec: &PipelineSpec, problems: &mut Problems) -> (Plan, Plan
         sinks: checker.sinks,
         definition: String::new(),
     };
+    tombstones::find(&mut plan);
     let whole = plan.clone();
     demand::settle(&mut plan);
     plan.definition = crate::digest::definition(&plan);

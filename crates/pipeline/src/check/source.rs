@@ -48,6 +48,7 @@ fn check_source(spec: &SourceSpec, problems: &mut Problems) -> SourcePlan {
             _ => OnLate::Quarantine,
         },
         needed: Vec::new(),
+        tombstones: false,
         columns,
         bindings,
     }

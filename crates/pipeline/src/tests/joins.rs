@@ -240,3 +240,73 @@ fn the_definition_knows_everything_of_a_join() {
     assert_eq!(first, of("left: orders, right: users, on: [user_id]"));
     assert!(schema::pipeline().to_string().contains("\"as_of\""));
 }
+
+/// Whether the source `users` keeps records without a value, where its columns and the steps read like this.
+fn keeps_tombstones(columns: &str, event_time: &str, steps: &str) -> bool {
+    let text = format!(
+        "\
+version: 1
+name: table
+sources:
+  orders:
+    journal: {{path: orders}}
+    schema: {{user_id: int64!, name: string, at: timestamp!}}
+    event_time: {{column: at, out_of_orderness: 0s}}
+  users:
+    journal: {{path: users}}
+    schema: {{{columns}}}
+    event_time: {{column: {event_time}, out_of_orderness: 0s}}
+steps:
+{steps}
+sinks:
+  out: {{from: j, jsonl: {{path: out}}}}
+"
+    );
+    let loaded = good(&text);
+    let source = loaded.plan.sources.iter().find(|source| source.name == "users").expect("the source");
+    let shown = explain::text(&loaded).contains("ends a version");
+    assert_eq!(source.tombstones, shown, "{text}");
+    source.tombstones
+}
+
+#[test]
+fn a_record_without_a_value_counts_where_nothing_is_asked_of_the_value() {
+    let by_key = "user_id: {type: int64!, from: key}, name: string!, at: {type: timestamp!, from: header.at}";
+    let table = "  j: {join: {left: orders, right: users, on: [user_id], type: left, as_of: {}}, select: [user_id]}";
+    assert!(keeps_tombstones(by_key, "at", table));
+    assert!(keeps_tombstones(by_key, "_timestamp", table));
+    // The key or the event time stands in the value.
+    let by_value = "user_id: int64!, name: string!, at: {type: timestamp!, from: header.at}";
+    assert!(!keeps_tombstones(by_value, "at", table));
+    let at_in_value = "user_id: {type: int64!, from: key}, name: string!, at: timestamp!";
+    assert!(!keeps_tombstones(at_in_value, "at", table));
+    assert!(keeps_tombstones(at_in_value, "_timestamp", table));
+    let by_name = table.replace("[user_id]", "[name]");
+    assert!(!keeps_tombstones(by_key, "at", &by_name));
+    // Something else reads it too: another join, the left side, a step.
+    let interval = "  j: {join: {left: orders, right: users, on: [user_id], type: left, \
+                    within: {before: 1s, after: 1s}}, select: [name: right.name]}";
+    let interval = interval.replace("[name: right.name]", "[{name: right.name}]");
+    assert!(!keeps_tombstones(by_key, "at", &interval));
+    let left = "  j: {join: {left: users, right: orders, on: [user_id], type: left, as_of: {}}, select: [user_id]}";
+    assert!(!keeps_tombstones(by_key, "at", left));
+    let both = "  j: {join: {left: users, right: users, on: [user_id], type: left, as_of: {}}, select: [user_id]}";
+    assert!(!keeps_tombstones(by_key, "at", &format!("{both}\n  o: {{from: orders}}")));
+    assert!(!keeps_tombstones(by_key, "at", &format!("{table}\n  o: {{from: users, where: \"user_id > 1\"}}")));
+}
+
+#[test]
+fn what_becomes_of_records_without_a_value_is_part_of_the_definition() {
+    let of = |from: &str| {
+        let step = "join: {left: orders, right: users, on: [user_id], type: left, as_of: {}}, select: [left.id]";
+        let text =
+            file(step).replace("user_id: int64!, name", &format!("user_id: {{type: int64!, from: {from}}}, name"));
+        let only = text.split("  per_user:").next().unwrap().to_string();
+        let text = format!("{only}  j: {{{step}}}\nsinks:\n  out: {{from: j, parquet: {{path: out}}}}\n");
+        crate::digest::canonical(
+            &good(&text.replace("column: at, out_of_orderness: 30s", "column: _timestamp, out_of_orderness: 30s")).plan,
+        )
+    };
+    assert_eq!(of("key")["sources"][1]["tombstones"], true);
+    assert!(of("value.user_id")["sources"][1].get("tombstones").is_none());
+}

@@ -457,6 +457,7 @@ fn source(subject: &Subject, columns: &[Column], event_time: &str) -> SourcePlan
         on_late: OnLate::Quarantine,
         bindings,
         needed,
+        tombstones: false,
     }
 }
 

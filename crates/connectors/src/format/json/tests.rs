@@ -27,6 +27,7 @@ pub(crate) fn source(columns: Vec<ColumnPlan>) -> SourcePlan {
     SourcePlan {
         name: "test".into(),
         needed: columns.iter().map(|column| column.field.name.clone()).collect(),
+        tombstones: false,
         columns,
         format: "json".into(),
         event_time: "_timestamp".into(),
@@ -258,6 +259,28 @@ fn values_stand_in_paths_keys_headers_and_the_whole() {
     let chunk = decode(&source, &builder.finish()).unwrap();
     assert!(shown(&chunk, 0).starts_with("invalid_utf8"));
     assert_eq!(shown(&chunk, 1), "null_value");
+}
+
+#[test]
+fn a_record_without_a_value_keeps_what_stands_beside_it() {
+    let mut key = column("id: int64!");
+    key.from = ValueFrom::Key;
+    let mut header = column("h: string");
+    header.from = ValueFrom::Header("h".into());
+    let source = source(vec![key, header, column("n: int64!")]);
+    let mut builder = RawBuilder::new(0);
+    builder.push(0, 0, Some(b"7"), None, vec![("h".into(), Some(b"x".to_vec()))]);
+    builder.push(1, 0, None, None, vec![]);
+    builder.push(2, 0, Some(b"seven"), None, vec![]);
+    builder.push(3, 0, Some(b"8"), Some(b"{}"), vec![]);
+    let chunk = decode(&source, &builder.finish()).unwrap();
+    let reasons: Vec<&str> = chunk.bad.iter().map(|bad| bad.reason.split(':').next().unwrap()).collect();
+    assert_eq!(reasons, [engine::log::NULL_VALUE, "null_in_required", "invalid_number", "null_in_required"]);
+    let is_alone: Vec<bool> = chunk.bad.iter().map(engine::log::BadRow::is_without_value).collect();
+    assert_eq!(is_alone, [true, false, false, false]);
+    let mut line = Vec::new();
+    super::write_row(&chunk.columns, 0, &mut line);
+    assert_eq!(String::from_utf8(line).unwrap(), r#"{"id":7,"h":"x","n":null}"#);
 }
 
 #[test]
