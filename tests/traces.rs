@@ -35,7 +35,8 @@ fn prepared(seed: u64) -> Option<(Case, Arc<Plan>, Vec<MemoryLog>, Answer)> {
             let mut builder = RawBuilder::new(log.partition);
             for record in &log.records {
                 let key = record.key.as_ref().map(String::as_bytes);
-                builder.push(record.offset, record.timestamp, key, record.value_bytes().as_deref(), Vec::new());
+                let (value, headers) = (record.value_bytes(), record.header_bytes());
+                builder.push(record.offset, record.timestamp, key, value.as_deref(), headers);
             }
             builder.finish()
         });

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use engine::{Code, Engine};
 
-use crate::case::Case;
+use crate::case::{Case, Extract};
 use crate::memory::SIZES;
 use crate::oracle::{Answer, Cut, Place, Position, StepAnswer, Stopped, answer};
 use crate::random::Random;
@@ -189,7 +189,8 @@ fn difference(case: &Case, expected: &Answer, found: &Found) -> Option<String> {
         let Some(found) = found.steps.iter().find(|step| step.name == expected.name) else {
             return Some(format!("there is no step {}", expected.name));
         };
-        let what = step_difference(expected, found);
+        let part = case.pipeline.step(&expected.name).and_then(|step| step.part.as_ref());
+        let what = step_difference(expected, found).or_else(|| part_difference(part?, expected, found));
         if what.is_some() {
             return what;
         }
@@ -258,6 +259,16 @@ fn step_difference(expected: &StepAnswer, found: &FoundStep) -> Option<String> {
     })
 }
 
+fn part_difference(part: &Extract, expected: &StepAnswer, found: &FoundStep) -> Option<String> {
+    [true, false].into_iter().zip(&found.part).find_map(|(is_final, found)| {
+        let (mut must, mut found) = (expected.part(part, is_final), found.clone());
+        must.sort();
+        found.sort();
+        let what = row_difference(&must, &found)?;
+        Some(format!("sink part_{}, rows that are final: {is_final}:\n{what}", expected.name))
+    })
+}
+
 fn row_difference(expected: &[Vec<Value>], found: &[Vec<Value>]) -> Option<String> {
     if expected == found {
         return None;
@@ -289,4 +300,69 @@ fn positions(what: &str, expected: &[Position], found: &[Position]) -> Option<St
     expected.sort_unstable();
     found.sort_unstable();
     (expected != found).then(|| format!("{what} (source, partition, offset): must be {expected:?}, are {found:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::case::expr::column;
+    use crate::case::log::{Content, Log, PartitionLog, Record};
+    use crate::case::{Dedup, Pipeline, Source, SourceColumn, Step};
+    use crate::value::Type;
+
+    /// Records of (milliseconds, id) in one partition, and a step that lets an id through when it has paused for 60 ms.
+    fn repetitions(records: &[(i64, i64)]) -> Case {
+        let of = |name: &str, ty| SourceColumn { name: name.into(), ty, required: name == "at", beside: None };
+        let source = Source { name: "events".into(), bound: 0, max_future: None, partitions: None };
+        let step = Step {
+            name: "once".into(),
+            from: vec!["events".into()],
+            tag: None,
+            explode: None,
+            filter: None,
+            derive: Vec::new(),
+            drop: Vec::new(),
+            select: None,
+            rules: Vec::new(),
+            lookup: None,
+            dedup: Some(Dedup { keys: vec![("id".into(), column("id"))], within: 60_000 }),
+            window: None,
+            join: None,
+            part: None,
+        };
+        let pipeline = Pipeline {
+            columns: vec![of("at", Type::Time), of("id", Type::Int64)],
+            event_time: "at".into(),
+            sources: vec![source],
+            steps: vec![step],
+        };
+        let record = |(offset, (at, id)): (usize, &(i64, i64))| Record {
+            offset: offset as i64,
+            timestamp: 0,
+            key: None,
+            value: Some(format!("{{\"at\":{at},\"id\":{id}}}")),
+            headers: Vec::new(),
+            content: Content::Row(vec![Value::Time(at * 1000), Value::Int(*id)]),
+        };
+        let records: Vec<Record> = records.iter().enumerate().map(record).collect();
+        let end = records.len() as i64;
+        let log = Log { partitions: vec![PartitionLog { source: 0, partition: 0, start: 0, end, records }] };
+        Case { seed: 0, pipeline, log }
+    }
+
+    #[test]
+    fn a_record_past_a_range_tells_of_a_repetition_in_it() {
+        let case = repetitions(&[(100, 1), (50, 1), (51, 2)]);
+        let engine = Engine::new(plan(&case.pipeline).unwrap());
+        let whole = answer(&case.pipeline, &case.log, &Cut::default()).unwrap();
+        // The second record repeats the first one, which is later: 100 + 60 > max(50, W = 100).
+        assert_eq!(whole.steps[0].dedup, Some((3, 2)));
+        let range = (None, Some(60_000));
+        let selected = Ok(whole.in_range(range));
+        assert_eq!(selected.as_ref().unwrap().steps[0].rows.len(), 1);
+        for seed in 0..30 {
+            let schedule = Schedule { mode: Mode::Batch { threads: 1 }, seed, size: Some(1) };
+            check_run(&case, &engine, &Cut::default(), range, &schedule, &selected).unwrap();
+        }
+    }
 }

@@ -32,7 +32,7 @@ fn raw<'a>(partition: Partition, records: impl IntoIterator<Item = &'a Record>) 
     for record in records {
         let value = record.value_bytes();
         let key = record.key.as_ref().map(String::as_bytes);
-        builder.push(record.offset, record.timestamp, key, value.as_deref(), Vec::new());
+        builder.push(record.offset, record.timestamp, key, value.as_deref(), record.header_bytes());
     }
     builder.finish()
 }

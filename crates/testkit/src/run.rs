@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::plan::{Input, Plan, StepPlan};
+use engine::plan::{Input, Plan, SinkPlan, StepPlan};
 use engine::{Aside, Emission, Engine, Error, Identity, Result};
 use runtime::stream::Until;
 use runtime::{Outcome, Outlet, Settings};
@@ -82,6 +82,8 @@ pub struct FoundStep {
     pub checks: Vec<(String, u64, u64)>,
     /// How many rows came to its `dedup`, and how many were let through.
     pub dedup: Option<(u64, u64)>,
+    /// What its second sink holds, final rows and open ones.
+    pub part: [Vec<Vec<Value>>; 2],
     /// What was wrong with the way in which rows came.
     pub oddities: Vec<String>,
 }
@@ -122,7 +124,9 @@ pub fn run(
     let start = named(sources, &cut.start);
     let end = named(sources, &cut.end);
     let of_step = |step: &StepPlan| FoundStep { name: step.name.clone(), ..FoundStep::default() };
-    let mut gathered = Gathered { steps: engine.plan().steps.iter().map(of_step).collect(), bad: Vec::new() };
+    let parts = engine.plan().sinks.iter().filter(|sink| sink.name.starts_with("part_")).cloned().collect();
+    let steps = engine.plan().steps.iter().map(of_step).collect();
+    let mut gathered = Gathered { steps, bad: Vec::new(), parts };
     let mut scans: Vec<Arc<MemoryScan>> = Vec::new();
     let outcome = match schedule.mode {
         Mode::Stream { close_every_ms, max_drift } => {
@@ -173,6 +177,8 @@ fn named(sources: &[Source], offsets: &BTreeMap<Place, i64>) -> Option<runtime::
 struct Gathered {
     steps: Vec<FoundStep>,
     bad: Vec<Position>,
+    /// The sinks that take a part of a step's rows.
+    parts: Vec<SinkPlan>,
 }
 
 impl Gathered {
@@ -223,6 +229,12 @@ impl Outlet for Gathered {
         }
         if emission.is_final && !step.open.is_empty() {
             step.oddities.push("final rows after open ones".into());
+        }
+        if let Some(part) = self.parts.iter().find(|part| part.input == emission.input) {
+            let mut rows = rows::values(&runtime::outlet::shaped(part, &emission.rows, emission.is_final)?);
+            // The last column is `final`.
+            rows.iter_mut().for_each(|row| _ = row.pop());
+            step.part[usize::from(!emission.is_final)].extend(rows);
         }
         let rows = rows::values(&emission.rows);
         if emission.is_final {

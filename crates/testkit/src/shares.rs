@@ -175,6 +175,24 @@ pub const SHARES: &[Share] = &[
         required: 1,
         occurs: |_, answer| answer.steps.iter().any(|step| step.pairs_across_sources > 0),
     },
+    Share {
+        name: "rows in a sink that takes a part of them",
+        required: 15,
+        occurs: |case, answer| {
+            let mut steps = case.pipeline.steps.iter().zip(&answer.steps);
+            steps.any(|(step, found)| step.part.as_ref().is_some_and(|part| !found.part(part, true).is_empty()))
+        },
+    },
+    Share {
+        name: "columns in keys or headers",
+        required: 20,
+        occurs: |case, _| case.pipeline.columns.iter().any(|column| column.beside.is_some()),
+    },
+    Share {
+        name: "a version that a record without a value has ended",
+        required: 1,
+        occurs: |_, answer| answer.steps.iter().any(|step| step.ended > 0),
+    },
     Share { name: "final window rows", required: 40, occurs: |case, answer| has_windows(case, answer, true, false) },
     Share { name: "open window rows", required: 40, occurs: |case, answer| has_windows(case, answer, false, false) },
     Share {

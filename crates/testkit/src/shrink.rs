@@ -84,9 +84,10 @@ fn steps(case: &Case, index: usize) -> Option<Case> {
 
 fn row_work(case: &Case, index: usize) -> Option<Case> {
     changed(case, |case| {
-        let step = case.pipeline.steps.get_mut(index / 12)?;
-        match index % 12 {
+        let step = case.pipeline.steps.get_mut(index / 13)?;
+        match index % 13 {
             11 => step.explode = None,
+            12 => step.part = None,
             0 => step.filter = None,
             1 => step.drop.clear(),
             2 => step.select = None,
@@ -104,7 +105,7 @@ fn row_work(case: &Case, index: usize) -> Option<Case> {
         Some(())
     })
     .filter(|smaller| size(smaller) < size(case))
-    .or_else(|| (index / 12 < case.pipeline.steps.len()).then(|| broken(case)))
+    .or_else(|| (index / 13 < case.pipeline.steps.len()).then(|| broken(case)))
 }
 
 fn window_work(case: &Case, index: usize) -> Option<Case> {

@@ -30,7 +30,7 @@ fn part(random: &mut Random, columns: &[Column]) -> Expr {
 pub(super) fn integers(random: &mut Random, columns: &[Column], depth: usize) -> Expr {
     let number = |random: &mut Random| integer(random, columns, depth - 1);
     // By module, so that a function more makes only those like it rarer.
-    match random.weighted(&[6, 2, 2, 2, 1, 1, 2, 5, 2, 2]) {
+    match random.weighted(&[6, 2, 2, 2, 1, 1, 3, 5, 2, 2]) {
         0 => match random.below(6) {
             0 => call(Scalar::BitNot, vec![number(random)]),
             1 => call(Scalar::ShiftRight, vec![number(random), int(random, &[0, 1, 5, 63, 64])]),
@@ -79,7 +79,7 @@ pub(super) fn floats(random: &mut Random, columns: &[Column], depth: usize) -> E
 /// A function that gives a text.
 pub(super) fn texts(random: &mut Random, columns: &[Column], depth: usize) -> Expr {
     let inner = text(random, columns, depth - 1);
-    match random.weighted(&[2, 2, 2, 2, 1, 2, 2, 1, 1, 1, 1, 3, 7, 1]) {
+    match random.weighted(&[2, 2, 2, 2, 1, 2, 2, 1, 1, 1, 1, 4, 10, 1]) {
         0 => {
             let start = int(random, &[-3, -1, 0, 1, 2, 4]);
             call(Scalar::Substr, vec![inner, start, int(random, &[0, 1, 2, 2, 3, -1])])

@@ -38,6 +38,9 @@ pub struct Record {
     pub key: Option<String>,
     /// The value; None is a tombstone. Latin-1: every char is a byte, so that broken UTF-8 can be written down.
     pub value: Option<String>,
+    /// The headers, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<(String, Option<String>)>,
     /// What the value means.
     pub content: Content,
 }
@@ -50,9 +53,19 @@ impl Record {
             .map(|value| value.chars().map(|c| u8::try_from(c as u32).expect("a Latin-1 char")).collect())
     }
 
+    /// Returns the headers with their values as bytes.
+    pub fn header_bytes(&self) -> Vec<(String, Option<Vec<u8>>)> {
+        let bytes = |value: &String| value.clone().into_bytes();
+        self.headers.iter().map(|(name, value)| (name.clone(), value.as_ref().map(bytes))).collect()
+    }
+
     /// Returns the event time of a valid record: None when it cannot be decoded or breaks the future guard.
     pub fn event_time(&self, pipeline: &Pipeline, source: usize) -> Option<i64> {
-        let Content::Row(cells) = &self.content else { return None };
+        let cells = match &self.content {
+            Content::Row(cells) => cells,
+            Content::Tombstone(cells) if pipeline.keeps_tombstones(source) => cells,
+            Content::Tombstone(_) | Content::Bad(_) => return None,
+        };
         let log_time = self.timestamp * 1000;
         let time = match pipeline.columns.iter().position(|column| column.name == pipeline.event_time) {
             None => log_time,
@@ -78,6 +91,8 @@ pub fn latin1(bytes: &[u8]) -> String {
 pub enum Content {
     /// One value per column of the schema.
     Row(Vec<Value>),
+    /// There is no value: of the columns only those beside it have one.
+    Tombstone(Vec<Value>),
     /// Cannot be decoded or breaks the schema, for this reason.
     Bad(String),
 }

@@ -90,6 +90,18 @@ pub struct SourceColumn {
     pub ty: Type,
     /// Whether it is `!`.
     pub required: bool,
+    /// `from: key`, `from: header.NAME`; None: it stands in the value.
+    #[serde(default)]
+    pub beside: Option<Beside>,
+}
+
+/// Where a column stands that does not stand in a record's value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Beside {
+    /// The record's key.
+    Key,
+    /// The last header of that name.
+    Header(String),
 }
 
 /// A step.
@@ -127,6 +139,18 @@ pub struct Step {
     /// A join of the two inputs, left and right, if any. Row work is done after it.
     #[serde(default)]
     pub join: Option<Join>,
+    /// What a second sink takes of its rows, if there is one.
+    #[serde(default)]
+    pub part: Option<Extract>,
+}
+
+/// What a sink takes of a step's rows. Nothing in it can fail.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Extract {
+    /// `where`.
+    pub filter: Option<Expr>,
+    /// `select`.
+    pub select: Vec<(String, Expr)>,
 }
 
 /// A join.
@@ -338,6 +362,22 @@ impl Pipeline {
         own.chain(IMPLIED.iter().map(|(name, ty)| (name.to_string(), *ty))).collect()
     }
 
+    /// Returns true when values that are null are no bad records of that source: it is read as nothing but the right of
+    /// as-of joins, and their keys and its event time do not stand in the value.
+    pub fn keeps_tombstones(&self, source: usize) -> bool {
+        let name = &self.sources[source].name;
+        let is_beside = |column: &str| {
+            let own = self.columns.iter().find(|own| own.name == column);
+            own.is_none_or(|own| own.beside.is_some())
+        };
+        let is_right = |step: &Step| {
+            let Some(Join { near: Near::AsOf { .. }, on, .. }) = &step.join else { return false };
+            step.from[0] != *name && on.iter().all(|(_, right)| is_beside(right))
+        };
+        let mut readers = self.steps.iter().filter(|step| step.from.contains(name));
+        is_beside(&self.event_time) && readers.all(is_right)
+    }
+
     /// Returns the output columns of a step, or None when something in it or before it does not fit.
     pub fn step_columns(&self, name: &str) -> Option<Vec<Column>> {
         if self.is_source(name) {
@@ -463,10 +503,16 @@ impl Pipeline {
 
     /// Returns true when every name and type fits, so that a smaller pipeline can be told from a broken one.
     pub fn is_valid(&self) -> bool {
+        let has_part = |step: &Step| match (&step.part, self.step_columns(&step.name)) {
+            (Some(part), Some(columns)) => {
+                let filter = part.filter.as_ref().map(|filter| filter.type_over(&columns));
+                filter.is_none_or(|ty| ty == Some(Type::Bool)) && listed(&part.select, &columns).is_some()
+            }
+            (None, columns) => columns.is_some(),
+            (Some(_), None) => false,
+        };
         let is_read = |source: &Source| self.steps.iter().any(|step| step.from.contains(&source.name));
-        !self.steps.is_empty()
-            && self.sources.iter().all(is_read)
-            && self.steps.iter().all(|step| self.step_columns(&step.name).is_some())
+        !self.steps.is_empty() && self.sources.iter().all(is_read) && self.steps.iter().all(has_part)
     }
 }
 

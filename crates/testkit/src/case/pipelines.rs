@@ -5,7 +5,8 @@ mod joins;
 use super::drawn;
 use super::expr::{Aggregate, Binary, Call, Column, Expr, FAMILIES, Function, binary, call as call_of, column};
 use super::{
-    CalendarUnit, Class, Dedup, Kind, Lookup, Pipeline, Rule, Shape, Source, SourceColumn, Step, Top, Window, Zone,
+    Beside, CalendarUnit, Class, Dedup, Extract, Kind, Lookup, Pipeline, Rule, Shape, Source, SourceColumn, Step, Top,
+    Window, Zone,
 };
 use crate::oracle::zones::stretches;
 use crate::random::Random;
@@ -33,9 +34,19 @@ const POOL: [(&str, Type); 18] = [
     ("payload", Type::Json),
 ];
 
+/// Columns that may be a record's key.
+const KEYS: [(&str, Type); 5] =
+    [("page", Type::Text), ("code", Type::Text), ("num", Type::Int64), ("small", Type::Int32), ("born", Type::Date)];
+
+fn header_of(column: &str) -> Beside {
+    Beside::Header(format!("x-{}", column.replace('_', "-")))
+}
+
 pub(super) fn pipeline(random: &mut Random) -> (Pipeline, Shape) {
     let (source_count, parts) = outline(&mut random.fork());
-    let by_log_time = random.chance(8);
+    // Sometimes a second source is a table by key whose records may have no value.
+    let is_table = source_count == 2 && parts.iter().any(|part| part.work == Work::Join) && random.chance(60);
+    let by_log_time = random.chance(if is_table { 30 } else { 8 });
     let zone = random.chance(20).then(|| zone(random));
     let tick = match zone {
         // So long that a log holds days and weeks.
@@ -47,22 +58,30 @@ pub(super) fn pipeline(random: &mut Random) -> (Pipeline, Shape) {
     for (name, ty) in POOL {
         let is_nested = matches!(ty, Type::Pair | Type::Json) || ty.element().is_some();
         if random.chance(if is_nested { 10 } else { 45 }) {
-            columns.push(SourceColumn { name: name.to_string(), ty, required: random.chance(20) });
+            let beside = (!is_nested && ty != Type::Binary && random.chance(8)).then(|| header_of(name));
+            columns.push(SourceColumn { name: name.to_string(), ty, required: random.chance(20), beside });
         }
+    }
+    if is_table || random.chance(10) {
+        let (name, ty) = *random.pick(&KEYS);
+        columns.retain(|column| column.name != name);
+        let required = random.chance(20);
+        columns.push(SourceColumn { name: name.to_string(), ty, required, beside: Some(Beside::Key) });
     }
     let is_list = |ty: Type| ty.element().is_some();
     if parts.iter().any(|part| part.explodes) && !columns.iter().any(|column| is_list(column.ty)) {
         let lists = POOL.map(|(name, ty)| (name.to_string(), ty)).into_iter().filter(|(_, ty)| is_list(*ty));
         let (name, ty) = random.pick(&lists.collect::<Vec<Column>>()).clone();
-        columns.push(SourceColumn { name, ty, required: false });
+        columns.push(SourceColumn { name, ty, required: false, beside: None });
     }
     if columns.is_empty() {
-        columns.push(SourceColumn { name: "num".into(), ty: Type::Int64, required: false });
+        columns.push(SourceColumn { name: "num".into(), ty: Type::Int64, required: false, beside: None });
     }
     let event_time = if by_log_time { "_timestamp" } else { "event_time" };
     if !by_log_time {
         let at = random.below(columns.len() + 1);
-        columns.insert(at, SourceColumn { name: "event_time".into(), ty: Type::Time, required: true });
+        let beside = (is_table || random.chance(6)).then(|| header_of("event_time"));
+        columns.insert(at, SourceColumn { name: "event_time".into(), ty: Type::Time, required: true, beside });
     }
     let mut pipeline = Pipeline { columns, event_time: event_time.to_string(), sources: Vec::new(), steps: Vec::new() };
     let mut shape = Shape { tick, window_ticks: 1, zone };
@@ -90,8 +109,42 @@ pub(super) fn pipeline(random: &mut Random) -> (Pipeline, Shape) {
     // A second source is there for a join or a union that may have turned out otherwise.
     let Pipeline { sources, steps, .. } = &mut pipeline;
     sources.retain(|source| steps.iter().any(|step| step.from.contains(&source.name)));
+    let parts = random.fork();
+    add_parts(parts, &mut pipeline);
     debug_assert!(pipeline.is_valid(), "{}", pipeline.yaml());
     (pipeline, shape)
+}
+
+/// Gives some steps a second sink, which takes a part of the rows and columns.
+fn add_parts(mut random: Random, pipeline: &mut Pipeline) {
+    for index in 0..pipeline.steps.len() {
+        let columns = pipeline.step_columns(&pipeline.steps[index].name).expect("the steps fit");
+        let columns: Vec<Column> =
+            columns.into_iter().filter(|(name, _)| is_plain(name) || name.starts_with("window_")).collect();
+        let random = &mut random.fork();
+        if columns.is_empty() || !random.chance(25) {
+            continue;
+        }
+        let mut select: Vec<(String, Expr)> = Vec::new();
+        for (number, (name, ty)) in columns.iter().enumerate() {
+            match random.below(4) {
+                0 => select.push((name.clone(), column(name))),
+                1 => select.push((format!("p{number}"), column(name))),
+                2 if *ty == Type::Int64 => {
+                    let least = Expr::Literal(Value::Int(7));
+                    select.push((format!("p{number}"), Expr::Function(Function::Coalesce, vec![column(name), least])));
+                }
+                2 => select.push((format!("p{number}"), Expr::Function(Function::IsNull, vec![column(name)]))),
+                _ => {}
+            }
+        }
+        if select.is_empty() {
+            select.push(("p".into(), column(&columns[0].0)));
+        }
+        random.shuffle(&mut select);
+        let filter = random.chance(60).then(|| condition(random, &columns));
+        pipeline.steps[index].part = Some(Extract { filter, select });
+    }
 }
 
 /// What a step is for.
@@ -107,24 +160,27 @@ enum Work {
 /// What is drawn of a step before anything in it, from a sequence of its own: so how often each kind of step occurs
 /// does not depend on what functions, aggregates and types there are.
 #[derive(Clone, Copy, Debug)]
-struct Part {
+struct Outline {
     work: Work,
     explodes: bool,
 }
 
 /// Draws how many sources there are at most, and what the steps are for.
-fn outline(random: &mut Random) -> (usize, Vec<Part>) {
+fn outline(random: &mut Random) -> (usize, Vec<Outline>) {
     const WORKS: [(Work, usize); 5] =
         [(Work::Row, 5), (Work::Lookup, 6), (Work::Dedup, 11), (Work::Window, 66), (Work::Join, 12)];
     let count = 1 + random.weighted(&[35, 42, 23]);
-    let mut parts: Vec<Part> = (0..count)
-        .map(|_| Part { work: WORKS[random.weighted(&WORKS.map(|(_, weight)| weight))].0, explodes: random.chance(10) })
+    let mut parts: Vec<Outline> = (0..count)
+        .map(|_| Outline {
+            work: WORKS[random.weighted(&WORKS.map(|(_, weight)| weight))].0,
+            explodes: random.chance(10),
+        })
         .collect();
     if parts.iter().all(|part| !matches!(part.work, Work::Window | Work::Join)) {
         parts[count - 1].work = Work::Window;
     }
     if count < 3 && parts[count - 1].work == Work::Join && random.chance(50) {
-        parts.push(Part { work: Work::Window, explodes: false });
+        parts.push(Outline { work: Work::Window, explodes: false });
     }
     let has_join = parts.iter().any(|part| part.work == Work::Join);
     let sources = 1 + usize::from(random.chance(match (has_join, count) {
@@ -190,7 +246,7 @@ fn step(
     pipeline: &Pipeline,
     index: usize,
     from: Vec<String>,
-    part: Part,
+    part: Outline,
     shape: &mut Shape,
 ) -> Step {
     let tag = random.chance(if from.len() > 1 { 40 } else { 3 }).then(|| format!("tag{index}"));
@@ -210,6 +266,7 @@ fn step(
         dedup: None,
         window: None,
         join: None,
+        part: None,
     };
     let columns = step.exploded(&columns).expect("a list is exploded");
     step.filter = random.chance(30).then(|| boolean(&mut random.fork(), &columns, 2));
@@ -532,7 +589,12 @@ fn top(random: &mut Random, outputs: &[Column], window: &Window) -> Top {
 }
 
 fn boolean_over_outputs(random: &mut Random, outputs: &[Column]) -> Expr {
-    let (name, ty) = random.pick(&outputs[2..]).clone();
+    condition(random, &outputs[2..])
+}
+
+/// A condition that cannot fail.
+fn condition(random: &mut Random, columns: &[Column]) -> Expr {
+    let (name, ty) = random.pick(columns).clone();
     match ty {
         Type::Int64 => binary(comparison(random), column(&name), Expr::Literal(Value::Int(random.between(0, 5)))),
         Type::Float => binary(comparison(random), column(&name), Expr::Literal(Value::Float(1.5))),

@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 
 use super::log::{Content, Log, PartitionLog, Record, latin1};
-use super::{JSONS, Pipeline, Shape, SourceColumn};
+use super::{Beside, JSONS, Pipeline, Shape, SourceColumn};
 use crate::random::Random;
 use crate::value::{Type, Value};
 
@@ -20,6 +20,8 @@ struct Manner {
     stragglers: usize,
     /// In a hundred records, so many are bad.
     bad: usize,
+    /// In a hundred records, so many more have no value.
+    tombstones: usize,
     /// In a hundred values, so many are null.
     nulls: usize,
     /// Integers near the ends of int64 occur.
@@ -63,6 +65,7 @@ fn source_log(
         base,
         stragglers: *random.pick(&[0, 8, 20, 35]),
         bad: *random.pick(&[0, 0, 3, 15]),
+        tombstones: if pipeline.keeps_tombstones(source) { *random.pick(&[8, 25]) } else { 0 },
         nulls: *random.pick(&[0, 5, 20, 40]),
         huge: random.chance(8),
         hot: *random.pick(&[0, 50, 70, 85]),
@@ -149,17 +152,91 @@ fn record(random: &mut Random, pipeline: &Pipeline, manner: &Manner, offset: i64
         .iter()
         .map(|column| if column.name == "event_time" { Value::Time(time) } else { cell(random, column, manner, time) })
         .collect();
-    let key = match random.below(3) {
+    let (mut key, mut headers) = beside(random, pipeline, &cells);
+    let (value, content) = if random.chance(manner.tombstones) {
+        (None, tombstone(pipeline, &cells))
+    } else if random.chance(manner.bad) {
+        match random.chance(25).then(|| spoiled(random, pipeline, &mut key, &mut headers)).flatten() {
+            Some(why) => (Some(object(random, pipeline, &cells)), Content::Bad(why.into())),
+            None => bad(random, pipeline, &cells),
+        }
+    } else {
+        (Some(object(random, pipeline, &cells)), Content::Row(cells.into_iter().map(canonical).collect()))
+    };
+    Record { offset, timestamp, key, value, headers, content }
+}
+
+/// What a record without a value means.
+fn tombstone(pipeline: &Pipeline, cells: &[Value]) -> Content {
+    let cells = pipeline.columns.iter().zip(cells).map(|(column, cell)| match column.beside {
+        Some(_) => canonical(cell.clone()),
+        None => Value::Null,
+    });
+    Content::Tombstone(cells.collect())
+}
+
+type Headers = Vec<(String, Option<String>)>;
+
+/// The key and headers of a record: the columns that stand there, and others that mean nothing.
+fn beside(random: &mut Random, pipeline: &Pipeline, cells: &[Value]) -> (Option<String>, Headers) {
+    let mut key = match random.below(3) {
         0 => None,
         1 => Some(String::new()),
         _ => Some(format!("key{}", random.below(3))),
     };
-    let (value, content) = if random.chance(manner.bad) {
-        bad(random, pipeline, &cells)
-    } else {
-        (Some(object(random, pipeline, &cells)), Content::Row(cells.into_iter().map(canonical).collect()))
+    let mut headers = Headers::new();
+    for (column, cell) in pipeline.columns.iter().zip(cells) {
+        match &column.beside {
+            None => {}
+            Some(Beside::Key) => key = plain(random, cell, column.ty),
+            // One that is absent is null too, and of several the last counts.
+            Some(Beside::Header(_)) if cell.is_null() && random.chance(50) => {}
+            Some(Beside::Header(name)) => {
+                if random.chance(15) {
+                    headers.push((name.clone(), Some("?".into())));
+                }
+                headers.push((name.clone(), plain(random, cell, column.ty)));
+            }
+        }
+    }
+    if random.chance(10) {
+        headers.insert(0, ("trace".into(), None));
+    }
+    (key, headers)
+}
+
+/// Puts something into the key or a header that its column cannot take; says what, or None where there is no such column.
+fn spoiled(
+    random: &mut Random,
+    pipeline: &Pipeline,
+    key: &mut Option<String>,
+    headers: &mut Headers,
+) -> Option<&'static str> {
+    let beside: Vec<&SourceColumn> = pipeline.columns.iter().filter(|column| column.beside.is_some()).collect();
+    let column = if beside.is_empty() { return None } else { *random.pick(&beside) };
+    let (text, why) = match column.ty {
+        _ if column.required => (None, "nothing in a ! column beside the value"),
+        Type::Text => return None,
+        _ => (Some(word(random, &["x", "", " 1", "\"1\""]).to_string()), "a bad column beside the value"),
     };
-    Record { offset, timestamp, key, value, content }
+    match column.beside.as_ref().expect("chosen so") {
+        Beside::Key => *key = text,
+        Beside::Header(name) => headers.push((name.clone(), text)),
+    }
+    Some(why)
+}
+
+/// The text of a value where it stands alone.
+fn plain(random: &mut Random, value: &Value, ty: Type) -> Option<String> {
+    Some(match (value, ty) {
+        (Value::Null, _) => return None,
+        (Value::Text(x), _) => x.clone(),
+        (Value::Decimal(x), Type::Decimal(_, scale)) => decimal(*x, scale),
+        (value, ty) => {
+            let text = self::text(random, value, ty);
+            text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).map_or(text.clone(), str::to_string)
+        }
+    })
 }
 
 /// What reading makes of a value: only floats change.
@@ -190,13 +267,16 @@ fn cell(random: &mut Random, column: &SourceColumn, manner: &Manner, time: i64) 
         Type::Binary => Value::Binary([vec![], vec![0], vec![255, 0], b"ab".to_vec()][choice(random, 4)].clone()),
         Type::Ints | Type::Floats | Type::Texts | Type::Pairs => {
             let ty = column.ty.element().expect("a list");
-            let element = SourceColumn { name: column.name.clone(), ty, required: false };
+            let element = SourceColumn { name: column.name.clone(), ty, required: false, beside: None };
             let count = if hot { 1 } else { random.below(4) };
             Value::List((0..count).map(|_| cell(random, &element, manner, time)).collect())
         }
         Type::Pair => Value::Struct(
             [Type::Int64, Type::Texts]
-                .map(|ty| cell(random, &SourceColumn { name: column.name.clone(), ty, required: false }, manner, time))
+                .map(|ty| {
+                    let field = SourceColumn { name: column.name.clone(), ty, required: false, beside: None };
+                    cell(random, &field, manner, time)
+                })
                 .to_vec(),
         ),
         Type::Json => Value::Json(JSONS[choice(random, JSONS.len())].1.into()),
@@ -224,7 +304,7 @@ fn float(random: &mut Random, hot: bool) -> Value {
 /// The JSON text of a record; spelled in one of the ways that mean the same.
 fn object(random: &mut Random, pipeline: &Pipeline, cells: &[Value]) -> String {
     let mut fields: Vec<String> = Vec::new();
-    for (column, cell) in pipeline.columns.iter().zip(cells) {
+    for (column, cell) in pipeline.columns.iter().zip(cells).filter(|(column, _)| column.beside.is_none()) {
         if cell.is_null() && random.chance(50) {
             continue; // absent means null
         }
@@ -296,14 +376,15 @@ fn bad(random: &mut Random, pipeline: &Pipeline, cells: &[Value]) -> (Option<Str
             .columns
             .iter()
             .zip(cells)
-            .filter(|(column, _)| column.name != name)
+            .filter(|(column, _)| column.name != name && column.beside.is_none())
             .map(|(column, cell)| format!("\"{}\":{}", column.name, self::text(&mut Random::new(0), cell, column.ty)))
             .chain((!text.is_empty()).then(|| format!("\"{name}\":{text}")))
             .collect();
         Some(latin1(format!("{{{}}}", fields.join(",")).as_bytes()))
     };
-    let of_type = |wanted: fn(Type) -> bool| pipeline.columns.iter().find(|column| wanted(column.ty));
-    let nested = pipeline.columns.iter().find(|column| column.ty.element().is_some() || column.ty == Type::Pair);
+    let in_value = || pipeline.columns.iter().filter(|column| column.beside.is_none());
+    let of_type = |wanted: fn(Type) -> bool| in_value().find(|column| wanted(column.ty));
+    let nested = in_value().find(|column| column.ty.element().is_some() || column.ty == Type::Pair);
     if let (Some(column), true) = (nested, random.chance(30)) {
         let wrong = match column.ty {
             Type::Pair => ["[1]", "{\"a\":\"x\"}", "{\"b\":[1]}", "1", "\"{\""],
@@ -313,11 +394,11 @@ fn bad(random: &mut Random, pipeline: &Pipeline, cells: &[Value]) -> (Option<Str
         return (with(&column.name, word(random, &wrong)), Content::Bad("a bad part".into()));
     }
     let (value, why) = match random.below(10) {
-        0 => (None, "tombstone"),
+        0 => return (None, tombstone(pipeline, cells)),
         1 => (Some(good[..good.len() - 1].to_string()), "cut off"),
         2 => (Some(format!("{good}x")), "trailing bytes"),
         3 => (Some("[1]".into()), "not an object"),
-        4 => match pipeline.columns.iter().find(|column| column.required) {
+        4 => match in_value().find(|column| column.required) {
             Some(column) => (with(&column.name, if random.chance(50) { "null" } else { "" }), "null in a ! column"),
             None => (Some(String::new()), "no bytes"),
         },
@@ -342,7 +423,8 @@ fn bad(random: &mut Random, pipeline: &Pipeline, cells: &[Value]) -> (Option<Str
             None => (Some("{,}".into()), "stray comma"),
         },
         8 => {
-            let name = &random.pick(&pipeline.columns).name;
+            let names: Vec<&str> = in_value().map(|column| column.name.as_str()).chain(["unknown"]).collect();
+            let name = *random.pick(&names[..names.len().saturating_sub(1).max(1)]);
             let text = with(name, "null").expect("an object");
             (Some(format!("{},\"{name}\":null}}", &text[..text.len() - 1])), "duplicate key")
         }

@@ -3,11 +3,12 @@
 use std::fmt::Write as _;
 
 use super::expr::Expr;
-use super::{CalendarUnit, Join, Kind, Lookup, Near, Pipeline, Source, Step, Window};
+use super::{Beside, CalendarUnit, Join, Kind, Lookup, Near, Pipeline, Source, Step, Window};
 use crate::value::{Type, Value};
 
 impl Pipeline {
-    /// Returns the pipeline file. Every step has a sink of the name `out_STEP`.
+    /// Returns the pipeline file. Every step has a sink of the name `out_STEP`, and some one of the
+    /// name `part_STEP` too.
     pub fn yaml(&self) -> String {
         let mut text = String::from("version: 1\nname: random\n");
         if self.steps.iter().any(|step| step.lookup.is_some()) {
@@ -24,6 +25,15 @@ impl Pipeline {
             // Early rows must leave the others as they are, so some sinks ask for them.
             let emit = if i % 2 == 0 && self.is_windowed(&step.name) { "emit: early, " } else { "" };
             let _ = writeln!(text, "  out_{0}: {{from: {0}, {emit}jsonl: {{path: out/{0}}}}}", step.name);
+            if let Some(part) = &step.part {
+                let filter =
+                    part.filter.as_ref().map_or(String::new(), |filter| format!("where: {}, ", quoted(filter)));
+                let (name, select) = (&step.name, list(&part.select));
+                let _ = writeln!(
+                    text,
+                    "  part_{name}: {{from: {name}, {filter}select: {select}, jsonl: {{path: out/part_{name}}}}}"
+                );
+            }
         }
         text
     }
@@ -31,8 +41,14 @@ impl Pipeline {
     fn write_source(&self, text: &mut String, source: &Source) {
         let _ = writeln!(text, "  {}:\n    journal: {{path: unused}}\n    format: json\n    schema:", source.name);
         for column in &self.columns {
-            let _ =
-                writeln!(text, "      {}: \"{}{}\"", column.name, column.ty, if column.required { "!" } else { "" });
+            let ty = format!("\"{}{}\"", column.ty, if column.required { "!" } else { "" });
+            let _ = match &column.beside {
+                None => writeln!(text, "      {}: {ty}", column.name),
+                Some(Beside::Key) => writeln!(text, "      {}: {{type: {ty}, from: key}}", column.name),
+                Some(Beside::Header(name)) => {
+                    writeln!(text, "      {}: {{type: {ty}, from: header.{name}}}", column.name)
+                }
+            };
         }
         let guard = source.max_future.map_or(String::new(), |guard| format!(", max_future: {}", duration(guard)));
         let bound = duration(source.bound);

@@ -177,16 +177,19 @@ fn within<'a>(join: &Join, before: i64, after: i64, sides: [&'a Flow; 2], answer
 fn as_of<'a>(join: &Join, max_age: Option<i64>, sides: [&'a Flow; 2], answer: &mut StepAnswer) -> Vec<Found<'a>> {
     let left = accepted(join, 0, sides[0], answer);
     let right = accepted(join, 1, sides[1], answer);
-    let of = |one: &Candidate<'a>| {
+    let mut of = |one: &Candidate<'a>| {
         let time = one.row.time;
         let before = right.iter().filter(|other| meets(one, other) && other.row.time <= time);
         let version = before.max_by_key(|other| other.row.order());
+        // A record without a value ends what there was before it.
+        answer.ended += usize::from(version.is_some_and(|version| version.row.is_tombstone));
+        let version = version.filter(|version| !version.row.is_tombstone);
         let version = version.filter(|version| max_age.is_none_or(|age| time - version.row.time <= age));
         let is_past = sides[1].complete.is_some_and(|complete| complete > time);
         let rows = [Some(one.row), version.map(|version| version.row)];
         Found { rows, time, window: None, is_final: one.row.is_final && is_past }
     };
-    left.iter().map(of).collect()
+    left.iter().map(&mut of).collect()
 }
 
 /// Makes the row: bounds, keys, the columns of each side.
@@ -238,5 +241,6 @@ fn joined(join: &Join, columns: &[Column], sides: [&Flow; 2], found: &Found<'_>)
         before: None,
         path: Vec::new(),
         made_of: Some(made_of),
+        is_tombstone: false,
     }
 }

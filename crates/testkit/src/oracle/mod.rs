@@ -20,8 +20,8 @@ use self::aggregate::Overflow;
 pub use self::digest::Digests;
 use self::eval::{Failed, evaluate};
 use crate::case::expr::{Call, Column, Expr};
-use crate::case::log::Log;
-use crate::case::{Dedup, Kind, Lookup, Pipeline, Step, Window, call_name, without_calls};
+use crate::case::log::{Content, Log};
+use crate::case::{Dedup, Extract, Kind, Lookup, Pipeline, Step, Window, call_name, without_calls};
 use crate::value::{Type, Value};
 
 /// A partition: the index of its source, its number.
@@ -101,6 +101,8 @@ pub struct StepAnswer {
     pub final_without_partner: usize,
     /// How many rows of a join have a partner of another source.
     pub pairs_across_sources: usize,
+    /// How many left rows find a tombstone where an as-of join looks for a version.
+    pub ended: usize,
 }
 
 /// A row.
@@ -120,6 +122,8 @@ pub struct Row {
     path: Vec<String>,
     /// What it is made of, if it is a row of a join, or of row work over such rows.
     pub made_of: Option<Pair>,
+    /// Whether it is a record without a value: a version "nothing" of its key.
+    is_tombstone: bool,
 }
 
 impl Row {
@@ -256,8 +260,11 @@ fn read(pipeline: &Pipeline, source: usize, log: &Log, cut: &Cut, answer: &mut A
                 answer.bad.push((source, partition.partition, record.offset, None));
                 continue;
             };
-            let crate::case::log::Content::Row(cells) = &record.content else { unreachable!("it has an event time") };
-            let mut cells = cells.clone();
+            let (mut cells, is_tombstone) = match &record.content {
+                Content::Row(cells) => (cells.clone(), false),
+                Content::Tombstone(cells) => (cells.clone(), true),
+                Content::Bad(_) => unreachable!("it has an event time"),
+            };
             cells.extend([
                 Value::Int(partition.partition.into()),
                 Value::Int(record.offset),
@@ -271,6 +278,7 @@ fn read(pipeline: &Pipeline, source: usize, log: &Log, cut: &Cut, answer: &mut A
                 before: maximum.map(|maximum| maximum - plan.bound),
                 path: Vec::new(),
                 made_of: None,
+                is_tombstone,
             });
             maximum = maximum.max(Some(time));
         }
@@ -325,6 +333,21 @@ fn union(step: &Step, flows: &[(String, Flow)]) -> Flow {
 }
 
 impl StepAnswer {
+    /// Returns what a sink with `where` and `select` holds of its rows.
+    pub(crate) fn part(&self, part: &Extract, is_final: bool) -> Vec<Vec<Value>> {
+        let rows = self.rows.iter().filter(|row| row.is_final == is_final);
+        let cells = rows.filter_map(|row| {
+            let value = |name: &str| value_in(&self.columns, &row.cells, name);
+            let evaluated = |expr: &Expr| evaluate(expr, &value).expect("a sink's expressions cannot fail");
+            let is_kept = part.filter.as_ref().is_none_or(|filter| evaluated(filter) == Value::Bool(true));
+            // Records have their place first, whatever is selected.
+            let place = if self.is_records { 2 + usize::from(self.is_indexed) } else { 0 };
+            let place = self.written_cells(row).into_iter().take(place);
+            is_kept.then(|| place.chain(part.select.iter().map(|(_, expr)| evaluated(expr))).collect())
+        });
+        cells.collect()
+    }
+
     fn empty(name: &str) -> Self {
         Self {
             name: name.to_string(),
@@ -344,6 +367,7 @@ impl StepAnswer {
             sessions_across_partitions: 0,
             final_without_partner: 0,
             pairs_across_sources: 0,
+            ended: 0,
         }
     }
 }
@@ -622,6 +646,7 @@ fn window_work(window: &Window, input: Flow, found: &mut StepAnswer) -> Result<F
             before: None,
             path: Vec::new(),
             made_of: None,
+            is_tombstone: false,
         });
     }
     if let Some(having) = &window.having {

@@ -9,7 +9,7 @@ use crate::value::Type;
 const SOURCE: &str = "events";
 
 fn pipeline(bound: i64, steps: Vec<Step>) -> Pipeline {
-    let column = |name: &str, ty| SourceColumn { name: name.into(), ty, required: false };
+    let column = |name: &str, ty| SourceColumn { name: name.into(), ty, required: false, beside: None };
     Pipeline {
         columns: vec![column("event_time", Type::Time), column("num", Type::Int64)],
         event_time: "event_time".into(),
@@ -33,6 +33,7 @@ fn step(name: &str, from: &str, window: Window) -> Step {
         dedup: None,
         window: Some(window),
         join: None,
+        part: None,
     }
 }
 
@@ -56,6 +57,7 @@ fn log(partitions: &[&[(i64, i64)]]) -> Log {
         timestamp: 0,
         key: None,
         value: None,
+        headers: Vec::new(),
         content: Content::Row(vec![Value::Time(*time), Value::Int(*num)]),
     };
     let partition = |(number, records): (usize, &&[(i64, i64)])| PartitionLog {

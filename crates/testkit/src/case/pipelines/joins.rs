@@ -2,7 +2,7 @@
 
 use super::{any, boolean, derive, is_plain, kind, select};
 use crate::case::expr::{Column, Expr, column};
-use crate::case::{Class, Join, Kind, Near, Pipeline, Rule, Shape, Step, own_columns};
+use crate::case::{Beside, Class, Join, Kind, Near, Pipeline, Rule, Shape, Step, own_columns};
 use crate::random::Random;
 
 /// Makes a step that joins that input with another one, or with itself; None when no join fits.
@@ -25,11 +25,23 @@ pub(super) fn step(
         [other, ..] if random.chance(70) => other.to_string(),
         _ => random.pick(&may_join).to_string(),
     };
-    let mut sides = vec![from.to_string(), other];
-    random.shuffle(&mut sides);
-    let columns = [pipeline.step_columns(&sides[0])?, pipeline.step_columns(&sides[1])?];
-    let near = near(random, pipeline, &sides, shape);
+    let table = table(random, pipeline, from);
+    let mut sides = vec![from.to_string(), table.clone().unwrap_or(other)];
+    if table.is_none() {
+        random.shuffle(&mut sides);
+    }
+    let mut columns = [pipeline.step_columns(&sides[0])?, pipeline.step_columns(&sides[1])?];
+    let near = match table {
+        Some(_) => Near::AsOf { max_age: random.chance(20).then(|| random.between(5, 30) * shape.tick) },
+        None => near(random, pipeline, &sides, shape),
+    };
+    let all = columns[1].clone();
+    if table.is_some() {
+        let keys = || pipeline.columns.iter().filter(|column| column.beside == Some(Beside::Key));
+        columns[1].retain(|(name, _)| keys().any(|key| key.name == *name));
+    }
     let on = pairs(random, &columns, matches!(near, Near::Window(_)))?;
+    columns[1] = all;
     let keeps = match near {
         Near::AsOf { .. } => [random.chance(60), false],
         _ => [random.chance(45), random.chance(45)],
@@ -54,6 +66,7 @@ pub(super) fn step(
         dedup: None,
         window: None,
         join: Some(join),
+        part: None,
     };
     if random.chance(20) {
         derive(&mut random.fork(), &joined, &mut step, index);
@@ -68,6 +81,17 @@ pub(super) fn step(
         step.rules.push(Rule { name: "rule".into(), rule, drops: random.chance(40) });
     }
     Some(step)
+}
+
+/// Returns a source to join as a table: nothing reads it yet, and all that a record without a value needs stands beside
+/// the value.
+fn table(random: &mut Random, pipeline: &Pipeline, from: &str) -> Option<String> {
+    let is_beside =
+        |name: &String| pipeline.columns.iter().all(|column| column.name != *name || column.beside.is_some());
+    let has_key = pipeline.columns.iter().any(|column| column.beside == Some(Beside::Key));
+    let is_read = |name: &String| pipeline.steps.iter().any(|step| step.from.contains(name));
+    let mut names = pipeline.sources.iter().map(|source| &source.name).filter(|name| *name != from && !is_read(name));
+    names.next().filter(|_| has_key && is_beside(&pipeline.event_time) && random.chance(80)).cloned()
 }
 
 /// Returns whether so many rows may come of it that a join of them would be slow.
