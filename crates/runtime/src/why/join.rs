@@ -414,8 +414,17 @@ impl Search<'_> {
                 Some(version) => {
                     let age = one.event_time - version.event_time;
                     let name = PartName::of(self.engine, &version.name);
-                    let by = max_age.map_or(0, |most| age - most);
-                    format!("{name} is {} old then, {} older than `max_age`", duration(age), duration(by))
+                    match max_age.filter(|most| age > *most) {
+                        Some(most) => {
+                            format!(
+                                "{name} is {} old then, {} older than `max_age`",
+                                duration(age),
+                                duration(age - most)
+                            )
+                        }
+                        // A version that is not too old and no partner has no value.
+                        None => format!("{name} has no value and ended what was before it"),
+                    }
                 }
             }),
             (JoinTime::AsOf { .. }, true) => {
@@ -447,10 +456,14 @@ impl Search<'_> {
             let version = partners.version_before(left)?;
             (version.name != one.name).then_some(&version.name)
         });
+        let age = left.event_time - one.event_time;
+        let is_version = || partners.version_before(left).is_some_and(|version| version.name == one.name);
         match (valid, max_age) {
             (Some(valid), _) => format!("{} superseded it", name(valid)),
+            (None, _) if max_age.is_none_or(|most| age <= most) && is_version() => {
+                format!("it has no value, so {} found nothing", name(&left.name))
+            }
             (None, Some(most)) => {
-                let age = left.event_time - one.event_time;
                 format!("it is {} old then, {} older than `max_age`", duration(age), duration(age - most))
             }
             (None, None) => format!("{} did not need it", name(&left.name)),
