@@ -15,6 +15,8 @@ pub(crate) struct Seen {
     ids: hashbrown::HashMap<Box<[u8]>, i64>,
     /// How many ids there may be before those that can be forgotten are looked for.
     limit: usize,
+    /// Whether the last snapshot has it as it is.
+    pub(crate) saved: bool,
 }
 
 /// Where a row stands among those of a chunk: offset, place in its list, names on its way; then its input and number.
@@ -46,6 +48,7 @@ impl Seen {
     /// Walks over rows and their ids, which are those of one chunk, by input. Returns the rows of each that are let through.
     pub(crate) fn walk(&mut self, inputs: &[(Batch, BinaryArray)], within: i64) -> Vec<Vec<u32>> {
         let mut kept: Vec<Vec<u32>> = vec![Vec::new(); inputs.len()];
+        self.saved = false;
         let mut walk = |input: usize, row: u32| {
             let (batch, ids) = &inputs[input];
             let (time, watermark) = (batch.event_time(row), batch.watermark(row));
@@ -72,6 +75,19 @@ impl Seen {
             }
         }
         kept
+    }
+
+    /// Returns the ids in bytewise order, each with the largest event time of its rows.
+    pub(crate) fn sorted(&self) -> Vec<(&[u8], i64)> {
+        let mut ids: Vec<(&[u8], i64)> = self.ids.iter().map(|(id, last)| (&**id, *last)).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// Takes in ids that are not there yet.
+    pub(crate) fn restore(&mut self, ids: &BinaryArray, lasts: &[i64]) {
+        self.ids.extend(lasts.iter().enumerate().map(|(row, last)| (ids.value(row).into(), *last)));
+        self.saved = true;
     }
 
     /// Returns about how many bytes it occupies.

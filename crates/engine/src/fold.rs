@@ -29,7 +29,7 @@ pub struct State {
     /// Of joins, by step.
     pub(crate) joins: Vec<Option<JoinState>>,
     /// What partitions remember, by source and partition.
-    memories: BTreeMap<(usize, Partition), Memory>,
+    pub(crate) memories: BTreeMap<(usize, Partition), Memory>,
 }
 
 impl State {
@@ -64,6 +64,18 @@ impl State {
 /// What a partition remembers of its earlier records, by step.
 #[derive(Debug, Default)]
 pub struct Memory(BTreeMap<usize, Seen>);
+
+impl Memory {
+    /// Returns what each `dedup` step has seen.
+    pub(crate) fn steps(&mut self) -> impl Iterator<Item = (usize, &mut Seen)> {
+        self.0.iter_mut().map(|(step, seen)| (*step, seen))
+    }
+
+    /// Takes in ids of a step that are not there yet.
+    pub(crate) fn restore(&mut self, step: usize, ids: &BinaryArray, lasts: &[i64]) {
+        self.0.entry(step).or_default().restore(ids, lasts);
+    }
+}
 
 /// A chunk on its way through the steps.
 pub struct Folding {

@@ -8,6 +8,7 @@ mod as_of;
 mod held;
 mod interval;
 mod keyed;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod window;

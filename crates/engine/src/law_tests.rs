@@ -11,7 +11,7 @@ use crate::log::Chunk;
 use crate::plan::*;
 use crate::watermark::{NEVER, watermark};
 use crate::window::Windowing;
-use crate::{DataType, Emission, Engine, Field, Schema, State};
+use crate::{DataType, Emission, Engine, Field, Part, PartName, Schema, State};
 
 fn column(name: &str, data_type: DataType) -> ColumnPlan {
     ColumnPlan {
@@ -106,6 +106,32 @@ impl Chance {
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0 % bound
+    }
+}
+
+/// Parts as a checkpoint keeps them: what a snapshot says has not changed stays as it was.
+#[derive(Default)]
+pub(crate) struct Kept(BTreeMap<PartName, Vec<RecordBatch>>);
+
+impl Kept {
+    /// Takes a snapshot; now and then another engine, with hashes of its own, goes on from what is kept.
+    pub(crate) fn pass(&mut self, engine: &mut Engine, state: &mut State, chance: &mut Chance) {
+        let mut now = BTreeMap::new();
+        for part in engine.snapshot(state, false) {
+            let tables = part.tables.unwrap_or_else(|| self.0[&part.name].clone());
+            now.insert(part.name, tables);
+        }
+        let whole = |state: &mut State| -> BTreeMap<PartName, Vec<RecordBatch>> {
+            let parts = engine.snapshot(state, true).into_iter();
+            parts.map(|part| (part.name, part.tables.expect("the whole was asked for"))).collect()
+        };
+        assert_eq!(whole(state), now, "a part that changed says so");
+        self.0 = now;
+        if chance.below(6) == 0 {
+            let parts = self.0.iter().map(|(name, tables)| Part { name: name.clone(), tables: Some(tables.clone()) });
+            *engine = Engine::new(engine.plan().clone());
+            *state = engine.restore(parts).unwrap();
+        }
     }
 }
 
@@ -220,11 +246,11 @@ fn run(plan: &Arc<Plan>, log: &[Vec<Record>], chance: &mut Chance) -> (String, u
 /// Like `run`; also counts how often a state gave back the slots of ended sessions.
 fn run_counting(plan: &Arc<Plan>, log: &[Vec<Record>], chance: &mut Chance) -> (String, usize, usize) {
     let mut compacted = 0;
-    let engine = Engine::new(plan.clone());
+    let mut engine = Engine::new(plan.clone());
     let mut state = engine.empty();
     let mut next = vec![0; log.len()];
     let mut maxima = vec![NEVER; log.len()];
-    let (mut text, mut late) = (String::new(), 0);
+    let (mut text, mut late, mut kept) = (String::new(), 0, Kept::default());
     while let Some(partition) = {
         let open: Vec<usize> = (0..log.len()).filter(|p| next[*p] < log[*p].len()).collect();
         (!open.is_empty()).then(|| open[chance.below(open.len() as u64) as usize])
@@ -252,6 +278,7 @@ fn run_counting(plan: &Arc<Plan>, log: &[Vec<Record>], chance: &mut Chance) -> (
         if chance.below(3) == 0 {
             let frontier = maxima.iter().map(|maximum| watermark(*maximum, 7)).min().unwrap();
             write(&mut text, engine.close(&[frontier], &mut state).unwrap().emissions);
+            kept.pass(&mut engine, &mut state, chance);
         }
     }
     let frontier = maxima.iter().map(|maximum| watermark(*maximum, 7)).min().unwrap();

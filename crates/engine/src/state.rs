@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::{ArrayRef, BinaryArray};
+use arrow::array::{Array, ArrayRef, BinaryArray};
 use arrow::buffer::BooleanBuffer;
 use hashbrown::DefaultHashBuilder;
 
@@ -74,6 +74,15 @@ impl Accumulators {
         }
     }
 
+    /// Takes in the states of all calls, side by side: row `i` joins group `into[i]`.
+    fn restore(&mut self, into: &[GroupId], mut states: &[ArrayRef]) {
+        for accumulator in &mut self.0 {
+            let (state, rest) = states.split_at(accumulator.state(&[]).len());
+            accumulator.merge(into, state);
+            states = rest;
+        }
+    }
+
     /// Returns each call's accumulator.
     pub(crate) fn calls(&self) -> impl Iterator<Item = &dyn Accumulator> {
         self.0.iter().map(|accumulator| &**accumulator)
@@ -90,11 +99,24 @@ pub(crate) struct Table {
     pub(crate) groups: Groups,
     /// Their running values.
     pub(crate) accumulators: Accumulators,
+    /// Whether the last snapshot has it as it is.
+    pub(crate) saved: bool,
 }
 
 impl Table {
-    fn new(calls: &[AggregateCall]) -> Self {
-        Self { groups: Groups::default(), accumulators: Accumulators::new(calls) }
+    /// Makes an empty table for the calls.
+    pub(crate) fn new(calls: &[AggregateCall]) -> Self {
+        Self { groups: Groups::default(), accumulators: Accumulators::new(calls), saved: false }
+    }
+
+    /// Takes in groups that are not there yet, with the states of the calls.
+    pub(crate) fn restore(&mut self, keys: &BinaryArray, calls: &[ArrayRef], hasher: &DefaultHashBuilder) {
+        use std::hash::BuildHasher;
+        let keys = (0..keys.len()).map(|row| keys.value(row));
+        let into: Vec<GroupId> = keys.map(|key| self.groups.group(hasher.hash_one(key), key, hasher)).collect();
+        self.accumulators.resize(self.groups.len());
+        self.accumulators.restore(&into, calls);
+        self.saved = true;
     }
 
     fn merge(&mut self, other: &Table, hasher: &DefaultHashBuilder) {
@@ -109,6 +131,7 @@ impl Table {
             .collect();
         self.accumulators.resize(self.groups.len());
         self.accumulators.merge(&into, &other.accumulators, &from);
+        self.saved = false;
     }
 }
 
@@ -236,6 +259,17 @@ impl FixedState {
         }
         table.accumulators.resize(table.groups.len());
         table.accumulators.update(&self.groups, rows, arguments);
+        table.saved = false;
+    }
+
+    /// Returns the open windows and their tables.
+    pub(crate) fn tables_mut(&mut self) -> impl Iterator<Item = (&Window, &mut Table)> {
+        self.tables.iter_mut()
+    }
+
+    /// Returns the table of a window, made if it is new.
+    pub(crate) fn table(&mut self, window: Window, calls: &[AggregateCall]) -> &mut Table {
+        self.tables.entry(window).or_insert_with(|| Table::new(calls))
     }
 
     fn merge(&mut self, other: FixedState, hasher: &DefaultHashBuilder) {
@@ -294,6 +328,8 @@ pub(crate) struct SessionState {
     accumulators: Accumulators,
     slots: usize,
     live: usize,
+    /// Whether the last snapshot has it as it is.
+    pub(crate) saved: bool,
 }
 
 impl SessionState {
@@ -305,6 +341,7 @@ impl SessionState {
             accumulators: Accumulators::new(calls),
             slots: 0,
             live: 0,
+            saved: false,
         }
     }
 
@@ -379,7 +416,39 @@ impl SessionState {
         if !joins.gone.is_empty() {
             self.accumulators.merge_within(&joins.kept, &joins.gone);
         }
+        self.saved &= from.is_empty();
         self.compact(calls, hasher);
+    }
+
+    /// Returns the open sessions by key and time.
+    pub(crate) fn sorted(&self) -> Vec<(GroupId, Session)> {
+        let keys = self.keys.sorted().into_iter();
+        keys.flat_map(|key| self.sessions[key as usize].iter().map(move |session| (key, *session))).collect()
+    }
+
+    /// Takes in sessions that are not there yet, by key and time, with first and last record and the states of the calls.
+    pub(crate) fn restore(
+        &mut self,
+        keys: &BinaryArray,
+        bounds: impl Iterator<Item = (i64, i64)>,
+        calls: &[ArrayRef],
+        hasher: &DefaultHashBuilder,
+    ) {
+        use std::hash::BuildHasher;
+        let before = self.slots;
+        for (row, (first, last)) in bounds.enumerate() {
+            let bytes = keys.value(row);
+            let key = self.keys.group(hasher.hash_one(bytes), bytes, hasher) as usize;
+            if key == self.sessions.len() {
+                self.sessions.push(Vec::new());
+            }
+            self.sessions[key].push(Session { first, last, slot: self.slots as GroupId });
+            self.slots += 1;
+        }
+        self.live += self.slots - before;
+        self.accumulators.resize(self.slots);
+        self.accumulators.restore(&(before as GroupId..self.slots as GroupId).collect::<Vec<_>>(), calls);
+        self.saved = true;
     }
 
     /// Joins a key's sessions with others of that key. Only the part of mine that the others span is walked.
@@ -405,6 +474,7 @@ impl SessionState {
             }
         }
         self.live -= closed.len();
+        self.saved &= closed.is_empty();
         let keys = &self.keys;
         closed.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| keys.key(a.1).cmp(keys.key(b.1))));
         closed
@@ -445,6 +515,7 @@ impl SessionState {
         let into: Vec<GroupId> = (0..from.len() as GroupId).collect();
         fresh.accumulators.resize(fresh.slots);
         fresh.accumulators.merge(&into, &self.accumulators, &from);
+        fresh.saved = self.saved;
         *self = fresh;
     }
 }

@@ -6,13 +6,16 @@
 
 use std::collections::BTreeMap;
 use std::hash::BuildHasher;
+use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BinaryArray, BooleanArray};
+use arrow::array::{ArrayRef, AsArray, BinaryArray, BooleanArray, RecordBatch};
 use hashbrown::DefaultHashBuilder;
 
 use crate::expr::Expr;
 use crate::group::{Groups, Interned, KeyCodec, intern, plain};
 use crate::plan::WindowPlan;
+use crate::rows::named;
+use crate::snapshot::{fitting, ranges, with_names};
 use crate::state::{Arguments, FixedState, Table};
 use crate::value::DataType;
 use crate::window::Window;
@@ -43,8 +46,46 @@ impl UniqueCodecs {
         let mut columns: Vec<ArrayRef> = keys.iter().map(plain).collect();
         columns.extend(arguments.calls.iter().flatten().cloned());
         let filters = arguments.filters.iter().flatten();
-        columns.extend(filters.map(|mask| -> ArrayRef { std::sync::Arc::new(BooleanArray::new(mask.clone(), None)) }));
+        columns.extend(filters.map(|mask| -> ArrayRef { Arc::new(BooleanArray::new(mask.clone(), None)) }));
         self.rows.encode(&columns, rows)
+    }
+
+    /// Returns the copies that count in a window so far, by id: id, place in the record order, then what the copy brings.
+    pub(crate) fn rows(&self, window: &WindowPlan, table: &UniqueTable) -> Vec<RecordBatch> {
+        let ids = table.ids.sorted();
+        let sizes = ids.iter().map(|id| table.ids.key(*id).len() + table.copies[*id as usize].row.len());
+        ranges(sizes).map(|range| self.some_rows(window, table, &ids[range])).collect()
+    }
+
+    fn some_rows(&self, window: &WindowPlan, table: &UniqueTable, ids: &[u32]) -> RecordBatch {
+        let copies = || ids.iter().map(|id| &table.copies[*id as usize]);
+        let id_columns = self.ids.decode(ids.iter().map(|id| table.ids.key(*id)));
+        let mut columns = with_names(&window.unique_by, id_columns);
+        columns.push(("_order".into(), Arc::new(BinaryArray::from_iter_values(copies().map(|copy| &copy.order)))));
+        let brought = self.rows.decode(copies().map(|copy| &*copy.row)).into_iter().enumerate();
+        columns.extend(brought.map(|(number, column)| (format!("#{number}"), column)));
+        named(columns, ids.len())
+    }
+
+    /// Takes in copies that [`UniqueCodecs::rows`] gave; None: they do not fit.
+    pub(crate) fn restore(
+        &self,
+        window: &WindowPlan,
+        rows: &RecordBatch,
+        table: &mut UniqueTable,
+        hasher: &DefaultHashBuilder,
+    ) -> Option<()> {
+        let columns = fitting(rows, &self.some_rows(window, &UniqueTable::default(), &[]))?;
+        let (ids, rest) = columns.split_at(window.unique_by.len());
+        let (order, brought) = rest.split_first()?;
+        let ids = self.ids.encode(ids, rows.num_rows());
+        let brought = self.rows.encode(brought, rows.num_rows());
+        for row in 0..rows.num_rows() {
+            let id = ids.value(row);
+            table.take_in(hasher.hash_one(id), id, order.as_binary::<i32>().value(row), brought.value(row), hasher);
+        }
+        table.saved = true;
+        Some(())
     }
 
     /// Makes the groups of a closed window of the copies that count.
@@ -84,6 +125,8 @@ pub(crate) struct UniqueTable {
     ids: Groups,
     /// By id, the copy that counts among those seen so far.
     copies: Vec<Copy>,
+    /// Whether the last snapshot has it as it is.
+    pub(crate) saved: bool,
 }
 
 /// What a row brings to its window.
@@ -98,6 +141,7 @@ struct Copy {
 impl UniqueTable {
     fn take_in(&mut self, hash: u64, id: &[u8], order: &[u8], row: &[u8], hasher: &DefaultHashBuilder) {
         let place = self.ids.group(hash, id, hasher) as usize;
+        self.saved = false;
         match self.copies.get_mut(place) {
             None => self.copies.push(Copy { order: order.into(), row: row.into() }),
             Some(copy) if order < &*copy.order => *copy = Copy { order: order.into(), row: row.into() },
@@ -122,6 +166,16 @@ impl UniqueState {
             let id = ids.ids[row] as usize;
             table.take_in(ids.hashes[id], ids.keys.value(id), order.value(row), bytes.value(row), hasher);
         }
+    }
+
+    /// Returns the open windows and their ids.
+    pub(crate) fn tables_mut(&mut self) -> impl Iterator<Item = (&Window, &mut UniqueTable)> {
+        self.0.iter_mut()
+    }
+
+    /// Returns the ids of a window, made if it is new.
+    pub(crate) fn table(&mut self, at: Window) -> &mut UniqueTable {
+        self.0.entry(at).or_default()
     }
 
     /// Takes in the windows of another state.

@@ -17,6 +17,7 @@ use hashbrown::DefaultHashBuilder;
 
 use super::held::Held;
 use super::keyed::{Keys, merge_by};
+use super::snapshot::HeldRows;
 use super::{Joined, MISSING, Piece, RowRef};
 use crate::watermark::NEVER;
 
@@ -33,6 +34,8 @@ pub(crate) struct AsOfJoin {
     versions: Vec<Vec<Version>>,
     /// For each key of which something can be given back once the frontier gets there: where; and outdated ones.
     due: BinaryHeap<Reverse<(i64, u32)>>,
+    /// Whether the last snapshot has it as it is.
+    pub(super) saved: bool,
 }
 
 /// A left row.
@@ -56,6 +59,23 @@ impl AsOfJoin {
     /// Takes in rows of a side.
     pub(super) fn add(&mut self, side: usize, piece: Piece) {
         self.pending[side].push(Arc::new(piece));
+        self.saved = false;
+    }
+
+    /// Returns the rows of a side that are held. None are pending: it was closed.
+    pub(super) fn rows(&self, side: usize) -> HeldRows<'_> {
+        let place = |row: RowRef| (row.0 as usize, row.1 as usize);
+        let places = match side {
+            0 => self.waiting.iter().map(|left| place(left.row)).collect(),
+            _ => self.versions.iter().flatten().map(|version| place(version.row)).collect(),
+        };
+        HeldRows { pieces: self.held[side].pieces(), places, met: Vec::new() }
+    }
+
+    /// Takes in rows of a side that a snapshot gave. They are taken up by the next closing, as if they had come just now.
+    pub(super) fn restore(&mut self, side: usize, piece: Piece) {
+        self.pending[side].push(Arc::new(piece));
+        self.saved = true;
     }
 
     pub(super) fn merge(&mut self, mut other: AsOfJoin) {
@@ -64,6 +84,7 @@ impl AsOfJoin {
         }
         let is_fresh = other.versions.is_empty() && other.waiting.is_empty();
         assert!(is_fresh, "of two states of a join one was never closed");
+        self.saved &= other.pending.iter().all(Vec::is_empty);
         for (mine, theirs) in self.pending.iter_mut().zip(other.pending) {
             mine.extend(theirs);
         }
@@ -107,6 +128,7 @@ impl AsOfJoin {
             }
         }
         joined.flush(pieces);
+        self.saved &= count == 0;
         for left in self.waiting.drain(..count) {
             self.held[0].release(left.row);
         }
@@ -176,6 +198,7 @@ impl AsOfJoin {
             while due_at(&versions[gone..], max_age).is_some_and(|due| due <= frontier) {
                 gone += 1;
             }
+            self.saved &= gone == 0;
             for version in versions.drain(..gone) {
                 self.held[1].release(version.row);
             }

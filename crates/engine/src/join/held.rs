@@ -97,7 +97,7 @@ impl Held {
 }
 
 /// Makes one piece of rows of several.
-fn gather(pieces: &[Arc<Piece>], places: &[(usize, usize)]) -> Piece {
+pub(super) fn gather(pieces: &[Arc<Piece>], places: &[(usize, usize)]) -> Piece {
     // A piece that is gone has no columns.
     let mut numbers = vec![usize::MAX; pieces.len()];
     let mut used: Vec<&Piece> = Vec::new();

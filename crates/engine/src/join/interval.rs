@@ -13,6 +13,7 @@ use hashbrown::DefaultHashBuilder;
 
 use super::held::Held;
 use super::keyed::{Keys, merge_by};
+use super::snapshot::HeldRows;
 use super::{Joined, MISSING, Piece, RowRef};
 use crate::plan::JoinKind;
 use crate::watermark::{NEVER, completeness};
@@ -28,6 +29,8 @@ pub(crate) struct IntervalJoin {
     rows: Vec<[Vec<Entry>; 2]>,
     /// By side: for each key that holds rows, the time of the earliest; and outdated ones, which do no harm.
     due: [BinaryHeap<Reverse<(i64, u32)>>; 2],
+    /// Whether the last snapshot has it as it is.
+    pub(super) saved: bool,
 }
 
 /// A row that is held.
@@ -60,6 +63,38 @@ impl IntervalJoin {
     /// Takes in rows of a side.
     pub(super) fn add(&mut self, side: usize, piece: Piece) {
         self.pending[side].push(Arc::new(piece));
+        self.saved = false;
+    }
+
+    /// Returns the rows of a side that are held. None are pending: it was closed.
+    pub(super) fn rows(&self, side: usize) -> HeldRows<'_> {
+        let entries = || self.rows.iter().flat_map(|rows| &rows[side]);
+        HeldRows {
+            pieces: self.held[side].pieces(),
+            places: entries().map(|entry| (entry.row.0 as usize, entry.row.1 as usize)).collect(),
+            met: entries().map(|entry| entry.has_met).collect(),
+        }
+    }
+
+    /// Takes in rows of a side that a snapshot gave, and which of them have met others.
+    pub(super) fn restore(&mut self, side: usize, piece: Piece, met: &[bool], hasher: &DefaultHashBuilder) {
+        let mut fresh: Vec<(u32, Entry)> = Vec::with_capacity(piece.len());
+        for (row, has_met) in met.iter().enumerate() {
+            let key: &[u8] = if piece.joins(row as u32) { piece.keys.value(row) } else { &NO_KEY[side] };
+            let entry = Entry { time: piece.times[row], row: (0, row as u32), has_met: *has_met };
+            fresh.push((self.keys.number(key, hasher), entry));
+        }
+        self.rows.resize_with(self.keys.len(), Default::default);
+        let number = self.held[side].add(Arc::new(piece), fresh.len());
+        fresh.sort_unstable_by_key(|(key, entry)| (*key, entry.time, entry.row));
+        for fresh in fresh.chunk_by(|(a, _), (b, _)| a == b) {
+            let key = fresh[0].0;
+            let rows = &mut self.rows[key as usize][side];
+            let placed = fresh.iter().map(|(_, entry)| Entry { row: (number, entry.row.1), ..*entry });
+            merge_by(rows, placed, |entry| entry.time);
+            self.due[side].push(Reverse((rows[0].time, key)));
+        }
+        self.saved = true;
     }
 
     pub(super) fn merge(&mut self, mut other: IntervalJoin) {
@@ -67,6 +102,7 @@ impl IntervalJoin {
             std::mem::swap(self, &mut other);
         }
         assert!(other.rows.is_empty(), "of two states of a join one was never closed");
+        self.saved &= other.pending.iter().all(Vec::is_empty);
         for (mine, theirs) in self.pending.iter_mut().zip(other.pending) {
             mine.extend(theirs);
         }
@@ -120,6 +156,7 @@ impl IntervalJoin {
             self.give_back(side, limit, joined, &mut released[side]);
         }
         joined.flush([self.held[0].pieces(), self.held[1].pieces()]);
+        self.saved &= released.iter().all(Vec::is_empty);
         for (held, released) in self.held.iter_mut().zip(released) {
             released.into_iter().for_each(|row| held.release(row));
         }

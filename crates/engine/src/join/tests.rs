@@ -8,7 +8,7 @@ use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArra
 use arrow::datatypes::Int64Type;
 
 use super::JoinState;
-use crate::law_tests::Chance;
+use crate::law_tests::{Chance, Kept};
 use crate::log::{BadRow, Chunk, NULL_VALUE};
 use crate::plan::*;
 use crate::watermark::{NEVER, watermark};
@@ -152,14 +152,14 @@ fn rows(emissions: &[Emission]) -> Vec<Found> {
 /// Folds chunks of chance sizes, interleaved by chance, and closes now and then. Returns the rows, and the most rows that
 /// the join held in the second half.
 fn run(plan: &Arc<Plan>, log: &Log, chance: &mut Chance) -> (Vec<Found>, usize) {
-    let engine = Engine::new(plan.clone());
+    let mut engine = Engine::new(plan.clone());
     let mut state = engine.empty();
     let mut places: Vec<(usize, usize, usize, i64)> = Vec::new();
     for (source, partitions) in log.iter().enumerate() {
         places.extend((0..partitions.len()).map(|partition| (source, partition, 0, NEVER)));
     }
     let mut found = Vec::new();
-    let mut most_held = 0;
+    let (mut most_held, mut kept) = (0, Kept::default());
     loop {
         let is_open = |at: &(usize, usize, usize, i64)| at.2 < log[at.0][at.1].len();
         let open: Vec<usize> = (0..places.len()).filter(|place| is_open(&places[*place])).collect();
@@ -183,6 +183,7 @@ fn run(plan: &Arc<Plan>, log: &Log, chance: &mut Chance) -> (Vec<Found>, usize) 
         places[place] = (source, partition, next + count, folded.maximum);
         if chance.below(3) == 0 {
             found.extend(rows(&engine.close(&frontiers(&places), &mut state).unwrap().emissions));
+            kept.pass(&mut engine, &mut state, chance);
             let held = match state.joins[0].as_ref().unwrap() {
                 JoinState::Interval(state) => state.held_rows(),
                 JoinState::AsOf(state) => state.held_rows(),

@@ -7,14 +7,24 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::snapshot::WindowSide;
 use super::{Joined, MISSING, Piece, RowRef};
+use crate::snapshot::is_wanted;
 use crate::watermark::is_final;
 use crate::window::Window;
 
 /// Rows of the open windows, by side.
 #[derive(Clone, Default)]
 pub(crate) struct WindowJoin {
-    windows: BTreeMap<Window, [Vec<Chosen>; 2]>,
+    windows: BTreeMap<Window, Sides>,
+}
+
+/// The rows of both sides of a window.
+#[derive(Clone, Default)]
+struct Sides {
+    rows: [Vec<Chosen>; 2],
+    /// By side, whether the last snapshot has it as it is.
+    saved: [bool; 2],
 }
 
 /// The rows of a piece that are in a window.
@@ -27,15 +37,46 @@ struct Chosen {
 impl WindowJoin {
     /// Takes rows of a side into a window.
     pub(super) fn add(&mut self, window: Window, side: usize, piece: &Arc<Piece>, rows: Vec<u32>) {
-        self.windows.entry(window).or_default()[side].push(Chosen { piece: piece.clone(), rows });
+        let sides = self.windows.entry(window).or_default();
+        sides.rows[side].push(Chosen { piece: piece.clone(), rows });
+        sides.saved[side] = false;
     }
 
     pub(super) fn merge(&mut self, other: WindowJoin) {
-        for (window, [left, right]) in other.windows {
+        for (window, other) in other.windows {
             let mine = self.windows.entry(window).or_default();
-            mine[0].extend(left);
-            mine[1].extend(right);
+            for (side, rows) in other.rows.into_iter().enumerate() {
+                mine.saved[side] &= rows.is_empty();
+                mine.rows[side].extend(rows);
+            }
         }
+    }
+
+    /// Returns the open windows, by side, with their rows if they are wanted in a snapshot.
+    pub(super) fn sides(&mut self, whole: bool) -> Vec<WindowSide> {
+        let mut found = Vec::new();
+        for (window, sides) in &mut self.windows {
+            for (side, chosen) in sides.rows.iter().enumerate() {
+                let is_wanted = is_wanted(&mut sides.saved[side], whole);
+                let rows = is_wanted.then(|| {
+                    let pieces = chosen.iter().map(|chosen| chosen.piece.clone()).collect();
+                    let numbered = chosen.iter().enumerate();
+                    let places =
+                        numbered.flat_map(|(piece, chosen)| chosen.rows.iter().map(move |row| (piece, *row as usize)));
+                    (pieces, places.collect())
+                });
+                found.push((*window, side, rows));
+            }
+        }
+        found
+    }
+
+    /// Takes in rows of a side that a snapshot gave.
+    pub(super) fn restore(&mut self, window: Window, side: usize, piece: Piece) {
+        let rows = (0..piece.len() as u32).collect();
+        let sides = self.windows.entry(window).or_default();
+        sides.rows[side].push(Chosen { piece: Arc::new(piece), rows });
+        sides.saved[side] = true;
     }
 
     pub(super) fn open(&self) -> usize {
@@ -47,7 +88,7 @@ impl WindowJoin {
         let mut last = [std::ptr::null(), std::ptr::null()];
         let mut size = 0;
         for sides in self.windows.values() {
-            for (side, chosen) in sides.iter().enumerate() {
+            for (side, chosen) in sides.rows.iter().enumerate() {
                 for Chosen { piece, rows } in chosen {
                     size += rows.capacity() * 4;
                     if Arc::as_ptr(piece) != last[side] {
@@ -73,7 +114,7 @@ impl WindowJoin {
             if joined.is_empty() {
                 pieces = Default::default();
             }
-            join(window, sides, &mut pieces, joined);
+            join(window, sides.rows, &mut pieces, joined);
             closed += 1;
         }
         joined.flush([&pieces[0], &pieces[1]]);

@@ -1,0 +1,176 @@
+//! The rows that a join holds as tables, and back: see [`crate::snapshot`].
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, new_empty_array};
+use arrow::buffer::BooleanBuffer;
+use hashbrown::DefaultHashBuilder;
+
+use super::held::gather;
+use super::{JoinState, Piece, add_text_sizes};
+use crate::group::KeyCodec;
+use crate::plan::{JoinPlan, JoinValue};
+use crate::rows::named;
+use crate::snapshot::{fitting, is_wanted, ranges, times, timestamps};
+use crate::window::Window;
+
+/// Rows of some pieces: which are held, and which of them have met another row (interval joins).
+pub(super) struct HeldRows<'a> {
+    pub(super) pieces: &'a [Arc<Piece>],
+    /// Number of the piece and place in it.
+    pub(super) places: Vec<(usize, usize)>,
+    /// As long as `places`, or empty.
+    pub(super) met: Vec<bool>,
+}
+
+impl HeldRows<'_> {
+    /// Returns the rows as tables, by place in the record order.
+    fn tables(&self, join: &JoinPlan, side: usize, codec: &KeyCodec) -> Vec<RecordBatch> {
+        let place = |row: usize| {
+            let (piece, row) = self.places[row];
+            (&self.pieces[piece], row)
+        };
+        let mut order: Vec<usize> = (0..self.places.len()).collect();
+        order.sort_unstable_by_key(|row| {
+            let (piece, row) = place(*row);
+            piece.orders.value(row)
+        });
+        let sizes = order.iter().map(|row| {
+            let (piece, row) = place(*row);
+            piece.widest + piece.keys.value(row).len() + piece.orders.value(row).len()
+        });
+        let tables = ranges(sizes).map(|range| {
+            let rows = &order[range];
+            let places: Vec<(usize, usize)> = rows.iter().map(|row| self.places[*row]).collect();
+            let met = (!self.met.is_empty()).then(|| rows.iter().map(|row| Some(self.met[*row])).collect());
+            table(join, side, codec, &gather(self.pieces, &places), met)
+        });
+        tables.collect()
+    }
+}
+
+/// Makes a table of a piece: keys, place in the record order, event time, whether it has met another row, columns.
+fn table(join: &JoinPlan, side: usize, codec: &KeyCodec, piece: &Piece, met: Option<BooleanArray>) -> RecordBatch {
+    let keys = codec.decode((0..piece.len()).map(|row| piece.keys.value(row)));
+    let mut columns: Vec<(String, ArrayRef)> =
+        join.on.iter().zip(keys).map(|(key, values)| (format!("on.{}", key.names[side]), values)).collect();
+    columns.push(("_order".into(), Arc::new(piece.orders.clone())));
+    columns.push(("_time".into(), timestamps(piece.times.iter().copied())));
+    columns.extend(met.map(|met| ("_met".into(), Arc::new(met) as ArrayRef)));
+    for (number, column) in join.columns.iter().enumerate() {
+        let has_it = match &column.value {
+            JoinValue::Key(_) => true,
+            JoinValue::Side(of, _) => *of == side,
+            JoinValue::WindowStart | JoinValue::WindowEnd => false,
+        };
+        if has_it {
+            let values = piece.columns.get(number).cloned().flatten();
+            let values = values.unwrap_or_else(|| new_empty_array(&column.field.data_type.arrow()));
+            columns.push((format!("#{number}"), values));
+        }
+    }
+    named(columns, piece.len())
+}
+
+/// Makes the piece that a table was made of, and which rows have met others; None: it does not fit.
+fn piece(
+    join: &JoinPlan,
+    side: usize,
+    codec: &KeyCodec,
+    rows: &RecordBatch,
+    with_met: bool,
+) -> Option<(Piece, Vec<bool>)> {
+    let met = with_met.then(|| BooleanArray::from(Vec::<bool>::new()));
+    let columns = fitting(rows, &table(join, side, codec, &Piece::empty(), met))?;
+    let (keys, rest) = columns.split_at(join.on.len());
+    let has_null = |row: usize| keys.iter().any(|key| key.is_null(row));
+    let nulls = keys.iter().any(|key| key.null_count() > 0);
+    let values = |at: usize| rest[at].as_boolean().values().iter().collect();
+    let met = if with_met { values(2) } else { Vec::new() };
+    let mut held = rest[2 + usize::from(with_met)..].iter();
+    let mut widest = vec![0; rows.num_rows()];
+    let names = rows.schema();
+    let columns = (0..join.columns.len()).map(|number| {
+        names.index_of(&format!("#{number}")).ok()?;
+        let values = held.next()?;
+        add_text_sizes(values, &mut widest);
+        Some(values.clone())
+    });
+    let columns = columns.collect();
+    let piece = Piece {
+        columns,
+        keys: codec.encode(keys, rows.num_rows()),
+        nulls: nulls.then(|| BooleanBuffer::collect_bool(rows.num_rows(), has_null)),
+        orders: rest[0].as_binary().clone(),
+        times: times(&rest[1]).to_vec(),
+        widest: widest.into_iter().max().unwrap_or(0),
+    };
+    Some((piece, met))
+}
+
+/// A side of an open window: the pieces that its rows are in, and where in them.
+pub(super) type WindowSide = (Window, usize, Option<(Vec<Arc<Piece>>, Vec<(usize, usize)>)>);
+
+/// A part of a join's state: its window, its side, and its rows unless they are as at the last snapshot.
+type SidePart = (Option<Window>, usize, Option<Vec<RecordBatch>>);
+
+impl JoinState {
+    /// Returns the rows that it holds, by window and side; those that have not changed since the last snapshot only if the
+    /// whole is asked for.
+    pub(crate) fn snapshot(&mut self, join: &JoinPlan, codec: &KeyCodec, whole: bool) -> Vec<SidePart> {
+        match self {
+            JoinState::Window(state) => {
+                let sides = state.sides(whole).into_iter();
+                let part = |(window, side, rows): WindowSide| {
+                    let tables = rows.map(|(pieces, places)| {
+                        HeldRows { pieces: &pieces, places, met: Vec::new() }.tables(join, side, codec)
+                    });
+                    (Some(window), side, tables)
+                };
+                sides.map(part).collect()
+            }
+            JoinState::Interval(state) => {
+                let is_wanted = is_wanted(&mut state.saved, whole);
+                let rows = |side| is_wanted.then(|| state.rows(side).tables(join, side, codec));
+                vec![(None, 0, rows(0)), (None, 1, rows(1))]
+            }
+            JoinState::AsOf(state) => {
+                let is_wanted = is_wanted(&mut state.saved, whole);
+                let rows = |side| is_wanted.then(|| state.rows(side).tables(join, side, codec));
+                vec![(None, 0, rows(0)), (None, 1, rows(1))]
+            }
+        }
+    }
+
+    /// Takes in the rows of a part; None: they do not fit.
+    pub(crate) fn restore(
+        &mut self,
+        join: &JoinPlan,
+        codec: &KeyCodec,
+        (window, side): (Option<Window>, usize),
+        tables: &[RecordBatch],
+        hasher: &DefaultHashBuilder,
+    ) -> Option<()> {
+        if side > 1 {
+            return None;
+        }
+        for rows in tables {
+            match (&mut *self, window) {
+                (JoinState::Window(state), Some(window)) => {
+                    let (piece, _) = piece(join, side, codec, rows, false)?;
+                    state.restore(window, side, piece);
+                }
+                (JoinState::Interval(state), None) => {
+                    let (piece, met) = piece(join, side, codec, rows, true)?;
+                    state.restore(side, piece, &met, hasher);
+                }
+                (JoinState::AsOf(state), None) => {
+                    let (piece, _) = piece(join, side, codec, rows, false)?;
+                    state.restore(side, piece);
+                }
+                _ => return None,
+            }
+        }
+        Some(())
+    }
+}

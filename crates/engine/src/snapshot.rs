@@ -1,0 +1,272 @@
+//! State as tables: what a checkpoint keeps, and what a later process goes on from.
+//!
+//! A state is a set of parts, each of one step: the groups of a window, the open sessions, the rows that a side of a join
+//! holds, the ids that a partition remembers. A part is a table with typed columns, its rows in canonical order; so it
+//! is a function of what was folded, not of how. Accumulators come as the states that [`crate::aggregate::Accumulator`]
+//! merges: going on from a part is a merge into an empty state, and the law of merging is all that it needs.
+//!
+//! A part says whether it changed since the last snapshot, so that a checkpoint writes only what did.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, RecordBatch, TimestampMicrosecondArray};
+use arrow::datatypes::TimestampMicrosecondType;
+
+use crate::aggregate::GroupId;
+use crate::error::{Code, Error, Result};
+use crate::fold::State;
+use crate::group::KeyCodec;
+use crate::log::Partition;
+use crate::plan::{DedupPlan, WindowPlan, Work};
+use crate::rows::named;
+use crate::state::{Accumulators, Session, SessionState, Table, WindowState};
+use crate::task::Engine;
+use crate::window::Window;
+
+/// What a part of a state is of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PartName {
+    /// The step.
+    pub step: String,
+    /// The window whose groups or rows it holds.
+    pub window: Option<Window>,
+    /// The side of a join.
+    pub side: Option<usize>,
+    /// The source and partition whose ids it holds.
+    pub partition: Option<(String, Partition)>,
+}
+
+/// A part of a state.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// What it is of.
+    pub name: PartName,
+    /// Its rows; None where it is as it was at the snapshot before.
+    pub tables: Option<Vec<RecordBatch>>,
+}
+
+/// How many rows, and about how many bytes of keys, one table of a part holds at most.
+const TABLE_ROWS: usize = if cfg!(test) { 3 } else { 1 << 16 };
+const TABLE_BYTES: usize = if cfg!(test) { 64 } else { 1 << 26 };
+
+impl Engine {
+    /// Returns the parts of a state, in the order of their names. Those that have not changed since the last snapshot come
+    /// without rows, unless the whole is asked for. The state must have been closed since it was last folded into.
+    pub fn snapshot(&self, state: &mut State, whole: bool) -> Vec<Part> {
+        let mut parts = Vec::new();
+        let State { windows, joins, memories } = state;
+        for (index, step) in self.plan.steps.iter().enumerate() {
+            let name = PartName { step: step.name.clone(), ..PartName::default() };
+            let Some(codec) = &self.codecs[index] else { continue };
+            match (&mut windows[index], &mut joins[index], &step.work) {
+                (Some(WindowState::Fixed(state)), _, Work::Window(window)) => {
+                    for (at, table) in state.tables_mut() {
+                        let is_wanted = is_wanted(&mut table.saved, whole);
+                        let tables = is_wanted.then(|| {
+                            let groups = table.groups.sorted();
+                            let sizes = groups.iter().map(|group| table.groups.key(*group).len());
+                            ranges(sizes).map(|range| group_rows(window, codec, table, &groups[range])).collect()
+                        });
+                        parts.push(Part { name: PartName { window: Some(*at), ..name.clone() }, tables });
+                    }
+                }
+                (Some(WindowState::Unique(state)), _, Work::Window(window)) => {
+                    let codecs = self.uniques[index].as_ref().expect("ids that count once have codecs");
+                    for (at, table) in state.tables_mut() {
+                        let is_wanted = is_wanted(&mut table.saved, whole);
+                        let tables = is_wanted.then(|| codecs.rows(window, table));
+                        parts.push(Part { name: PartName { window: Some(*at), ..name.clone() }, tables });
+                    }
+                }
+                (Some(WindowState::Session(state)), _, Work::Window(window)) => {
+                    let is_wanted = is_wanted(&mut state.saved, whole);
+                    let tables = is_wanted.then(|| {
+                        let sessions = state.sorted();
+                        let sizes = sessions.iter().map(|(key, _)| state.key(*key).len());
+                        ranges(sizes).map(|range| session_rows(window, codec, state, &sessions[range])).collect()
+                    });
+                    parts.push(Part { name, tables });
+                }
+                (_, Some(state), Work::Join(join)) => {
+                    for (window, side, tables) in state.snapshot(join, codec, whole) {
+                        parts.push(Part { name: PartName { window, side: Some(side), ..name.clone() }, tables });
+                    }
+                }
+                _ => {}
+            }
+        }
+        for ((source, partition), memory) in memories {
+            for (index, seen) in memory.steps() {
+                let (step, codec) = (&self.plan.steps[index], &self.codecs[index]);
+                let (Work::Dedup(dedup), Some(codec)) = (&step.work, codec) else {
+                    unreachable!("only dedup steps remember ids")
+                };
+                let is_wanted = is_wanted(&mut seen.saved, whole);
+                let tables = is_wanted.then(|| {
+                    let ids = seen.sorted();
+                    ranges(ids.iter().map(|(id, _)| id.len())).map(|range| id_rows(dedup, codec, &ids[range])).collect()
+                });
+                let partition = Some((self.plan.sources[*source].name.clone(), *partition));
+                let name = PartName { step: step.name.clone(), partition, ..PartName::default() };
+                parts.push(Part { name, tables });
+            }
+        }
+        parts.sort_by(|a, b| a.name.cmp(&b.name));
+        parts
+    }
+
+    /// Returns the state that has these parts, each with its rows. One that does not fit the plan is an error.
+    pub fn restore(&self, parts: impl IntoIterator<Item = Part>) -> Result<State> {
+        let mut state = self.empty();
+        for part in parts {
+            let step = self.plan.steps.iter().position(|step| step.name == part.name.step);
+            if step.and_then(|index| self.restore_part(index, &part, &mut state)).is_none() {
+                let message = format!("a part of the state of step `{}` does not fit the pipeline", part.name.step);
+                return Err(Error::new(Code::Corrupt, message));
+            }
+        }
+        Ok(state)
+    }
+
+    /// Takes in a part; None: it does not fit.
+    fn restore_part(&self, index: usize, part: &Part, state: &mut State) -> Option<()> {
+        let codec = self.codecs[index].as_ref()?;
+        let tables = part.tables.as_deref()?;
+        match &self.plan.steps[index].work {
+            Work::Window(window) => match (state.windows[index].as_mut()?, part.name.window) {
+                (WindowState::Fixed(state), Some(at)) => {
+                    let table = state.table(at, &window.calls);
+                    let expected = group_rows(window, codec, &Table::new(&window.calls), &[]);
+                    for rows in tables {
+                        let columns = fitting(rows, &expected)?;
+                        let (keys, calls) = columns.split_at(window.keys.len());
+                        table.restore(&codec.encode(keys, rows.num_rows()), calls, &self.hasher);
+                    }
+                }
+                (WindowState::Unique(state), Some(at)) => {
+                    let codecs = self.uniques[index].as_ref()?;
+                    for rows in tables {
+                        codecs.restore(window, rows, state.table(at), &self.hasher)?;
+                    }
+                }
+                (WindowState::Session(state), None) => {
+                    let expected = session_rows(window, codec, state, &[]);
+                    for rows in tables {
+                        let columns = fitting(rows, &expected)?;
+                        let (keys, rest) = columns.split_at(window.keys.len());
+                        let bounds = times(&rest[0]).iter().copied().zip(times(&rest[1]).iter().copied());
+                        let keys = codec.encode(keys, rows.num_rows());
+                        state.restore(&keys, bounds, &rest[2..], &self.hasher);
+                    }
+                }
+                _ => return None,
+            },
+            Work::Join(join) => {
+                let state = state.joins[index].as_mut()?;
+                state.restore(join, codec, (part.name.window, part.name.side?), tables, &self.hasher)?;
+            }
+            Work::Dedup(dedup) => {
+                let (source, partition) = part.name.partition.as_ref()?;
+                let source = self.plan.sources.iter().position(|of| of.name == *source)?;
+                let expected = id_rows(dedup, codec, &[]);
+                let mut memory = state.take_memory(source, *partition);
+                for rows in tables {
+                    let columns = fitting(rows, &expected)?;
+                    let (lasts, ids) = columns.split_last()?;
+                    memory.restore(index, &codec.encode(ids, rows.num_rows()), times(lasts));
+                }
+                state.put_memory(source, *partition, memory);
+            }
+            Work::Rows | Work::Lookup(_) => return None,
+        }
+        Some(())
+    }
+}
+
+/// Groups of a window: keys, then the state of each call.
+fn group_rows(window: &WindowPlan, codec: &KeyCodec, table: &Table, groups: &[GroupId]) -> RecordBatch {
+    let keys = codec.decode(groups.iter().map(|group| table.groups.key(*group)));
+    let mut columns = with_names(&window.keys, keys);
+    columns.extend(call_columns(&table.accumulators, groups));
+    named(columns, groups.len())
+}
+
+/// Open sessions: keys, first and last record, then the state of each call.
+fn session_rows(
+    window: &WindowPlan,
+    codec: &KeyCodec,
+    state: &SessionState,
+    sessions: &[(GroupId, Session)],
+) -> RecordBatch {
+    let keys = codec.decode(sessions.iter().map(|(key, _)| state.key(*key)));
+    let mut columns = with_names(&window.keys, keys);
+    columns.push(("_first".into(), timestamps(sessions.iter().map(|(_, session)| session.first))));
+    columns.push(("_last".into(), timestamps(sessions.iter().map(|(_, session)| session.last))));
+    let slots: Vec<GroupId> = sessions.iter().map(|(_, session)| session.slot).collect();
+    columns.extend(call_columns(state.accumulators(), &slots));
+    named(columns, sessions.len())
+}
+
+/// Ids that a partition remembers: the id, and the largest event time of its rows.
+fn id_rows(dedup: &DedupPlan, codec: &KeyCodec, ids: &[(&[u8], i64)]) -> RecordBatch {
+    let mut columns = with_names(&dedup.keys, codec.decode(ids.iter().map(|(id, _)| *id)));
+    columns.push(("_last".into(), timestamps(ids.iter().map(|(_, last)| *last))));
+    named(columns, ids.len())
+}
+
+/// Returns the state of each call for these groups: columns `#CALL.NUMBER`.
+fn call_columns(accumulators: &Accumulators, groups: &[GroupId]) -> Vec<(String, ArrayRef)> {
+    let calls = accumulators.calls().enumerate();
+    let columns = calls.flat_map(|(call, accumulator)| {
+        let state = accumulator.state(groups).into_iter().enumerate();
+        state.map(move |(number, column)| (format!("#{call}.{number}"), column))
+    });
+    columns.collect()
+}
+
+/// Returns whether what may be saved as it is must come with its rows; it counts as saved from now on.
+pub(crate) fn is_wanted(saved: &mut bool, whole: bool) -> bool {
+    !std::mem::replace(saved, true) || whole
+}
+
+/// Gives columns the names of the expressions that they are values of.
+pub(crate) fn with_names<T>(names: &[(String, T)], columns: Vec<ArrayRef>) -> Vec<(String, ArrayRef)> {
+    names.iter().map(|(name, _)| name.clone()).zip(columns).collect()
+}
+
+pub(crate) fn timestamps(values: impl Iterator<Item = i64>) -> ArrayRef {
+    Arc::new(TimestampMicrosecondArray::from_iter_values(values).with_timezone("UTC"))
+}
+
+/// Returns the values of a column that [`timestamps`] made.
+pub(crate) fn times(column: &ArrayRef) -> &[i64] {
+    column.as_primitive::<TimestampMicrosecondType>().values()
+}
+
+/// Cuts rows into ranges that are bounded in number and bytes of keys, given the bytes of each.
+pub(crate) fn ranges(sizes: impl Iterator<Item = usize>) -> impl Iterator<Item = Range<usize>> {
+    let mut sizes = sizes.enumerate().peekable();
+    std::iter::from_fn(move || {
+        let (start, mut bytes) = sizes.next()?;
+        let mut end = start + 1;
+        while let Some((_, size)) = sizes.next_if(|(row, size)| row - start < TABLE_ROWS && bytes + size <= TABLE_BYTES)
+        {
+            bytes += size;
+            end += 1;
+        }
+        Some(start..end)
+    })
+}
+
+/// Returns the columns of a table if it has the names and types of another.
+pub(crate) fn fitting<'a>(rows: &'a RecordBatch, expected: &RecordBatch) -> Option<&'a [ArrayRef]> {
+    let (found, wanted) = (rows.schema(), expected.schema());
+    let fits = found.fields().len() == wanted.fields().len()
+        && found
+            .fields()
+            .iter()
+            .zip(wanted.fields())
+            .all(|(found, wanted)| found.name() == wanted.name() && found.data_type() == wanted.data_type());
+    fits.then(|| rows.columns())
+}
