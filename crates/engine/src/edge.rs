@@ -90,6 +90,17 @@ pub enum Replace {
     Nothing,
 }
 
+/// What a sink holds of a job: a line of checkpoints whose epochs it publishes one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Published {
+    /// Rows up to this epoch.
+    Epoch(u64),
+    /// Nothing: it is empty, or another run has written it since.
+    Nothing,
+    /// It keeps no epochs where its rows are.
+    Unknown,
+}
+
 /// Where rows go. Everything staged between two commits becomes visible at once, or not at all.
 ///
 /// A driver calls `begin`, then `stage` and `stage_open` any number of times, then `commit` with growing epochs. A sink
@@ -97,6 +108,10 @@ pub enum Replace {
 pub trait Sink: Send {
     /// Checks that it can write and prepares to replace what it holds. What it holds stays readable until the first commit.
     fn begin(&mut self, replace: Replace) -> Result<()>;
+    /// Returns what it holds of the job that runs; asked before `begin`, and touches nothing.
+    fn published(&self) -> Result<Published> {
+        Ok(Published::Unknown)
+    }
     /// Takes final rows, in canonical order, with a last column `final` (bool).
     fn stage(&mut self, rows: &RecordBatch) -> Result<()>;
     /// Takes open rows (`final` is false). At the commit they replace the open rows of the commit before as a set.

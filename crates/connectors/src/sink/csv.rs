@@ -22,7 +22,7 @@ pub(super) const KIND: SinkKind = SinkKind {
         is_required: true,
         is_built: true,
     }],
-    open: |plan, _| text::open(plan, &Csv, &TextFiles(&Csv)),
+    open: |plan, context| text::open(plan, context, &Csv, &TextFiles(&Csv)),
 };
 
 /// Comma-separated values.

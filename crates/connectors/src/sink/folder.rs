@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use engine::edge::{Replace, Sink};
+use engine::edge::{Published, Replace, Sink};
 use engine::plan::SinkPlan;
 use engine::{Code, Error, Result};
 
@@ -64,6 +64,8 @@ pub(crate) struct FolderSink {
     kept_open: Vec<Entry>,
     /// The last epoch that this run, or the one it continues, has published.
     published: Option<u64>,
+    /// The job that runs, if it goes on from checkpoints.
+    job: Option<String>,
     staged: Option<Staged>,
     staged_open: Option<Staged>,
 }
@@ -90,7 +92,7 @@ impl RowWriter for Written {
 
 impl FolderSink {
     /// Makes the sink; touches nothing yet.
-    pub(crate) fn new(plan: &SinkPlan, folder: PathBuf, encoding: &'static dyn Encoding) -> Self {
+    pub(crate) fn new(plan: &SinkPlan, folder: PathBuf, encoding: &'static dyn Encoding, job: Option<String>) -> Self {
         let columns = column_names(plan);
         Self {
             folder,
@@ -104,6 +106,7 @@ impl FolderSink {
             is_range: false,
             kept_open: Vec::new(),
             published: None,
+            job,
             staged: None,
             staged_open: None,
         }
@@ -275,6 +278,10 @@ impl FolderSink {
 }
 
 impl Sink for FolderSink {
+    fn published(&self) -> Result<Published> {
+        Manifest::published(&self.manifest_path(), self.job.as_deref())
+    }
+
     fn begin(&mut self, replace: Replace) -> Result<()> {
         store::create_folder(&self.folder)?;
         if self.lock.is_none() {
@@ -320,6 +327,7 @@ impl Sink for FolderSink {
         let mut manifest = Manifest {
             generation: self.generation,
             epoch: if self.is_range { self.manifest.epoch } else { Some(epoch) },
+            job: if self.is_range { self.manifest.job.clone() } else { self.job.clone() },
             files: self.base()?,
             open: self.kept_open.clone(),
             ..Manifest::empty(self.encoding.extension(), self.columns.clone())

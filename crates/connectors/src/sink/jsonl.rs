@@ -20,7 +20,7 @@ pub(super) const KIND: SinkKind = SinkKind {
         is_required: true,
         is_built: true,
     }],
-    open: |plan, _| text::open(plan, &JsonLines, &TextFiles(&JsonLines)),
+    open: |plan, context| text::open(plan, context, &JsonLines, &TextFiles(&JsonLines)),
 };
 
 /// One JSON object a line.

@@ -16,6 +16,7 @@
 use std::fs;
 use std::path::Path;
 
+use engine::edge::Published;
 use engine::{Code, Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +39,9 @@ pub struct Manifest {
     pub generation: u32,
     /// The last epoch of the run that appends; runs that replace a range leave it.
     pub epoch: Option<u64>,
+    /// The job whose epoch that is, if it goes on from checkpoints.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<String>,
     /// Files with final rows, oldest first.
     pub files: Vec<Entry>,
     /// Files with open rows.
@@ -86,6 +90,7 @@ impl Manifest {
             columns,
             generation: 0,
             epoch: None,
+            job: None,
             files: Vec::new(),
             open: Vec::new(),
         }
@@ -112,6 +117,12 @@ impl Manifest {
             )));
         }
         serde_json::from_value(value).map(Some).map_err(|error| damaged(error.to_string()))
+    }
+
+    /// Returns what a sink with the manifest at a path holds of a job.
+    pub(crate) fn published(path: &Path, job: Option<&str>) -> Result<Published> {
+        let found = Self::read(path)?.filter(|found| job.is_some() && found.job.as_deref() == job);
+        Ok(found.and_then(|found| found.epoch).map_or(Published::Nothing, Published::Epoch))
     }
 
     /// Replaces the manifest on disk: the commit.

@@ -65,11 +65,13 @@ pub struct Context {
     pub console: Console,
     /// A folder where a sink may keep what it must remember between runs.
     pub state: Option<PathBuf>,
+    /// The job that runs, if it goes on from checkpoints: a sink that keeps its epochs keeps its name with them.
+    pub job: Option<String>,
 }
 
 impl Default for Context {
     fn default() -> Self {
-        Self { console: Console::stdout(), state: None }
+        Self { console: Console::stdout(), state: None, job: None }
     }
 }
 

@@ -43,10 +43,10 @@ pub(super) const KIND: SinkKind = SinkKind {
     open,
 };
 
-fn open(plan: &SinkPlan, _context: &Context) -> Result<Box<dyn Sink>> {
+fn open(plan: &SinkPlan, context: &Context) -> Result<Box<dyn Sink>> {
     let path = required(plan, "path")?;
     refuse_file_path(plan, path)?;
-    Ok(Box::new(FolderSink::new(plan, path.into(), &ParquetEncoding)))
+    Ok(Box::new(FolderSink::new(plan, path.into(), &ParquetEncoding, context.job.clone())))
 }
 
 struct ParquetEncoding;

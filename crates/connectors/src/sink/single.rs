@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use engine::edge::{Replace, Sink};
+use engine::edge::{Published, Replace, Sink};
 use engine::plan::SinkPlan;
 use engine::{Code, Error, Result};
 
@@ -47,6 +47,8 @@ pub(crate) struct SingleSink {
     kept_open: Vec<u8>,
     kept_open_span: Span,
     published: Option<u64>,
+    /// The job that runs, if it goes on from checkpoints.
+    job: Option<String>,
     staged: Option<Staged>,
     staged_open: Option<Staged>,
 }
@@ -59,7 +61,7 @@ struct Staged {
 
 impl SingleSink {
     /// Makes the sink; touches nothing yet.
-    pub(crate) fn new(plan: &SinkPlan, path: PathBuf, format: &'static dyn TextFormat) -> Self {
+    pub(crate) fn new(plan: &SinkPlan, path: PathBuf, format: &'static dyn TextFormat, job: Option<String>) -> Self {
         let columns = column_names(plan);
         Self {
             path,
@@ -74,6 +76,7 @@ impl SingleSink {
             kept_open: Vec::new(),
             kept_open_span: Span::default(),
             published: None,
+            job,
             staged: None,
             staged_open: None,
         }
@@ -216,6 +219,10 @@ impl SingleSink {
 }
 
 impl Sink for SingleSink {
+    fn published(&self) -> Result<Published> {
+        Manifest::published(&self.manifest_path(), self.job.as_deref())
+    }
+
     fn begin(&mut self, replace: Replace) -> Result<()> {
         store::create_folder(files::folder_of(&self.path))?;
         if self.lock.is_none() {
@@ -291,6 +298,7 @@ impl Sink for SingleSink {
         self.manifest = Manifest {
             generation: self.generation,
             epoch: if self.is_range { self.manifest.epoch } else { Some(epoch) },
+            job: if self.is_range { self.manifest.job.clone() } else { self.job.clone() },
             files: vec![file],
             open: open.into_iter().filter(|open| open.rows > 0).collect(),
             ..Manifest::empty(self.format.extension(), self.columns.clone())

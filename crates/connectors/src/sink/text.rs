@@ -11,9 +11,9 @@ use engine::plan::SinkPlan;
 use engine::{Code, Error, Result};
 
 use super::folder::{FolderSink, no_window_start};
-use super::required;
 use super::rows::{Encoding, RowWriter, Span, WINDOW_START, WindowRange};
 use super::single::SingleSink;
+use super::{Context, required};
 
 /// A text form of rows that can be cut into records again.
 pub(crate) trait TextFormat: Send + Sync {
@@ -32,13 +32,14 @@ pub(crate) trait TextFormat: Send + Sync {
 /// Opens a text sink: one file when the path has an extension, else a folder.
 pub(super) fn open(
     plan: &SinkPlan,
+    context: &Context,
     format: &'static dyn TextFormat,
     encoding: &'static dyn Encoding,
 ) -> Result<Box<dyn Sink>> {
     let path = required(plan, "path")?;
     match Path::new(path).extension() {
-        Some(_) => Ok(Box::new(SingleSink::new(plan, path.into(), format))),
-        None => Ok(Box::new(FolderSink::new(plan, path.into(), encoding))),
+        Some(_) => Ok(Box::new(SingleSink::new(plan, path.into(), format, context.job.clone()))),
+        None => Ok(Box::new(FolderSink::new(plan, path.into(), encoding, context.job.clone()))),
     }
 }
 
