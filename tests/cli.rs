@@ -355,7 +355,7 @@ fn every_setting_says_where_it_came_from_and_no_secret_is_shown() {
     assert_eq!(setting("vars.PASSWORD", None), ("***".into(), "profile".into()));
     assert_eq!(setting("state-dir", Some("run")), ("kept".into(), "profile".into()));
     assert_eq!(setting("threads", Some("run")), ("3".into(), "env".into()));
-    assert_eq!(setting("commit-every", Some("run")), ("2s".into(), "default".into()));
+    assert_eq!(setting("checkpoint-every", Some("run")), ("2s".into(), "default".into()));
     assert_eq!(setting("show-config", Some("version")), ("true".into(), "flag".into()));
     // For people: one line each.
     let lines = stdout(&with_profiles(toml, "version --show-config --profile dev", &variables));

@@ -83,7 +83,10 @@ const CASES: &[(&str, i32, Case)] = &[
     ("E_DISK", 4, Case::Run(a_full_disk)),
     ("E_PARTITIONS_CHANGED", 5, Case::Library(a_record_of_a_new_partition)),
     ("E_STOPPED", 130, Case::Library(a_batch_run_that_is_stopped)),
+    ("E_TOPIC_ID", 5, Case::Run(a_log_in_the_place_of_another)),
     ("E_STATE_BUSY", 5, Case::Run(a_locked_state_folder)),
+    ("E_STATE_FOREIGN", 5, Case::Run(|project| { project.caught_up(); project.changed(&[("size: 1m", "size: 2m")]).caught_up() })),
+    ("E_SINK_DIVERGED", 5, Case::Run(a_sink_that_is_gone)),
     ("E_STATE_VERSION", 5, Case::Run(a_journal_of_the_future)),
 ];
 
@@ -206,6 +209,10 @@ impl Project {
         self.run(&[&["run", "coins.yaml", "--mode", "batch"], arguments].concat())
     }
 
+    fn caught_up(&self) -> Output {
+        self.run(&["run", "coins.yaml", "--mode", "stream", "--until-caught-up"])
+    }
+
     /// Returns the lake's file that begins at an offset.
     pub(crate) fn file(&self, first: i64) -> PathBuf {
         self.path().join(format!("lake/partition=0/{first:020}.parquet"))
@@ -244,6 +251,22 @@ pub(crate) fn unreachable(project: &Project) {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let kafka = format!("kafka: {{brokers: \"127.0.0.1:{port}\", topic: clicks}}");
     project.changed(&[("journal: {path: log}", &kafka)]);
+}
+
+/// The journal is made anew, with fewer records than the checkpoint has seen.
+fn a_log_in_the_place_of_another(project: &Project) -> Output {
+    project.caught_up();
+    fs::remove_dir_all(project.path().join("log")).unwrap();
+    project.add("other.jsonl", &[r#"{"page":"/a","n":1,"at":"2026-01-01T00:00:01Z"}"#]);
+    project.caught_up()
+}
+
+/// The rows are removed that were published so long ago that no checkpoint holds them.
+fn a_sink_that_is_gone(project: &Project) -> Output {
+    (0..4).for_each(|_| assert!(project.caught_up().status.success()));
+    fs::remove_file(project.path().join("out.jsonl")).unwrap();
+    fs::remove_file(project.path().join("_out.jsonl.manifest.json")).unwrap();
+    project.caught_up()
 }
 
 fn a_late_record(project: &Project) -> Output {

@@ -54,7 +54,7 @@ fn plan_of(text: &str, folder: &Path) -> Arc<engine::plan::Plan> {
 fn stream(folder: &Path, plan: Arc<engine::plan::Plan>) -> (JoinHandle<Report>, Arc<AtomicBool>) {
     let mut options = RunOptions::new(Mode::Stream);
     options.state_dir = folder.join("state");
-    options.settings.commit_every = Duration::from_millis(50);
+    options.settings.checkpoint_every = Duration::from_millis(50);
     let stop = options.settings.stop.clone();
     (std::thread::spawn(move || runtime::run(&plan, &options, &()).unwrap()), stop)
 }

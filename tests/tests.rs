@@ -14,6 +14,7 @@ mod differential;
 mod docs;
 mod inspect_verb;
 mod live;
+mod restart;
 mod tables;
 mod test_verb;
 mod tombstones;

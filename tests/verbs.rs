@@ -449,7 +449,7 @@ fn one_signal_ends_a_stream_cleanly() {
     let at = folder.path();
     ok(at, GEN);
     let mut child = samestream(at)
-        .args(["run", "page_views", "--mode", "stream", "--commit-every", "50ms", "--summary", "s.json"])
+        .args(["run", "page_views", "--mode", "stream", "--checkpoint-every", "50ms", "--summary", "s.json"])
         .stderr(std::process::Stdio::piped())
         .spawn()
         .unwrap();

@@ -74,12 +74,15 @@ pub(crate) struct Arguments {
     /// Threads of a batch run; never changes a result
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// How often a stream makes its rows visible
+    /// How often a stream keeps a checkpoint and makes its rows visible; never changes a result
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = parse_duration)]
-    commit_every: Duration,
-    /// Where late and bad records are kept
+    checkpoint_every: Duration,
+    /// Where checkpoints, late and bad records are kept
     #[arg(long, value_name = "DIR", default_value = ".samestream")]
     state_dir: PathBuf,
+    /// Forget a stream's checkpoints: start at the log's first records and replace the results
+    #[arg(long, value_parser = BoolishValueParser::new())]
+    fresh: bool,
     /// Fail (exit 1) when more records than this are late: a count, or a share such as 1%
     #[arg(long, value_name = "N|P%", value_parser = parse_limit)]
     fail_on_late: Option<Limit>,
@@ -138,6 +141,7 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Done {
     options.sinks = arguments.sinks.clone();
     options.print = arguments.print;
     options.state_dir = arguments.state_dir.clone();
+    options.fresh = arguments.fresh;
     options.settings.allow_empty = arguments.allow_empty;
     options.context.console = console::console(global, stop);
     // Before anything is written: a summary of another definition cannot be compared with whatever comes.
@@ -211,7 +215,7 @@ fn settings(arguments: &Arguments, stop: Arc<std::sync::atomic::AtomicBool>) -> 
     Ok(Settings {
         range,
         threads: arguments.threads.unwrap_or(0),
-        commit_every: arguments.commit_every,
+        checkpoint_every: arguments.checkpoint_every,
         late_limit: arguments.fail_on_late,
         bad_limit: arguments.max_decode_errors,
         stop,
@@ -229,6 +233,10 @@ fn check(arguments: &Arguments, plan: &Plan) -> Result<()> {
         return Err(
             Error::new(Code::Usage, "`--input` is for `--mode batch`").help("a stream reads its topic or journal")
         );
+    }
+    if is_batch && arguments.fresh {
+        return Err(Error::new(Code::Usage, "`--fresh` is for `--mode stream`")
+            .help("a batch run always starts at the beginning of its lake"));
     }
     if plan.sinks.is_empty() {
         return Err(Error::new(Code::Empty, format!("pipeline `{}` has no sink, so it writes nothing", plan.name))

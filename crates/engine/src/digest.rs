@@ -51,6 +51,20 @@ impl fmt::Display for Digest {
     }
 }
 
+/// Reads what is printed.
+impl std::str::FromStr for Digest {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (sum, rows) = text.strip_prefix("x1:").and_then(|text| text.split_once(':')).ok_or(())?;
+        let is_hex = sum.len() == 32 && sum.bytes().all(|byte| byte.is_ascii_hexdigit());
+        match (u128::from_str_radix(sum, 16), rows.parse()) {
+            (Ok(sum), Ok(rows)) if is_hex => Ok(Self { sum, rows }),
+            _ => Err(()),
+        }
+    }
+}
+
 /// Digests rows of one step.
 #[derive(Clone)]
 pub struct RowDigester {

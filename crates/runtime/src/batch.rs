@@ -66,7 +66,7 @@ pub fn run(
     };
     batch.output.closed(closed, true)?;
     batch.output.check_end()?;
-    batch.output.outlet.commit()?;
+    batch.output.outlet.commit(None)?;
     observer.progress(&batch.progress());
     let caveats = scans.iter().flatten().filter_map(|scan| scan.caveat()).collect();
     Ok(Outcome { tally: batch.output.tally, partitions: batch.partitions, ended: true, caveats })

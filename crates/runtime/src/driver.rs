@@ -9,6 +9,7 @@ use engine::plan::Plan;
 use engine::watermark::{NEVER, watermark};
 use engine::{Aside, Closed, Code, Emission, Engine, Error, Result};
 
+use crate::checkpoint::Checkpoint;
 use crate::cut::Cut;
 use crate::summary::{HeldBy, Mode};
 use crate::tally::Tally;
@@ -23,8 +24,12 @@ pub trait Outlet {
     fn early(&mut self, _: &Emission) -> Result<()> {
         Ok(())
     }
-    /// Makes visible what was taken since the last commit.
-    fn commit(&mut self) -> Result<()>;
+    /// Returns true when commits of a stream come with checkpoints.
+    fn keeps_checkpoints(&self) -> bool {
+        false
+    }
+    /// Makes visible what was taken since the last commit; what the stream goes on from is kept first.
+    fn commit(&mut self, checkpoint: Option<Checkpoint>) -> Result<()>;
 }
 
 /// Settings of a driver. None of them changes a result.
@@ -38,8 +43,8 @@ pub struct Settings {
     pub poll_records: usize,
     /// How often a stream closes what is final.
     pub close_every: Duration,
-    /// How often a stream's sinks publish.
-    pub commit_every: Duration,
+    /// How often a stream keeps a checkpoint and its sinks publish.
+    pub checkpoint_every: Duration,
     /// How far in event time a partition may run ahead of the slowest that still has records, in microseconds.
     pub max_drift: i64,
     /// A log or a range without records is no error.
@@ -59,7 +64,7 @@ impl Default for Settings {
             threads: 0,
             poll_records: 16_384,
             close_every: Duration::from_millis(200),
-            commit_every: Duration::from_secs(2),
+            checkpoint_every: Duration::from_secs(2),
             max_drift: 10 * 60 * 1_000_000,
             allow_empty: false,
             late_limit: None,

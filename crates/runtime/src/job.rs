@@ -13,10 +13,12 @@ use engine::edge::{LogScan, LogStream};
 use engine::plan::{Input, Layout, Plan, SinkPlan, SourcePlan, ValueFrom};
 use engine::{Aside, Code, Emission, Engine, Error, Result};
 
+use crate::checkpoint::store::Folder;
+use crate::checkpoint::{Checkpoint, Line, Resumed};
 use crate::cut::Cut;
 use crate::driver::{Observer, Outcome, Outlet, Settings};
 use crate::outlet::SinkOutlet;
-use crate::stream::Until;
+use crate::stream::{Begin, Until};
 use crate::summary::{CheckCounts, DedupCounts, Mode, StepDigests, Summary};
 use crate::{batch, stream, time};
 
@@ -39,6 +41,8 @@ pub struct RunOptions {
     pub print: bool,
     /// Where late and bad rows are kept.
     pub state_dir: PathBuf,
+    /// Forgets the checkpoints of a stream: it starts at the log's first offsets and replaces its results.
+    pub fresh: bool,
     /// How the driver works; nothing of it changes a result.
     pub settings: Settings,
     /// Where `stdout` sinks write.
@@ -57,9 +61,15 @@ impl RunOptions {
             sinks: None,
             print: false,
             state_dir: PathBuf::from(".samestream"),
+            fresh: false,
             settings: Settings::default(),
             context: sink::Context::default(),
         }
+    }
+
+    /// Returns true for a run that goes on from checkpoints and makes them: a stream over all that its log holds.
+    fn has_checkpoints(&self) -> bool {
+        self.mode == Mode::Stream && self.start.is_none() && self.settings.range == (None, None)
     }
 
     /// Returns the folder of the rows that this pipeline and mode keeps aside.
@@ -87,15 +97,21 @@ pub fn run(plan: &Arc<Plan>, options: &RunOptions, observer: &dyn Observer) -> R
     let engine = Engine::new(plan.clone());
     let mut sources = Sources::open(plan, options.mode)?;
     let _lock = lock(&aside)?;
+    let line = match options.has_checkpoints() {
+        true => Some(Line::open(Box::new(Folder::new(aside.join("checkpoints"))), plan, options.fresh)?),
+        false => None,
+    };
+    let resumed = line.as_ref().map(|line| line.resume(&engine)).transpose()?.flatten();
     let origin = options.state_dir.join(&plan.name).join("start.json");
-    if options.start.is_none() {
+    if options.start.is_none() && resumed.is_none() {
         check_origin(&origin, &sources.first_offsets(plan)?)?;
     }
     let mut context = options.context.clone();
     // Both modes write the same sinks, so what a sink remembers is not kept by mode.
     context.state.get_or_insert_with(|| options.state_dir.join(&plan.name));
-    let mut outlet = SinkOutlet::open(plan, &sinks, &context, Some(&aside), options.settings.range)?;
-    let outcome = drive(&engine, sources, options, &mut outlet, observer)?;
+    context.job = line.as_ref().map(|line| line.job().to_string());
+    let mut outlet = SinkOutlet::open(plan, &sinks, &context, Some(&aside), options.settings.range, line)?;
+    let outcome = drive(&engine, sources, options, resumed, &mut outlet, observer)?;
     let mut summary = summarise(plan, options, &outcome, began);
     summary.rows_written = outlet.rows_written();
     let text = serde_json::to_vec_pretty(&summary.start).expect("a cut is JSON");
@@ -113,7 +129,7 @@ pub(crate) fn run_into(
     let began = Instant::now();
     let engine = Engine::new(plan.clone());
     let sources = Sources::open(plan, options.mode)?;
-    let outcome = drive(&engine, sources, options, outlet, observer)?;
+    let outcome = drive(&engine, sources, options, None, outlet, observer)?;
     Ok(summarise(plan, options, &outcome, began))
 }
 
@@ -121,6 +137,7 @@ fn drive(
     engine: &Engine,
     sources: Sources,
     options: &RunOptions,
+    resumed: Option<Resumed>,
     outlet: &mut dyn Outlet,
     observer: &dyn Observer,
 ) -> Result<Outcome> {
@@ -137,7 +154,12 @@ fn drive(
                 None if options.until_caught_up => Until::CaughtUp,
                 None => Until::Stopped,
             };
-            stream::run(engine, streams, options.start.as_ref(), &until, outlet, &options.settings, observer)
+            let begin = match (resumed, &options.start) {
+                (Some(resumed), _) => Begin::Checkpoint(Box::new(resumed)),
+                (None, Some(cut)) => Begin::Cut(cut),
+                (None, None) => Begin::First,
+            };
+            stream::run(engine, streams, begin, &until, outlet, &options.settings, observer)
         }
     }
 }
@@ -363,7 +385,7 @@ impl Outlet for Nowhere {
         Ok(())
     }
 
-    fn commit(&mut self) -> Result<()> {
+    fn commit(&mut self, _: Option<Checkpoint>) -> Result<()> {
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! The outlet of a real run: the pipeline's sinks, and the sets of late, failed and bad rows kept with the run.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,18 +10,22 @@ use arrow::array::{
 };
 use arrow::compute::filter_record_batch;
 use connectors::sink;
-use engine::edge::{Replace, Sink};
+use engine::edge::{Published, Replace, Sink};
 use engine::expr::Expr;
 use engine::group::plain;
 use engine::log::KeyAndValue;
 use engine::plan::{INDEX, Input, JoinPlan, OnLate, Plan, SinkPlan, SinkTarget, Work};
 use engine::{Aside, Code, DataType, Emission, Error, Field, Identity, Result, Schema};
 
+use crate::checkpoint::{Checkpoint, Line, Manifest, RowsKind, SinkMark};
 use crate::driver::Outlet;
 
 /// Sinks and kept-aside sets of a run.
 pub struct SinkOutlet {
     targets: Vec<Target>,
+    /// Where a stream's checkpoints go; None: the run has none.
+    line: Option<Line>,
+    plan: Arc<Plan>,
     epoch: u64,
     range: (Option<i64>, Option<i64>),
 }
@@ -31,41 +36,165 @@ struct Target {
     takes_open: bool,
     /// True for the pipeline's own sinks, false for the sets kept with the run.
     is_own: bool,
+    /// What tells it from the others.
+    key: String,
+    /// Rows that stay, with those of checkpoints before.
     rows: u64,
+    /// Rows of the end of input.
+    open_rows: u64,
+    /// The last epoch in which there was something for it.
+    epoch: u64,
+    /// Whether there is something for it since.
+    is_due: bool,
+    /// Whether what it has published must be kept for it.
+    is_told: bool,
+}
+
+impl Target {
+    /// Takes rows of its input.
+    fn take(&mut self, kind: RowsKind, input: Input, rows: &RecordBatch) -> Result<()> {
+        let is_wanted = match kind {
+            RowsKind::Final => true,
+            RowsKind::Open => self.takes_open,
+            RowsKind::Early => self.takes_open && self.plan.early,
+        };
+        if self.plan.input != input || !is_wanted {
+            return Ok(());
+        }
+        let rows = shaped(&self.plan, rows, kind == RowsKind::Final)?;
+        let count = rows.num_rows() as u64;
+        let staged = match kind {
+            RowsKind::Final => self.sink.stage(&rows),
+            RowsKind::Open | RowsKind::Early => self.sink.stage_open(&rows),
+        };
+        match kind {
+            RowsKind::Final => self.rows += count,
+            RowsKind::Open => self.open_rows += count,
+            RowsKind::Early => {}
+        }
+        self.is_due |= count > 0;
+        staged.map_err(|error| self.named(error))
+    }
+
+    fn commit(&mut self, epoch: u64) -> Result<()> {
+        self.sink.commit(epoch).map_err(|error| self.named(error))
+    }
+
+    fn named(&self, error: Error) -> Error {
+        error.context(format!("sink `{}`", self.plan.name))
+    }
 }
 
 impl SinkOutlet {
-    /// Opens and begins all sinks. `aside` is the folder of the kept-aside sets; None: they are not kept.
+    /// Opens and begins all sinks. `aside` is the folder of the kept-aside sets; None: they are not kept. Where `line` has
+    /// checkpoints, the sinks go on after the newest, and get first what they lack of it.
     pub fn open(
-        plan: &Plan,
+        plan: &Arc<Plan>,
         sinks: &[SinkPlan],
         context: &sink::Context,
         aside: Option<&Path>,
         range: (Option<i64>, Option<i64>),
+        line: Option<Line>,
     ) -> Result<Self> {
         let kept: Vec<SinkPlan> = aside.map(|folder| kept_aside(plan, folder)).unwrap_or_default();
         let all: Vec<SinkPlan> = sinks.iter().chain(&kept).cloned().collect();
         let opened = sink::open_all(&all, context)?;
         let replace = if range == (None, None) { Replace::All } else { Replace::Range(range.0, range.1) };
         let mut targets = Vec::new();
+        let told = line.as_ref().map(Line::told).transpose()?.unwrap_or_default();
+        let mut lacking = Vec::new();
         for (number, (plan, mut sink)) in all.into_iter().zip(opened).enumerate() {
             // A copy on standard output (`--print`) is not a sink of the pipeline's own.
             let is_copy = sinks[..number.min(sinks.len())].iter().any(|before| before.name == plan.name);
             let is_own = number < sinks.len() && !is_copy;
             // Late and bad rows cover what was read, whatever the range.
             let is_result = matches!(plan.input, Input::Step(_) | Input::Source(_));
-            sink.begin(if is_result { replace } else { Replace::All })
-                .map_err(|error| error.context(format!("sink `{}`", plan.name)))?;
+            let key = if is_copy { format!("{} (printed)", plan.name) } else { plan.name.clone() };
+            let named = |error: Error| error.context(format!("sink `{}`", plan.name));
+            let published = sink.published().map_err(named)?;
+            let mut mark = SinkMark::default();
+            let replace = match line.as_ref().and_then(|line| Some((line, line.last()?))) {
+                None => {
+                    if is_result {
+                        replace
+                    } else {
+                        Replace::All
+                    }
+                }
+                Some((line, last)) => {
+                    mark = last.sinks.get(&key).copied().unwrap_or_default();
+                    let (replace, since) = going_on(published, told.get(&key), mark, line, last).map_err(named)?;
+                    lacking.extend(since.map(|since| (number, since)));
+                    replace
+                }
+            };
+            sink.begin(replace).map_err(named)?;
             let takes_open = !matches!(plan.target.kind.as_str(), "kafka" | "stdout")
                 || plan.target.settings.get("open_rows").is_some_and(|value| value == "true");
-            targets.push(Target { plan, sink, takes_open, is_own, rows: 0 });
+            targets.push(Target {
+                plan,
+                sink,
+                takes_open,
+                is_own,
+                key,
+                rows: mark.rows,
+                open_rows: 0,
+                epoch: mark.epoch,
+                is_due: false,
+                is_told: published == Published::Unknown,
+            });
         }
-        Ok(Self { targets, epoch: 0, range })
+        let epoch = line.as_ref().and_then(Line::last).map_or(0, |last| last.number);
+        let mut outlet = Self { targets, line, plan: plan.clone(), epoch, range };
+        for (target, since) in lacking {
+            outlet.publish_again(target, since)?;
+        }
+        outlet.tell()?;
+        Ok(outlet)
+    }
+
+    /// Gives a sink the outboxes of the epochs after `since`.
+    fn publish_again(&mut self, target: usize, since: u64) -> Result<()> {
+        let (line, target) = (self.line.as_ref().expect("checkpoints have a line"), &mut self.targets[target]);
+        let (rows, open_rows) = (target.rows, target.open_rows);
+        let input = target.plan.input;
+        let name = input_name(&self.plan, input);
+        for (epoch, outbox) in line.outboxes_after(since).expect("it was asked whether they are kept") {
+            for entry in outbox.iter().filter(|entry| entry.input == name) {
+                target.take(entry.kind, input, &line.rows(entry)?)?;
+            }
+            target.commit(epoch)?;
+        }
+        // They were counted when they were put into the outbox.
+        (target.rows, target.open_rows, target.is_due) = (rows, open_rows, false);
+        Ok(())
+    }
+
+    /// Keeps what those sinks have published that do not.
+    fn tell(&self) -> Result<()> {
+        let Some(line) = &self.line else { return Ok(()) };
+        let told: BTreeMap<String, u64> = self
+            .targets
+            .iter()
+            .filter(|target| target.is_told)
+            .map(|target| (target.key.clone(), self.epoch))
+            .collect();
+        if told.is_empty() || self.epoch == 0 { Ok(()) } else { line.tell(told) }
+    }
+
+    /// Takes rows of an input into the outbox and to the sinks.
+    fn take(&mut self, kind: RowsKind, input: Input, rows: &RecordBatch) -> Result<()> {
+        if let Some(line) = &mut self.line
+            && self.targets.iter().any(|target| target.plan.input == input)
+        {
+            line.put(kind, &input_name(&self.plan, input), rows)?;
+        }
+        self.targets.iter_mut().try_for_each(|target| target.take(kind, input, rows))
     }
 
     /// Returns how many rows were given to the pipeline's sinks.
     pub fn rows_written(&self) -> u64 {
-        self.targets.iter().filter(|target| target.is_own).map(|target| target.rows).sum()
+        self.targets.iter().filter(|target| target.is_own).map(|target| target.rows + target.open_rows).sum()
     }
 
     /// Returns where the rows of each of the pipeline's sinks are.
@@ -75,47 +204,84 @@ impl SinkOutlet {
     }
 }
 
+/// Says how a sink goes on from a checkpoint: what it replaces, and after which epoch it lacks rows, if it does.
+fn going_on(
+    published: Published,
+    told: Option<&u64>,
+    mark: SinkMark,
+    line: &Line,
+    last: &Manifest,
+) -> Result<(Replace, Option<u64>)> {
+    let diverged = |what: String| {
+        Error::new(Code::SinkDiverged, what).help("`--fresh` starts the log again and replaces what the sink holds")
+    };
+    let (replace, has) = match published {
+        Published::Epoch(epoch) if epoch > last.number => {
+            let what = format!("it holds epoch {epoch}, and the newest checkpoint is {}", last.number);
+            return Err(diverged(what));
+        }
+        Published::Epoch(epoch) => (Replace::Nothing, epoch),
+        // It was to be replaced by the first epoch, which may not have come so far.
+        Published::Nothing => (Replace::All, 0),
+        Published::Unknown => (Replace::Nothing, told.copied().unwrap_or(0)),
+    };
+    if replace == Replace::Nothing && mark.epoch <= has {
+        return Ok((replace, None));
+    }
+    match line.outboxes_after(has) {
+        Some(_) => Ok((replace, Some(has))),
+        None => Err(diverged(match has {
+            0 => "it holds nothing of what this job has published: it was removed, or another run has written it since"
+                .into(),
+            epoch => format!("it holds epochs up to {epoch} only, and the rows after that are kept no longer"),
+        })),
+    }
+}
+
+/// Returns what a pipeline file calls an input: `per_page`, `per_page.late`, `clicks.bad`.
+fn input_name(plan: &Plan, input: Input) -> String {
+    match input {
+        Input::Source(_) | Input::Step(_) => plan.name_of(input).to_string(),
+        Input::SourceBad(_) | Input::StepBad(_) | Input::StepLate(_) => aside_name(plan, input),
+    }
+}
+
 impl Outlet for SinkOutlet {
     fn rows(&mut self, emission: &Emission) -> Result<()> {
-        for target in self.targets.iter_mut().filter(|target| target.plan.input == emission.input) {
-            if !emission.is_final && !target.takes_open {
-                continue;
-            }
-            let rows = shaped(&target.plan, &emission.rows, emission.is_final)?;
-            target.rows += rows.num_rows() as u64;
-            let staged = if emission.is_final { target.sink.stage(&rows) } else { target.sink.stage_open(&rows) };
-            staged.map_err(|error| error.context(format!("sink `{}`", target.plan.name)))?;
-        }
-        Ok(())
+        let kind = if emission.is_final { RowsKind::Final } else { RowsKind::Open };
+        self.take(kind, emission.input, &emission.rows)
     }
 
     fn early(&mut self, emission: &Emission) -> Result<()> {
-        let wanted = |target: &&mut Target| target.plan.early && target.takes_open;
-        for target in self.targets.iter_mut().filter(wanted).filter(|target| target.plan.input == emission.input) {
-            let rows = shaped(&target.plan, &emission.rows, false)?;
-            let staged = target.sink.stage_open(&rows);
-            staged.map_err(|error| error.context(format!("sink `{}`", target.plan.name)))?;
-        }
-        Ok(())
+        self.take(RowsKind::Early, emission.input, &emission.rows)
     }
 
     fn aside(&mut self, aside: &Aside) -> Result<()> {
-        let mut table = None;
-        for target in self.targets.iter_mut().filter(|target| target.plan.input == aside.input) {
-            let table = table.get_or_insert_with(|| aside_table(aside));
-            let rows = shaped(&target.plan, table, true)?;
-            target.rows += rows.num_rows() as u64;
-            target.sink.stage(&rows).map_err(|error| error.context(format!("sink `{}`", target.plan.name)))?;
+        if !self.targets.iter().any(|target| target.plan.input == aside.input) {
+            return Ok(());
         }
-        Ok(())
+        self.take(RowsKind::Final, aside.input, &aside_table(aside))
     }
 
-    fn commit(&mut self) -> Result<()> {
+    fn keeps_checkpoints(&self) -> bool {
+        self.line.is_some()
+    }
+
+    fn commit(&mut self, checkpoint: Option<Checkpoint>) -> Result<()> {
         self.epoch += 1;
-        for target in &mut self.targets {
-            target.sink.commit(self.epoch).map_err(|error| error.context(format!("sink `{}`", target.plan.name)))?;
+        if let (Some(line), Some(checkpoint)) = (&mut self.line, checkpoint) {
+            self.epoch = line.number();
+            for target in self.targets.iter_mut().filter(|target| target.is_due) {
+                target.epoch = self.epoch;
+            }
+            let mark = |target: &Target| (target.key.clone(), SinkMark { epoch: target.epoch, rows: target.rows });
+            line.keep(&self.plan, checkpoint, self.targets.iter().map(mark).collect())?;
         }
-        Ok(())
+        for target in &mut self.targets {
+            target.commit(self.epoch)?;
+            target.is_due = false;
+        }
+        self.tell()
     }
 }
 

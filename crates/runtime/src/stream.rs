@@ -15,6 +15,7 @@ use engine::plan::Plan;
 use engine::watermark::{NEVER, watermark};
 use engine::{Code, Engine, Error, Result, State};
 
+use crate::checkpoint::{Checkpoint, Resumed};
 use crate::cut::{Cut, check_partitions};
 use crate::driver::{Observer, Outcome, Outlet, Output, PartitionState, Progress, Settings, frontiers, slowest};
 use crate::summary::Mode;
@@ -30,18 +31,29 @@ pub enum Until {
     Cut(Cut),
 }
 
+/// Where a stream run begins.
+pub enum Begin<'a> {
+    /// At the first offsets that the logs hold.
+    First,
+    /// At these offsets; a partition that the cut does not name begins where its log does.
+    Cut(&'a Cut),
+    /// Where a checkpoint was made.
+    Checkpoint(Box<Resumed>),
+}
+
 /// Runs a plan over growing logs, one per source in plan order (None: no step or sink reads that source).
 pub fn run(
     engine: &Engine,
     streams: Vec<Option<Box<dyn LogStream>>>,
-    start: Option<&Cut>,
+    begin: Begin<'_>,
     until: &Until,
     outlet: &mut dyn Outlet,
     settings: &Settings,
     observer: &dyn Observer,
 ) -> Result<Outcome> {
-    let mut stream = Stream::new(engine, streams, start, until, outlet, settings)?;
+    let mut stream = Stream::new(engine, streams, begin, until, outlet, settings)?;
     let (mut closed_at, mut committed_at, mut told_at) = (Instant::now(), Instant::now(), Instant::now());
+    let mut pause = settings.checkpoint_every;
     let ended = loop {
         if settings.stopped() {
             break false;
@@ -56,9 +68,12 @@ pub fn run(
             stream.align()?;
             closed_at = Instant::now();
         }
-        if stream.unpublished && committed_at.elapsed() >= settings.commit_every {
+        if stream.is_due() && committed_at.elapsed() >= pause {
+            let begun = Instant::now();
             stream.publish()?;
             committed_at = Instant::now();
+            // A state that takes long to keep is kept less often.
+            pause = settings.checkpoint_every.max((committed_at - begun) * COMMITS_SHARE);
         }
         if told_at.elapsed() >= Duration::from_millis(250) {
             observer.progress(&stream.progress()?);
@@ -67,11 +82,13 @@ pub fn run(
     };
     stream.close()?;
     if ended {
+        // The rows of the end are none of the state: a later run goes on as if there had been no end.
+        let checkpoint = stream.checkpoint();
         let state = std::mem::replace(&mut stream.state, engine.empty());
         let closed = engine.finish(state)?;
         stream.output.closed(closed, true)?;
         stream.output.check_end()?;
-        stream.output.outlet.commit()?;
+        stream.output.outlet.commit(checkpoint)?;
     } else {
         stream.publish()?;
     }
@@ -80,6 +97,9 @@ pub fn run(
     }
     Ok(Outcome { tally: stream.output.tally, partitions: stream.partitions, ended, caveats: Vec::new() })
 }
+
+/// How many times as long as a commit takes the stream goes on before the next one.
+const COMMITS_SHARE: u32 = 9;
 
 struct Stream<'a> {
     engine: &'a Engine,
@@ -95,6 +115,8 @@ struct Stream<'a> {
     ends_at: Instant,
     unclosed: bool,
     unpublished: bool,
+    /// Whether records were read since the last commit.
+    unkept: bool,
     /// Whether a sink wants rows of open windows.
     early: bool,
     bounded: bool,
@@ -106,13 +128,18 @@ impl<'a> Stream<'a> {
     fn new(
         engine: &'a Engine,
         mut streams: Vec<Option<Box<dyn LogStream>>>,
-        start: Option<&Cut>,
+        begin: Begin<'_>,
         until: &Until,
         outlet: &'a mut dyn Outlet,
         settings: &'a Settings,
     ) -> Result<Self> {
         let (mut partitions, mut all_ends) = (Vec::new(), Vec::new());
-        for (source, stream) in engine.plan().sources.iter().zip(&mut streams) {
+        let (start, resumed) = match begin {
+            Begin::First => (None, None),
+            Begin::Cut(cut) => (Some(cut), None),
+            Begin::Checkpoint(resumed) => (None, Some(*resumed)),
+        };
+        for (index, (source, stream)) in engine.plan().sources.iter().zip(&mut streams).enumerate() {
             let Some(stream) = stream else {
                 partitions.push(Vec::new());
                 all_ends.push(Vec::new());
@@ -126,20 +153,36 @@ impl<'a> Stream<'a> {
             check_partitions(&source.name, &numbers, if let Until::Cut(cut) = until { Some(cut) } else { None })?;
             let (starts, ends) = (stream.starts()?, stream.ends()?);
             let mut states = Vec::new();
+            let kept = resumed.as_ref().map(|resumed| resumed.partitions[index].as_slice());
+            check_kept(&source.name, &numbers, kept)?;
             for (place, partition) in numbers.iter().enumerate() {
-                states.push(begin(&source.name, *partition, starts[place], ends[place], start, until)?);
+                let kept = kept.map(|kept| &kept[place]);
+                states.push(state_at_start(
+                    &source.name,
+                    *partition,
+                    (starts[place], ends[place]),
+                    start,
+                    kept,
+                    until,
+                )?);
             }
             stream.seek(&states.iter().map(|state| state.next).collect::<Vec<_>>())?;
             partitions.push(states);
             all_ends.push(ends);
+        }
+        let mut output = Output::new(engine, outlet, settings);
+        let mut state = engine.empty();
+        if let Some(resumed) = resumed {
+            output.tally = resumed.tally;
+            state = resumed.state;
         }
         let flags: Vec<Vec<bool>> = partitions.iter().map(|states| vec![false; states.len()]).collect();
         Ok(Self {
             engine,
             codecs: engine.plan().sources.iter().map(codec).collect::<Result<_>>()?,
             streams,
-            output: Output::new(engine, outlet, settings),
-            state: engine.empty(),
+            output,
+            state,
             partitions,
             idle: flags.clone(),
             paused: flags,
@@ -147,9 +190,23 @@ impl<'a> Stream<'a> {
             ends_at: Instant::now(),
             unclosed: false,
             unpublished: false,
+            unkept: false,
             early: engine.plan().sinks.iter().any(|sink| sink.early),
             meeting: meeting(engine.plan()),
             bounded: !matches!(until, Until::Stopped),
+        })
+    }
+
+    fn is_due(&self) -> bool {
+        self.unpublished || self.unkept && self.output.outlet.keeps_checkpoints()
+    }
+
+    /// Returns what the stream is now, if that is to be kept. It must have been closed just now.
+    fn checkpoint(&mut self) -> Option<Checkpoint> {
+        self.output.outlet.keeps_checkpoints().then(|| Checkpoint {
+            partitions: self.partitions.clone(),
+            tally: self.output.tally.clone(),
+            parts: self.engine.snapshot(&mut self.state, false),
         })
     }
 
@@ -205,6 +262,7 @@ impl<'a> Stream<'a> {
             self.output.tally.checked(self.engine.plan(), &folded.checked);
             self.unpublished |= self.early || !folded.emissions.is_empty() || !folded.asides.is_empty();
             self.unclosed = true;
+            self.unkept = true;
             self.output.emissions(folded.emissions)?;
             self.output.asides(folded.asides)?;
         }
@@ -224,6 +282,7 @@ impl<'a> Stream<'a> {
 
     /// Publishes what was closed, and for sinks that want them the rows of windows that are still open.
     fn publish(&mut self) -> Result<()> {
+        self.close()?;
         if self.early {
             // A sum that does not fit now may fit when its window closes, which is when it is judged.
             let open = self.engine.provisional(&self.state).map(|closed| closed.emissions).unwrap_or_default();
@@ -234,8 +293,9 @@ impl<'a> Stream<'a> {
                 }
             }
         }
-        self.unpublished = false;
-        self.output.outlet.commit()
+        (self.unpublished, self.unkept) = (false, false);
+        let checkpoint = self.checkpoint();
+        self.output.outlet.commit(checkpoint)
     }
 
     /// Pauses partitions that run ahead or are read to their end, resumes the others.
@@ -309,21 +369,42 @@ fn meeting(plan: &Plan) -> Vec<usize> {
     group
 }
 
-/// Returns where reading of a partition begins and ends.
-fn begin(
+/// Checks that a checkpoint was made of the partitions that the log has now.
+fn check_kept(source: &str, now: &[Partition], kept: Option<&[PartitionState]>) -> Result<()> {
+    let Some(kept) = kept else { return Ok(()) };
+    let before: Vec<Partition> = kept.iter().map(|state| state.partition).collect();
+    if before == now {
+        return Ok(());
+    }
+    let message = format!("source `{source}` has the partitions {now:?} now; the checkpoint was made of {before:?}");
+    Err(Error::new(Code::PartitionsChanged, message).help(
+        "what is final depends on the set of partitions: `partitions:` on the source names those to go on with, `--fresh` starts again with all",
+    ))
+}
+
+/// Returns where reading of a partition, which holds offsets from `first` to `end`, begins and ends.
+fn state_at_start(
     source: &str,
     partition: Partition,
-    first: Offset,
-    end: Offset,
+    (first, end): (Offset, Offset),
     start: Option<&Cut>,
+    kept: Option<&PartitionState>,
     until: &Until,
 ) -> Result<PartitionState> {
     let named = |cut: &Cut| cut.get(source).and_then(|cut| cut.get(&partition)).copied();
-    let begin = start.and_then(named).unwrap_or(first);
+    let begin = kept.map(|kept| kept.next).or_else(|| start.and_then(named)).unwrap_or(first);
     let place = format!("source `{source}` partition {partition}");
     if begin < first {
-        return Err(Error::new(Code::Gap, format!("{place} begins at offset {first}, the run starts at {begin}"))
+        let from = if kept.is_some() { "the checkpoint goes on" } else { "the run starts" };
+        return Err(Error::new(Code::Gap, format!("{place} begins at offset {first}, {from} at {begin}"))
             .help("the log no longer holds these records; a lake that was archived in time does"));
+    }
+    if kept.is_some() && begin > end {
+        let message =
+            format!("{place} ends at offset {end}, but the checkpoint was made when it had been read up to {begin}");
+        return Err(Error::new(Code::LogReplaced, message).help(
+            "the log was made anew or has lost records; `--fresh` reads it from its start and replaces the results",
+        ));
     }
     let stop = match until {
         Until::Stopped => None,
@@ -331,7 +412,14 @@ fn begin(
         Until::Cut(cut) => Some(named(cut).unwrap_or(end.max(begin))),
     };
     if stop.is_some_and(|stop| stop < begin) {
-        return Err(Error::new(Code::Cut, format!("{place} starts at offset {begin}, after its end")));
+        let error = Error::new(Code::Cut, format!("{place} starts at offset {begin}, after its end"));
+        return Err(match kept {
+            Some(_) => {
+                error.help("the checkpoint is past that end; `--fresh` starts again from the log's first offset")
+            }
+            None => error,
+        });
     }
-    Ok(PartitionState { partition, start: begin, end: stop, next: begin, maximum: NEVER })
+    let (start, maximum) = kept.map_or((begin, NEVER), |kept| (kept.start, kept.maximum));
+    Ok(PartitionState { partition, start, end: stop, next: begin, maximum })
 }

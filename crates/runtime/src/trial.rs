@@ -21,11 +21,12 @@ use engine::plan::{Input, Plan, SourcePlan};
 use engine::watermark::NEVER;
 use engine::{Aside, Emission, Engine, Result, Schema, State};
 
+use crate::checkpoint::Checkpoint;
 use crate::cut::Cut;
 use crate::driver::{Outlet, PartitionState, Settings, frontiers};
 use crate::memory::{MemoryLog, Pieces};
 use crate::outlet::aside_table;
-use crate::stream::Until;
+use crate::stream::{Begin, Until};
 use crate::{batch, stream};
 
 /// What a trial found.
@@ -173,7 +174,7 @@ impl Ways<'_> {
         };
         let until = end.map_or(Until::CaughtUp, Until::Cut);
         let mut found = Found::new(self.engine.plan());
-        stream::run(self.engine, streams.collect(), None, &until, &mut found, &settings, &())?;
+        stream::run(self.engine, streams.collect(), Begin::First, &until, &mut found, &settings, &())?;
         Ok(found)
     }
 
@@ -310,7 +311,7 @@ impl Outlet for Found {
         Ok(())
     }
 
-    fn commit(&mut self) -> Result<()> {
+    fn commit(&mut self, _: Option<Checkpoint>) -> Result<()> {
         Ok(())
     }
 }

@@ -43,8 +43,15 @@ fn check_all(case: &Case) -> Result<Checked, String> {
     for schedule in schedules(&mut random) {
         check_run(case, &engine, &everything, (None, None), &schedule, &whole)?;
     }
+    let mut crashing = || {
+        let mode = Mode::Crashing { crashes: 1 + random.below(4), max_drift: *random.pick(&[0, 5_000, i64::MAX]) };
+        Schedule { mode, seed: random.bits(), size: Some(*random.pick(&SIZES[..4])) }
+    };
+    check_run(case, &engine, &everything, (None, None), &crashing(), &whole)?;
+    let of_crash = crashing();
     let cut = random_cut(&mut random, case);
     let of_cut = answer(&case.pipeline, &case.log, &cut);
+    check_run(case, &engine, &cut, (None, None), &of_crash, &of_cut)?;
     for schedule in &schedules(&mut random)[1..3] {
         check_run(case, &engine, &cut, (None, None), schedule, &of_cut)?;
     }

@@ -6,6 +6,7 @@
 
 pub mod case;
 pub mod check;
+mod crash;
 pub mod folder;
 pub mod memory;
 pub mod oracle;

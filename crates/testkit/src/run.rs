@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use engine::plan::{Input, Plan, SinkPlan, StepPlan};
 use engine::{Aside, Emission, Engine, Error, Identity, Result};
-use runtime::stream::Until;
+use runtime::checkpoint::Checkpoint;
+use runtime::stream::{Begin, Until};
 use runtime::{Outcome, Outlet, Settings};
 
 use crate::case::expr::Column;
 use crate::case::{Case, Pipeline, Source};
+use crate::crash;
 use crate::memory::{MemoryScan, MemoryStream};
 use crate::oracle::{Cut, Digests, Place, Position};
+use crate::random::Random;
 use crate::rows;
 use crate::value::Value;
 
@@ -34,6 +37,13 @@ pub enum Mode {
     Stream {
         /// How often it closes, in milliseconds.
         close_every_ms: u64,
+        /// How far partitions may run apart, in microseconds.
+        max_drift: i64,
+    },
+    /// Records as they come, by a process that crashes and goes on from its checkpoints.
+    Crashing {
+        /// How often.
+        crashes: usize,
         /// How far partitions may run apart, in microseconds.
         max_drift: i64,
     },
@@ -123,27 +133,31 @@ pub fn run(
     let sources = &case.pipeline.sources;
     let start = named(sources, &cut.start);
     let end = named(sources, &cut.end);
-    let of_step = |step: &StepPlan| FoundStep { name: step.name.clone(), ..FoundStep::default() };
-    let parts = engine.plan().sinks.iter().filter(|sink| sink.name.starts_with("part_")).cloned().collect();
-    let steps = engine.plan().steps.iter().map(of_step).collect();
-    let mut gathered = Gathered { steps, bad: Vec::new(), parts };
+    let mut gathered = Gathered::new(engine.plan());
     let mut scans: Vec<Arc<MemoryScan>> = Vec::new();
+    let streams = || -> Vec<Option<Box<dyn engine::edge::LogStream>>> {
+        let seed = |source: usize| schedule.seed.wrapping_add(source as u64);
+        let stream = |source| MemoryStream::new(case, source, seed(source), schedule.size);
+        (0..sources.len()).map(|source| Some(Box::new(stream(source)) as _)).collect()
+    };
     let outcome = match schedule.mode {
+        Mode::Crashing { crashes, max_drift } => {
+            (settings.close_every, settings.checkpoint_every) = (Duration::ZERO, Duration::ZERO);
+            settings.max_drift = max_drift;
+            let until = end.map_or(Until::CaughtUp, Until::Cut);
+            let mut random = Random::new(schedule.seed);
+            let outcome;
+            (gathered, outcome) =
+                crash::run(engine, streams, (start.as_ref(), &until), crashes, &mut random, &settings)?;
+            outcome
+        }
         Mode::Stream { close_every_ms, max_drift } => {
             settings.close_every = Duration::from_millis(close_every_ms);
-            settings.commit_every = Duration::from_millis(close_every_ms);
+            settings.checkpoint_every = Duration::from_millis(close_every_ms);
             settings.max_drift = max_drift;
-            let stream = |source| -> Option<Box<dyn engine::edge::LogStream>> {
-                Some(Box::new(MemoryStream::new(
-                    case,
-                    source,
-                    schedule.seed.wrapping_add(source as u64),
-                    schedule.size,
-                )))
-            };
             let until = end.map_or(Until::CaughtUp, Until::Cut);
-            let streams = (0..sources.len()).map(stream).collect();
-            runtime::stream::run(engine, streams, start.as_ref(), &until, &mut gathered, &settings, &())?
+            let begin = start.as_ref().map_or(Begin::First, Begin::Cut);
+            runtime::stream::run(engine, streams(), begin, &until, &mut gathered, &settings, &())?
         }
         Mode::Batch { threads } => {
             settings.threads = threads;
@@ -174,7 +188,8 @@ fn named(sources: &[Source], offsets: &BTreeMap<Place, i64>) -> Option<runtime::
     (!cut.is_empty()).then_some(cut)
 }
 
-struct Gathered {
+/// What came out so far.
+pub(crate) struct Gathered {
     steps: Vec<FoundStep>,
     bad: Vec<Position>,
     /// The sinks that take a part of a step's rows.
@@ -182,6 +197,36 @@ struct Gathered {
 }
 
 impl Gathered {
+    /// Makes it for a plan.
+    pub(crate) fn new(plan: &Plan) -> Self {
+        let of_step = |step: &StepPlan| FoundStep { name: step.name.clone(), ..FoundStep::default() };
+        let parts = plan.sinks.iter().filter(|sink| sink.name.starts_with("part_")).cloned().collect();
+        Self { steps: plan.steps.iter().map(of_step).collect(), bad: Vec::new(), parts }
+    }
+
+    /// Takes in what came out after it; its open rows take the place of those before.
+    pub(crate) fn follow(&mut self, next: Self) {
+        for (mine, next) in self.steps.iter_mut().zip(next.steps) {
+            match (&mine.columns, &next.columns) {
+                (Some(before), Some(after)) if before != after => {
+                    mine.oddities.push(format!("columns {before:?}, then {after:?}"));
+                }
+                (None, Some(_)) => mine.columns = next.columns,
+                _ => {}
+            }
+            mine.finals.extend(next.finals);
+            mine.open = next.open;
+            let [finals, open] = next.part;
+            mine.part[0].extend(finals);
+            mine.part[1] = open;
+            mine.late.extend(next.late);
+            mine.failed.extend(next.failed);
+            mine.failed_window_rows += next.failed_window_rows;
+            mine.oddities.extend(next.oddities);
+        }
+        self.bad.extend(next.bad);
+    }
+
     fn found(mut self, outcome: &Outcome) -> Found {
         let tally = &outcome.tally;
         for step in &mut self.steps {
@@ -276,7 +321,7 @@ impl Outlet for Gathered {
         Ok(())
     }
 
-    fn commit(&mut self) -> Result<()> {
+    fn commit(&mut self, _: Option<Checkpoint>) -> Result<()> {
         Ok(())
     }
 }

@@ -17,7 +17,7 @@ use hashbrown::DefaultHashBuilder;
 
 use super::held::Held;
 use super::keyed::{Keys, merge_by};
-use super::snapshot::HeldRows;
+use super::snapshot::{HeldRows, TOMBSTONE};
 use super::{Joined, MISSING, Piece, RowRef};
 use crate::watermark::NEVER;
 
@@ -65,11 +65,15 @@ impl AsOfJoin {
     /// Returns the rows of a side that are held. None are pending: it was closed.
     pub(super) fn rows(&self, side: usize) -> HeldRows<'_> {
         let place = |row: RowRef| (row.0 as usize, row.1 as usize);
-        let places = match side {
-            0 => self.waiting.iter().map(|left| place(left.row)).collect(),
-            _ => self.versions.iter().flatten().map(|version| place(version.row)).collect(),
+        let versions = || self.versions.iter().flatten();
+        let (places, flag) = match side {
+            0 => (self.waiting.iter().map(|left| place(left.row)).collect(), None),
+            _ => {
+                let tombstones = versions().map(|version| version.is_tombstone).collect();
+                (versions().map(|version| place(version.row)).collect(), Some((TOMBSTONE, tombstones)))
+            }
         };
-        HeldRows { pieces: self.held[side].pieces(), places, met: Vec::new() }
+        HeldRows { pieces: self.held[side].pieces(), places, flag }
     }
 
     /// Takes in rows of a side that a snapshot gave. They are taken up by the next closing, as if they had come just now.

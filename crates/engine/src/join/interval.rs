@@ -13,7 +13,7 @@ use hashbrown::DefaultHashBuilder;
 
 use super::held::Held;
 use super::keyed::{Keys, merge_by};
-use super::snapshot::HeldRows;
+use super::snapshot::{HeldRows, MET};
 use super::{Joined, MISSING, Piece, RowRef};
 use crate::plan::JoinKind;
 use crate::watermark::{NEVER, completeness};
@@ -72,7 +72,7 @@ impl IntervalJoin {
         HeldRows {
             pieces: self.held[side].pieces(),
             places: entries().map(|entry| (entry.row.0 as usize, entry.row.1 as usize)).collect(),
-            met: entries().map(|entry| entry.has_met).collect(),
+            flag: Some((MET, entries().map(|entry| entry.has_met).collect())),
         }
     }
 

@@ -14,14 +14,22 @@ use crate::rows::named;
 use crate::snapshot::{fitting, is_wanted, ranges, times, timestamps};
 use crate::window::Window;
 
-/// Rows of some pieces: which are held, and which of them have met another row (interval joins).
+/// Rows of some pieces: which are held, and what must be known of each besides.
 pub(super) struct HeldRows<'a> {
     pub(super) pieces: &'a [Arc<Piece>],
     /// Number of the piece and place in it.
     pub(super) places: Vec<(usize, usize)>,
-    /// As long as `places`, or empty.
-    pub(super) met: Vec<bool>,
+    /// A name, and whether it holds of each row.
+    pub(super) flag: Flag,
 }
+
+/// A name, and of which rows it holds.
+type Flag = Option<(&'static str, Vec<bool>)>;
+
+/// What interval joins know of a row: whether it has met another one.
+pub(super) const MET: &str = "_met";
+/// What as-of joins know of a right row: whether it is a record without a value.
+pub(super) const TOMBSTONE: &str = "_tombstone";
 
 impl HeldRows<'_> {
     /// Returns the rows as tables, by place in the record order.
@@ -42,21 +50,22 @@ impl HeldRows<'_> {
         let tables = ranges(sizes).map(|range| {
             let rows = &order[range];
             let places: Vec<(usize, usize)> = rows.iter().map(|row| self.places[*row]).collect();
-            let met = (!self.met.is_empty()).then(|| rows.iter().map(|row| Some(self.met[*row])).collect());
-            table(join, side, codec, &gather(self.pieces, &places), met)
+            let of_rows = |of: &[bool]| rows.iter().map(|row| of[*row]).collect();
+            let flag = self.flag.as_ref().map(|(name, of)| (*name, of_rows(of)));
+            table(join, side, codec, &gather(self.pieces, &places), flag)
         });
         tables.collect()
     }
 }
 
-/// Makes a table of a piece: keys, place in the record order, event time, whether it has met another row, columns.
-fn table(join: &JoinPlan, side: usize, codec: &KeyCodec, piece: &Piece, met: Option<BooleanArray>) -> RecordBatch {
+/// Makes a table of a piece: keys, place in the record order, event time, what else is known of each row, columns.
+fn table(join: &JoinPlan, side: usize, codec: &KeyCodec, piece: &Piece, flag: Flag) -> RecordBatch {
     let keys = codec.decode((0..piece.len()).map(|row| piece.keys.value(row)));
     let mut columns: Vec<(String, ArrayRef)> =
         join.on.iter().zip(keys).map(|(key, values)| (format!("on.{}", key.names[side]), values)).collect();
     columns.push(("_order".into(), Arc::new(piece.orders.clone())));
     columns.push(("_time".into(), timestamps(piece.times.iter().copied())));
-    columns.extend(met.map(|met| ("_met".into(), Arc::new(met) as ArrayRef)));
+    columns.extend(flag.map(|(name, of)| (name.into(), Arc::new(BooleanArray::from(of)) as ArrayRef)));
     for (number, column) in join.columns.iter().enumerate() {
         let has_it = match &column.value {
             JoinValue::Key(_) => true,
@@ -72,22 +81,22 @@ fn table(join: &JoinPlan, side: usize, codec: &KeyCodec, piece: &Piece, met: Opt
     named(columns, piece.len())
 }
 
-/// Makes the piece that a table was made of, and which rows have met others; None: it does not fit.
+/// Makes the piece that a table was made of, and of which rows the flag of that name holds; None: it does not fit.
 fn piece(
     join: &JoinPlan,
     side: usize,
     codec: &KeyCodec,
     rows: &RecordBatch,
-    with_met: bool,
+    flag: Option<&'static str>,
 ) -> Option<(Piece, Vec<bool>)> {
-    let met = with_met.then(|| BooleanArray::from(Vec::<bool>::new()));
-    let columns = fitting(rows, &table(join, side, codec, &Piece::empty(), met))?;
+    let none = flag.map(|name| (name, Vec::new()));
+    let columns = fitting(rows, &table(join, side, codec, &Piece::empty(), none))?;
     let (keys, rest) = columns.split_at(join.on.len());
     let has_null = |row: usize| keys.iter().any(|key| key.is_null(row));
     let nulls = keys.iter().any(|key| key.null_count() > 0);
     let values = |at: usize| rest[at].as_boolean().values().iter().collect();
-    let met = if with_met { values(2) } else { Vec::new() };
-    let mut held = rest[2 + usize::from(with_met)..].iter();
+    let holds = if flag.is_some() { values(2) } else { Vec::new() };
+    let mut held = rest[2 + usize::from(flag.is_some())..].iter();
     let mut widest = vec![0; rows.num_rows()];
     let names = rows.schema();
     let columns = (0..join.columns.len()).map(|number| {
@@ -104,8 +113,10 @@ fn piece(
         orders: rest[0].as_binary().clone(),
         times: times(&rest[1]).to_vec(),
         widest: widest.into_iter().max().unwrap_or(0),
+        tombstones: None,
+        names: Vec::new(),
     };
-    Some((piece, met))
+    Some((piece, holds))
 }
 
 /// A side of an open window: the pieces that its rows are in, and where in them.
@@ -123,7 +134,7 @@ impl JoinState {
                 let sides = state.sides(whole).into_iter();
                 let part = |(window, side, rows): WindowSide| {
                     let tables = rows.map(|(pieces, places)| {
-                        HeldRows { pieces: &pieces, places, met: Vec::new() }.tables(join, side, codec)
+                        HeldRows { pieces: &pieces, places, flag: None }.tables(join, side, codec)
                     });
                     (Some(window), side, tables)
                 };
@@ -157,15 +168,17 @@ impl JoinState {
         for rows in tables {
             match (&mut *self, window) {
                 (JoinState::Window(state), Some(window)) => {
-                    let (piece, _) = piece(join, side, codec, rows, false)?;
+                    let (piece, _) = piece(join, side, codec, rows, None)?;
                     state.restore(window, side, piece);
                 }
                 (JoinState::Interval(state), None) => {
-                    let (piece, met) = piece(join, side, codec, rows, true)?;
+                    let (piece, met) = piece(join, side, codec, rows, Some(MET))?;
                     state.restore(side, piece, &met, hasher);
                 }
                 (JoinState::AsOf(state), None) => {
-                    let (piece, _) = piece(join, side, codec, rows, false)?;
+                    let flag = (side == 1).then_some(TOMBSTONE);
+                    let (mut piece, holds) = piece(join, side, codec, rows, flag)?;
+                    piece.tombstones = holds.contains(&true).then(|| holds.into());
                     state.restore(side, piece);
                 }
                 _ => return None,

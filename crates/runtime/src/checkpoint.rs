@@ -1,0 +1,341 @@
+//! Checkpoints: how a stream that ends in any way goes on as if it had not.
+//!
+//! A job's checkpoints are a line of numbered manifests. Number `n` holds the offsets and running maxima, the state as
+//! tables, what was counted and digested, and the *outbox*: the rows that the sinks are to publish as epoch `n`. The
+//! order is what makes it exact:
+//!
+//! 1. what was emitted since checkpoint `n − 1`, and the parts of the state that changed, are written to a data file;
+//! 2. manifest `n` is created, unless somebody else has made one of that number: from here on checkpoint `n` counts;
+//! 3. each sink publishes epoch `n`, and keeps that number where its rows are.
+//!
+//! A later start reads the newest manifest, asks each sink for the last epoch that it has published, and gives it the outboxes
+//! after that one. So a row is published once, wherever a process ends between these steps (`faults.md` 5.1).
+//!
+//! A part that did not change stays in the data file of an earlier checkpoint. A data file is removed when no manifest that is
+//! kept speaks of it.
+
+mod blob;
+mod manifest;
+pub mod store;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use arrow::array::RecordBatch;
+use engine::plan::Plan;
+use engine::{Code, Engine, Error, Part, Result, State};
+use serde::{Deserialize, Serialize};
+
+use self::blob::Blob;
+pub use self::manifest::{Manifest, OutboxEntry, RowsKind, SinkMark};
+use self::manifest::{PartEntry, PartitionMark, TallyRecord};
+use self::store::{Store, Upload};
+use crate::driver::PartitionState;
+use crate::tally::Tally;
+
+/// How many checkpoints are kept: the newest, and some in case a sink lost what it had acknowledged.
+const KEPT: usize = 3;
+
+/// The object that holds what sinks have published which do not keep that themselves.
+const TOLD: &str = "told.json";
+
+#[derive(Serialize, Deserialize)]
+struct Told {
+    job: String,
+    sinks: BTreeMap<String, u64>,
+}
+
+/// What a stream is at a moment.
+pub struct Checkpoint {
+    /// By source, how far each partition was read.
+    pub partitions: Vec<Vec<PartitionState>>,
+    /// What was counted and digested since the start offsets, without the rows of an end of input.
+    pub tally: Tally,
+    /// The state.
+    pub parts: Vec<Part>,
+}
+
+/// What a stream goes on from.
+pub struct Resumed {
+    /// By source, how far each partition was read.
+    pub partitions: Vec<Vec<PartitionState>>,
+    /// What was counted and digested since the start offsets.
+    pub tally: Tally,
+    /// The state.
+    pub state: State,
+}
+
+/// The checkpoints of a job, one after the other.
+pub struct Line {
+    store: Box<dyn Store>,
+    job: String,
+    definition: String,
+    pipeline: String,
+    /// The checkpoints of this job that are there, oldest first.
+    kept: Vec<Manifest>,
+    /// Names of manifests that do not belong to this job: they go when it has a checkpoint of its own.
+    others: Vec<String>,
+    /// The number of the next checkpoint.
+    next: u64,
+    /// What tells this process from others that may write to the same place.
+    owner: String,
+    /// The data file of the next checkpoint, once something is in it.
+    upload: Option<Box<dyn Upload>>,
+    written: u64,
+    outbox: Vec<OutboxEntry>,
+}
+
+impl Line {
+    /// Opens the line of a pipeline. What it finds is what a start goes on from, unless it is to be a fresh one.
+    pub fn open(store: Box<dyn Store>, plan: &Plan, fresh: bool) -> Result<Self> {
+        store.tidy()?;
+        let mut names: Vec<String> = store.list()?;
+        names.retain(|name| manifest::number_of(name).is_some());
+        names.sort_unstable();
+        let newest = names.last().and_then(|name| manifest::number_of(name)).unwrap_or(0);
+        let mut kept = Vec::new();
+        let mut others = names.clone();
+        if !fresh {
+            for name in names.iter().rev() {
+                let found = Manifest::read(&*store, name)?;
+                let is_of_line = kept.first().is_none_or(|next: &Manifest| next.job == found.job);
+                if !is_of_line || kept.len() == KEPT {
+                    break;
+                }
+                others.retain(|other| other != name);
+                kept.insert(0, found);
+            }
+        }
+        if let Some(last) = kept.last() {
+            must_be_of(last, plan, &*store)?;
+        }
+        let job = kept.last().map_or_else(token, |last| last.job.clone());
+        Ok(Self {
+            store,
+            job,
+            definition: plan.definition.clone(),
+            pipeline: plan.name.clone(),
+            kept,
+            others,
+            next: newest + 1,
+            owner: token(),
+            upload: None,
+            written: 0,
+            outbox: Vec::new(),
+        })
+    }
+
+    /// Returns what tells this job from others that wrote to the same sinks.
+    pub fn job(&self) -> &str {
+        &self.job
+    }
+
+    /// Returns the number of the next checkpoint.
+    pub fn number(&self) -> u64 {
+        self.next
+    }
+
+    /// Returns the epochs up to which sinks that keep none themselves have published.
+    pub fn told(&self) -> Result<BTreeMap<String, u64>> {
+        match self.store.read(TOLD, None) {
+            Err(error) if error.code == Code::NotFound => Ok(BTreeMap::new()),
+            Err(error) => Err(error),
+            Ok(bytes) => match serde_json::from_slice::<Told>(&bytes) {
+                Ok(told) if told.job == self.job => Ok(told.sinks),
+                Ok(_) => Ok(BTreeMap::new()),
+                Err(error) => Err(Error::new(Code::Corrupt, format!("{TOLD} in {}: {error}", self.store.describe()))),
+            },
+        }
+    }
+
+    /// Notes the epochs up to which sinks that keep none themselves have published.
+    pub fn tell(&self, sinks: BTreeMap<String, u64>) -> Result<()> {
+        let told = Told { job: self.job.clone(), sinks };
+        self.store.replace(TOLD, &serde_json::to_vec(&told).expect("names and numbers are JSON"))
+    }
+
+    /// Returns the newest checkpoint.
+    pub fn last(&self) -> Option<&Manifest> {
+        self.kept.last()
+    }
+
+    /// Returns what a stream goes on from; None: there is no checkpoint.
+    pub fn resume(&self, engine: &Engine) -> Result<Option<Resumed>> {
+        let Some(last) = self.kept.last() else { return Ok(None) };
+        let parts = last.parts.iter().map(|entry| {
+            let tables = entry.tables.iter().map(|blob| blob.read(&*self.store));
+            Ok(Part { name: entry.name.clone().into(), tables: Some(tables.collect::<Result<_>>()?) })
+        });
+        let parts: Vec<Part> = parts.collect::<Result<_>>()?;
+        let plan = engine.plan();
+        let partitions = plan.sources.iter().map(|source| {
+            let marks = last.sources.get(&source.name).into_iter().flatten();
+            marks.map(PartitionMark::state).collect()
+        });
+        let damaged = |what: &str| last.damaged(&*self.store, what);
+        Ok(Some(Resumed {
+            partitions: partitions.collect(),
+            tally: last.tally.tally(plan).ok_or_else(|| damaged("its counts do not fit the pipeline"))?,
+            state: engine.restore(parts).map_err(|error| damaged(&error.message))?,
+        }))
+    }
+
+    /// Returns the outboxes that a sink lacks which has published up to `published`, by epoch; None: they are no longer kept.
+    pub fn outboxes_after(&self, published: u64) -> Option<Vec<(u64, &[OutboxEntry])>> {
+        let first = self.kept.first()?;
+        let is_whole = first.number <= published + 1 || first.is_first;
+        let missing = self.kept.iter().filter(|manifest| manifest.number > published);
+        is_whole.then(|| missing.map(|manifest| (manifest.number, manifest.outbox.as_slice())).collect())
+    }
+
+    /// Returns the rows of an outbox's entry.
+    pub fn rows(&self, entry: &OutboxEntry) -> Result<RecordBatch> {
+        entry.rows.read(&*self.store)
+    }
+
+    /// Puts rows into the outbox of the next checkpoint. `input` is what a pipeline file calls where they come from.
+    pub fn put(&mut self, kind: RowsKind, input: &str, rows: &RecordBatch) -> Result<()> {
+        if rows.num_rows() > 0 {
+            let rows = self.write_blob(rows)?;
+            self.outbox.push(OutboxEntry { input: input.to_string(), kind, rows });
+        }
+        Ok(())
+    }
+
+    /// Makes a checkpoint, and returns its number.
+    pub fn keep(&mut self, plan: &Plan, checkpoint: Checkpoint, sinks: BTreeMap<String, SinkMark>) -> Result<u64> {
+        let before: BTreeMap<_, PartEntry> = match self.kept.last() {
+            Some(last) => last.parts.iter().map(|part| (part.name.clone(), part.clone())).collect(),
+            None => BTreeMap::new(),
+        };
+        let sparse = self.sparse_files();
+        let mut parts = Vec::new();
+        for part in checkpoint.parts {
+            let name = part.name.into();
+            let tables = match part.tables {
+                Some(tables) => tables.iter().map(|rows| self.write_blob(rows)).collect::<Result<_>>()?,
+                None => {
+                    let kept = before.get(&name).expect("what did not change since a checkpoint is in it");
+                    kept.tables.iter().map(|blob| self.carry(blob, &sparse)).collect::<Result<_>>()?
+                }
+            };
+            parts.push(PartEntry { name, tables });
+        }
+        if let Some(upload) = self.upload.take() {
+            upload.finish()?;
+        }
+        let sources = plan.sources.iter().zip(&checkpoint.partitions);
+        let manifest = Manifest {
+            number: self.next,
+            pipeline: self.pipeline.clone(),
+            definition: self.definition.clone(),
+            job: self.job.clone(),
+            is_first: self.kept.is_empty(),
+            program: env!("CARGO_PKG_VERSION").to_string(),
+            sources: sources
+                .map(|(source, states)| (source.name.clone(), states.iter().map(PartitionMark::new).collect()))
+                .collect(),
+            tally: TallyRecord::new(&checkpoint.tally),
+            parts,
+            outbox: std::mem::take(&mut self.outbox),
+            sinks,
+        };
+        if !manifest.create(&*self.store)? {
+            let message = format!("another run of `{}` has made checkpoint {}", self.pipeline, manifest.number);
+            return Err(Error::new(Code::StateBusy, message)
+                .help("only one of them may write: this one stops, and has published nothing of that checkpoint"));
+        }
+        self.next += 1;
+        self.written = 0;
+        self.kept.push(manifest);
+        self.forget()?;
+        Ok(self.next - 1)
+    }
+
+    fn write_blob(&mut self, rows: &RecordBatch) -> Result<Blob> {
+        let bytes = blob::encode(rows);
+        self.append(&bytes, rows.num_rows() as u64)
+    }
+
+    fn append(&mut self, bytes: &[u8], rows: u64) -> Result<Blob> {
+        let file = manifest::data_name(self.next, &self.owner);
+        let upload = match &mut self.upload {
+            Some(upload) => upload,
+            none => none.insert(self.store.begin(&file)?),
+        };
+        upload.write(bytes)?;
+        let blob = Blob::new(file, self.written, bytes, rows);
+        self.written += bytes.len() as u64;
+        Ok(blob)
+    }
+
+    /// Returns the blob, in a new place if its file holds little else that is needed.
+    fn carry(&mut self, blob: &Blob, sparse: &BTreeSet<String>) -> Result<Blob> {
+        if !sparse.contains(&blob.file) {
+            return Ok(blob.clone());
+        }
+        let bytes = blob.bytes(&*self.store)?;
+        self.append(&bytes, blob.rows)
+    }
+
+    /// Returns the data files of which the newest state needs less than half.
+    fn sparse_files(&self) -> BTreeSet<String> {
+        let mut files: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+        for manifest in &self.kept {
+            for blob in manifest.blobs() {
+                let (_, size) = files.entry(&blob.file).or_default();
+                *size = (*size).max(blob.offset + blob.size);
+            }
+        }
+        for blob in self.kept.last().into_iter().flat_map(|last| last.parts.iter().flat_map(|part| &part.tables)) {
+            if let Some((needed, _)) = files.get_mut(blob.file.as_str()) {
+                *needed += blob.size;
+            }
+        }
+        let sparse = files.into_iter().filter(|(_, (needed, size))| needed * 2 < *size);
+        sparse.map(|(file, _)| file.to_string()).collect()
+    }
+
+    /// Removes what nothing will ask for again.
+    fn forget(&mut self) -> Result<()> {
+        for name in std::mem::take(&mut self.others) {
+            self.store.remove(&name)?;
+        }
+        while self.kept.len() > KEPT {
+            let old = self.kept.remove(0);
+            self.store.remove(&manifest::name(old.number))?;
+        }
+        let needed: BTreeSet<&str> =
+            self.kept.iter().flat_map(Manifest::blobs).map(|blob| blob.file.as_str()).collect();
+        for name in self.store.list()? {
+            if manifest::is_data(&name) && !needed.contains(name.as_str()) {
+                self.store.remove(&name)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Refuses to go on from the checkpoint of another definition.
+fn must_be_of(last: &Manifest, plan: &Plan, store: &dyn Store) -> Result<()> {
+    if last.definition == plan.definition {
+        return Ok(());
+    }
+    let message = format!(
+        "the state in {} was made by another definition of `{}` ({}, now {})",
+        store.describe(),
+        plan.name,
+        last.definition,
+        plan.definition
+    );
+    Err(Error::new(Code::StateForeign, message).help(
+        "`--fresh` starts the log again and replaces the results; another `--state-dir` and `--out` run the new definition beside the old one",
+    ))
+}
+
+/// Makes a word that no other process makes: of the clock and its number, which are nowhere part of a result.
+fn token() -> String {
+    let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |time| time.as_nanos());
+    format!("{nanos:x}-{:x}", std::process::id())
+}

@@ -1,0 +1,85 @@
+//! A table in a data file: an Arrow IPC stream, zstd, with its SHA-256 in the manifest.
+
+use std::io::Cursor;
+
+use arrow::array::RecordBatch;
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::StreamWriter;
+use engine::{Code, Error, Result};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::store::Store;
+
+/// How hard zstd tries: the least, because a checkpoint waits for it.
+const LEVEL: i32 = 1;
+
+/// The most bytes that one table may have when it is unpacked; a part cuts its tables far smaller.
+const MAX_BYTES: usize = 1 << 32;
+
+/// Where a table is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Blob {
+    /// The data file.
+    pub file: String,
+    /// Its first byte there.
+    pub offset: u64,
+    /// How many bytes it has there.
+    pub size: u64,
+    /// How many rows it holds.
+    pub rows: u64,
+    /// SHA-256 of these bytes.
+    pub sha256: String,
+}
+
+impl Blob {
+    pub(super) fn new(file: String, offset: u64, bytes: &[u8], rows: u64) -> Self {
+        Self { file, offset, size: bytes.len() as u64, rows, sha256: sha256(bytes) }
+    }
+
+    /// Returns its bytes as they are stored, which are those that were written.
+    pub(super) fn bytes(&self, store: &dyn Store) -> Result<Vec<u8>> {
+        let bytes = store
+            .read(&self.file, Some(self.offset..self.offset.saturating_add(self.size)))
+            .map_err(|error| if error.code == Code::NotFound { self.damaged(store, "it is gone") } else { error })?;
+        match sha256(&bytes) == self.sha256 {
+            true => Ok(bytes),
+            false => Err(self.damaged(store, "its bytes are not those that were written")),
+        }
+    }
+
+    /// Reads the table.
+    pub(super) fn read(&self, store: &dyn Store) -> Result<RecordBatch> {
+        let bytes = self.bytes(store)?;
+        decode(&bytes).ok_or_else(|| self.damaged(store, "it holds no table"))
+    }
+
+    fn damaged(&self, store: &dyn Store, why: &str) -> Error {
+        let message = format!("checkpoint data {} in {}, at byte {}: {why}", self.file, store.describe(), self.offset);
+        Error::new(Code::Corrupt, message)
+            .help("put the file back from a copy, or start again with `--fresh`; nothing was changed")
+    }
+}
+
+/// Packs a table.
+pub(super) fn encode(rows: &RecordBatch) -> Vec<u8> {
+    let mut writer = StreamWriter::try_new(Vec::new(), &rows.schema()).expect("memory takes a schema");
+    writer.write(rows).expect("memory takes rows");
+    let stream = writer.into_inner().expect("memory takes the end");
+    zstd::bulk::compress(&stream, LEVEL).expect("memory takes what is packed")
+}
+
+/// Unpacks a table; None: it is none.
+fn decode(bytes: &[u8]) -> Option<RecordBatch> {
+    let size = zstd::zstd_safe::get_frame_content_size(bytes).ok().flatten()?;
+    let stream = zstd::bulk::decompress(bytes, usize::try_from(size).ok().filter(|size| *size <= MAX_BYTES)?).ok()?;
+    let mut reader = StreamReader::try_new(Cursor::new(stream), None).ok()?;
+    let rows = reader.next()?.ok()?;
+    reader.next().is_none().then_some(rows)
+}
+
+pub(super) fn sha256(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}

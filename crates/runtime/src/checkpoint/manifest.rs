@@ -1,0 +1,294 @@
+//! The manifest of a checkpoint: `<number, 20 digits>.json`, with data in `<number>-<process>.parts`.
+//!
+//! ```text
+//! samestream checkpoint 1 <SHA-256 of the rest>
+//! {"number": 7, "pipeline": "page_views", "definition": "…", "job": "…", "sources": {"clicks": [
+//!   {"partition": 0, "start": 0, "next": 1200, "maximum": 1767225600000000}]}, "tally": {…},
+//!  "parts": [{"name": {"step": "per_page", "window": [0, 60000000]}, "tables": [{"file": "….parts", "offset": 0, …}]}],
+//!  "outbox": [{"input": "per_page", "kind": "final", "rows": {…}}], "sinks": {"page_views": {"epoch": 7, "rows": 41}}}
+//! ```
+//!
+//! The version in its first line is that of the whole: of this text, of the tables of parts, of the packing of data files.
+
+use std::collections::BTreeMap;
+
+use engine::digest::Digest;
+use engine::log::{Offset, Partition};
+use engine::plan::Plan;
+use engine::watermark::NEVER;
+use engine::window::Window;
+use engine::{Code, Error, PartName, Result};
+use serde::{Deserialize, Serialize};
+
+use super::blob::{Blob, sha256};
+use super::store::Store;
+use crate::driver::PartitionState;
+use crate::tally::Tally;
+
+/// The version written, and the only one read.
+const VERSION: u32 = 1;
+
+/// What a checkpoint consists of.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Its number, which is the epoch of its outbox.
+    pub number: u64,
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The definition that made the state.
+    pub definition: String,
+    /// What tells the job from others.
+    pub job: String,
+    /// True for the first checkpoint of a job.
+    pub is_first: bool,
+    /// The version of the program.
+    pub program: String,
+    /// By source, how far each partition was read.
+    pub sources: BTreeMap<String, Vec<PartitionMark>>,
+    /// What was counted and digested.
+    pub tally: TallyRecord,
+    /// The state.
+    pub parts: Vec<PartEntry>,
+    /// What the sinks publish as the epoch of this number.
+    pub outbox: Vec<OutboxEntry>,
+    /// What each sink was given.
+    pub sinks: BTreeMap<String, SinkMark>,
+}
+
+/// How far a partition was read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PartitionMark {
+    /// The partition.
+    pub partition: Partition,
+    /// Where reading began.
+    pub start: Offset,
+    /// Everything below was read.
+    pub next: Offset,
+    /// The running maximum of event time, if some record had one.
+    pub maximum: Option<i64>,
+}
+
+impl PartitionMark {
+    pub(super) fn new(state: &PartitionState) -> Self {
+        let maximum = (state.maximum != NEVER).then_some(state.maximum);
+        Self { partition: state.partition, start: state.start, next: state.next, maximum }
+    }
+
+    pub(super) fn state(&self) -> PartitionState {
+        PartitionState {
+            partition: self.partition,
+            start: self.start,
+            end: None,
+            next: self.next,
+            maximum: self.maximum.unwrap_or(NEVER),
+        }
+    }
+}
+
+/// A part of the state.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PartEntry {
+    /// What it is of.
+    pub name: Name,
+    /// Its rows.
+    pub tables: Vec<Blob>,
+}
+
+/// What a part is of: see [`PartName`].
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Name {
+    /// The step.
+    pub step: String,
+    /// Start and end of its window, in microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<(i64, i64)>,
+    /// The side of a join.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub side: Option<usize>,
+    /// A source and its partition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition: Option<(String, Partition)>,
+}
+
+impl From<PartName> for Name {
+    fn from(PartName { step, window, side, partition }: PartName) -> Self {
+        Self { step, window: window.map(|window| (window.start, window.end)), side, partition }
+    }
+}
+
+impl From<Name> for PartName {
+    fn from(Name { step, window, side, partition }: Name) -> Self {
+        Self { step, window: window.map(|(start, end)| Window { end, start }), side, partition }
+    }
+}
+
+/// Rows that the sinks of an input publish.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutboxEntry {
+    /// What a pipeline file calls their input: `per_page`, `per_page.late`, `clicks.bad`.
+    pub input: String,
+    /// What becomes of them.
+    pub kind: RowsKind,
+    /// The rows.
+    pub rows: Blob,
+}
+
+/// What becomes of rows at a sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RowsKind {
+    /// They are final, and stay. Late and bad rows are such, too.
+    Final,
+    /// Their windows were open at an end of input; they replace the open rows before them.
+    Open,
+    /// Their windows are open while a stream goes on, for sinks that want them early.
+    Early,
+}
+
+/// What a sink was given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SinkMark {
+    /// The last epoch in which there was something for it.
+    pub epoch: u64,
+    /// How many rows that stay it has had so far.
+    pub rows: u64,
+}
+
+/// What was counted and digested: see [`Tally`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TallyRecord {
+    read: u64,
+    bad: u64,
+    failed: u64,
+    late: u64,
+    windows: u64,
+    rows: BTreeMap<String, (String, String)>,
+    digest_late: String,
+    digest_bad: String,
+    dedups: BTreeMap<String, (u64, u64)>,
+    checks: BTreeMap<String, Vec<(String, u64, u64)>>,
+}
+
+impl TallyRecord {
+    pub(super) fn new(tally: &Tally) -> Self {
+        let rows = tally.rows.iter();
+        Self {
+            read: tally.read,
+            bad: tally.bad,
+            failed: tally.failed,
+            late: tally.late,
+            windows: tally.windows,
+            rows: rows.map(|(step, (finals, all))| (step.clone(), (finals.to_string(), all.to_string()))).collect(),
+            digest_late: tally.digest_late.to_string(),
+            digest_bad: tally.digest_bad.to_string(),
+            dedups: tally.dedups.clone(),
+            checks: tally.checks.clone(),
+        }
+    }
+
+    /// Returns the tally; None: it does not fit the plan.
+    pub(super) fn tally(&self, plan: &Plan) -> Option<Tally> {
+        let mut tally = Tally::new(plan, (None, None));
+        let digest = |text: &String| text.parse::<Digest>().ok();
+        if !tally.rows.keys().eq(self.rows.keys()) || !tally.dedups.keys().eq(self.dedups.keys()) {
+            return None;
+        }
+        if !tally.checks.keys().eq(self.checks.keys()) {
+            return None;
+        }
+        for (mine, (finals, all)) in tally.rows.values_mut().zip(self.rows.values()) {
+            *mine = (digest(finals)?, digest(all)?);
+        }
+        for (mine, found) in tally.checks.values_mut().zip(self.checks.values()) {
+            let same = |(one, other): (&(String, u64, u64), &(String, u64, u64))| one.0 == other.0;
+            if mine.len() != found.len() || !mine.iter().zip(found).all(same) {
+                return None;
+            }
+            mine.clone_from(found);
+        }
+        tally.dedups.clone_from(&self.dedups);
+        (tally.digest_late, tally.digest_bad) = (digest(&self.digest_late)?, digest(&self.digest_bad)?);
+        (tally.read, tally.bad, tally.failed) = (self.read, self.bad, self.failed);
+        (tally.late, tally.windows) = (self.late, self.windows);
+        Some(tally)
+    }
+}
+
+impl Manifest {
+    /// Returns all tables that it speaks of.
+    pub(super) fn blobs(&self) -> impl Iterator<Item = &Blob> {
+        self.parts.iter().flat_map(|part| &part.tables).chain(self.outbox.iter().map(|entry| &entry.rows))
+    }
+
+    /// Writes it, unless there is one of its number; returns whether it did.
+    pub(super) fn create(&self, store: &dyn Store) -> Result<bool> {
+        let text = serde_json::to_string(self).expect("a manifest is plain data");
+        let whole = format!("samestream checkpoint {VERSION} {}\n{text}", sha256(text.as_bytes()));
+        store.create(&name(self.number), whole.as_bytes())
+    }
+
+    /// Reads a manifest.
+    pub(super) fn read(store: &dyn Store, name: &str) -> Result<Self> {
+        let damaged = |why: &str| damaged(store, name, why);
+        let text = String::from_utf8(store.read(name, None)?).map_err(|_| damaged("it is not text"))?;
+        let (head, text) = text.split_once('\n').ok_or_else(|| damaged("it has no first line"))?;
+        let mut words = head.strip_prefix("samestream checkpoint ").unwrap_or_default().split(' ');
+        let version = words.next().and_then(|word| word.parse::<u32>().ok());
+        match version {
+            None => return Err(damaged("its first line is not that of a checkpoint")),
+            Some(VERSION) => {}
+            Some(other) => {
+                let message = format!("checkpoint {name} in {} has version {other}", store.describe());
+                return Err(Error::new(Code::StateVersion, message).help(format!(
+                    "this program reads version {VERSION}; use the program that made it, or `--fresh`"
+                )));
+            }
+        }
+        if words.next() != Some(&sha256(text.as_bytes())) {
+            return Err(damaged("its bytes are not those that were written"));
+        }
+        let found: Self = serde_json::from_str(text).map_err(|error| damaged(&error.to_string()))?;
+        match number_of(name) == Some(found.number) {
+            true => Ok(found),
+            false => Err(damaged("it is that of another number")),
+        }
+    }
+
+    /// Returns the error of a manifest that cannot be gone on from.
+    pub(super) fn damaged(&self, store: &dyn Store, why: &str) -> Error {
+        damaged(store, &name(self.number), why)
+    }
+}
+
+fn damaged(store: &dyn Store, name: &str, why: &str) -> Error {
+    Error::new(Code::Corrupt, format!("checkpoint {name} in {}: {why}", store.describe()))
+        .help("put the file back from a copy, or start again with `--fresh`; nothing was changed")
+}
+
+/// Returns the name of a manifest.
+pub(super) fn name(number: u64) -> String {
+    format!("{number:020}.json")
+}
+
+/// Returns the name of the data file of a checkpoint.
+pub(super) fn data_name(number: u64, owner: &str) -> String {
+    format!("{number:020}-{owner}.parts")
+}
+
+/// Returns the number of the manifest of that name; None: it is none.
+pub(super) fn number_of(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(".json")?;
+    (digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit())).then(|| digits.parse().ok())?
+}
+
+/// Returns true for the name of a data file.
+pub(super) fn is_data(name: &str) -> bool {
+    name.ends_with(".parts")
+}

@@ -1,0 +1,190 @@
+//! Streams that end without a word and go on from what they kept: a crash before or after any operation on the store.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use engine::edge::LogStream;
+use engine::{Aside, Code, Emission, Engine, Error, Result};
+use runtime::checkpoint::store::{Memory, Store, Upload};
+use runtime::checkpoint::{Checkpoint, Line, RowsKind};
+use runtime::stream::{Begin, Until};
+use runtime::{Cut, Outcome, Outlet, Settings};
+
+use crate::random::Random;
+use crate::run::Gathered;
+
+/// Operations that go well before the crash; then none does.
+type Left = Arc<AtomicUsize>;
+
+/// A store that crashes: an operation is done or not done, and the process is no more.
+#[derive(Clone)]
+struct Crashing {
+    store: Memory,
+    left: Left,
+    /// Whether the operation at which it happens is done.
+    is_done: bool,
+}
+
+impl Crashing {
+    fn operate<T>(&self, operation: impl FnOnce() -> Result<T>) -> Result<T> {
+        operate(&self.left, self.is_done, operation)
+    }
+}
+
+fn operate<T>(left: &Left, is_done: bool, operation: impl FnOnce() -> Result<T>) -> Result<T> {
+    let crash = || Error::new(Code::Stopped, "a crash");
+    match left.load(Ordering::Relaxed) {
+        0 => Err(crash()),
+        count => {
+            left.store(count - 1, Ordering::Relaxed);
+            if count > 1 {
+                return operation();
+            }
+            if is_done {
+                operation()?;
+            }
+            Err(crash())
+        }
+    }
+}
+
+impl Store for Crashing {
+    fn list(&self) -> Result<Vec<String>> {
+        self.store.list()
+    }
+
+    fn read(&self, name: &str, range: Option<Range<u64>>) -> Result<Vec<u8>> {
+        self.store.read(name, range)
+    }
+
+    fn begin(&self, name: &str) -> Result<Box<dyn Upload>> {
+        let upload = self.store.begin(name)?;
+        Ok(Box::new(CrashingUpload { upload, left: self.left.clone(), is_done: self.is_done }))
+    }
+
+    fn create(&self, name: &str, bytes: &[u8]) -> Result<bool> {
+        self.operate(|| self.store.create(name, bytes))
+    }
+
+    fn replace(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.operate(|| self.store.replace(name, bytes))
+    }
+
+    fn remove(&self, name: &str) -> Result<()> {
+        self.operate(|| self.store.remove(name))
+    }
+
+    fn tidy(&self) -> Result<()> {
+        self.store.tidy()
+    }
+
+    fn describe(&self) -> String {
+        self.store.describe()
+    }
+}
+
+struct CrashingUpload {
+    upload: Box<dyn Upload>,
+    left: Left,
+    is_done: bool,
+}
+
+impl Upload for CrashingUpload {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        operate(&self.left, self.is_done, || self.upload.write(bytes))
+    }
+
+    fn finish(self: Box<Self>) -> Result<()> {
+        let Self { upload, left, is_done } = *self;
+        operate(&left, is_done, || upload.finish())
+    }
+}
+
+/// An outlet that keeps checkpoints and publishes what they hold.
+struct Keeper<'a> {
+    engine: &'a Engine,
+    line: Line,
+    staged: Gathered,
+    ledger: &'a mut Ledger,
+}
+
+/// What was put into the outbox of each checkpoint, and what was published.
+struct Ledger {
+    outboxes: BTreeMap<u64, Gathered>,
+    published: Gathered,
+}
+
+impl Ledger {
+    /// Publishes what is in the outboxes of the checkpoints that there are.
+    fn publish(&mut self, line: &Line) {
+        let last = line.last().map_or(0, |last| last.number);
+        let rest = self.outboxes.split_off(&(last + 1));
+        for outbox in std::mem::replace(&mut self.outboxes, rest).into_values() {
+            self.published.follow(outbox);
+        }
+    }
+}
+
+impl Outlet for Keeper<'_> {
+    fn rows(&mut self, emission: &Emission) -> Result<()> {
+        let kind = if emission.is_final { RowsKind::Final } else { RowsKind::Open };
+        self.line.put(kind, self.engine.plan().name_of(emission.input), &emission.rows)?;
+        self.staged.rows(emission)
+    }
+
+    fn early(&mut self, emission: &Emission) -> Result<()> {
+        self.staged.early(emission)
+    }
+
+    fn aside(&mut self, aside: &Aside) -> Result<()> {
+        self.staged.aside(aside)
+    }
+
+    fn keeps_checkpoints(&self) -> bool {
+        true
+    }
+
+    fn commit(&mut self, checkpoint: Option<Checkpoint>) -> Result<()> {
+        let checkpoint = checkpoint.expect("a stream that keeps checkpoints gives them");
+        let staged = std::mem::replace(&mut self.staged, Gathered::new(self.engine.plan()));
+        self.ledger.outboxes.insert(self.line.number(), staged);
+        self.line.keep(self.engine.plan(), checkpoint, BTreeMap::new())?;
+        self.ledger.publish(&self.line);
+        Ok(())
+    }
+}
+
+/// Runs a stream that crashes so many times, and goes on each time from the newest checkpoint, with hashes of its own.
+pub(crate) fn run(
+    engine: &Engine,
+    streams: impl Fn() -> Vec<Option<Box<dyn LogStream>>>,
+    (start, until): (Option<&Cut>, &Until),
+    crashes: usize,
+    random: &mut Random,
+    settings: &Settings,
+) -> Result<(Gathered, Outcome)> {
+    let plan = engine.plan();
+    let store = Memory::default();
+    let mut ledger = Ledger { outboxes: BTreeMap::new(), published: Gathered::new(plan) };
+    for crash in 0..=crashes {
+        let engine = Engine::new(plan.clone());
+        let operations = if crash == crashes { usize::MAX } else { 1 + random.below(40) };
+        let store = Crashing { store: store.clone(), left: Arc::new(operations.into()), is_done: random.chance(50) };
+        let line = Line::open(Box::new(store), plan, false)?;
+        ledger.outboxes.retain(|number, _| line.last().is_some_and(|last| *number <= last.number));
+        ledger.publish(&line);
+        let begin = match line.resume(&engine)? {
+            Some(resumed) => Begin::Checkpoint(Box::new(resumed)),
+            None => start.map_or(Begin::First, Begin::Cut),
+        };
+        let mut keeper = Keeper { engine: &engine, line, staged: Gathered::new(plan), ledger: &mut ledger };
+        match runtime::stream::run(&engine, streams(), begin, until, &mut keeper, settings, &()) {
+            Ok(outcome) => return Ok((ledger.published, outcome)),
+            Err(error) if error.code == Code::Stopped => {}
+            Err(error) => return Err(error),
+        }
+    }
+    unreachable!("the last run does not crash")
+}

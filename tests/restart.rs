@@ -1,0 +1,195 @@
+//! A stream that ends in any way goes on as if it had not: processes that are killed, and what a start refuses.
+
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::cli::{samestream, stderr, stdout};
+
+/// Every kind of state and of file sink, and a shadow of the first step that names the records of each row.
+const PIPELINE: &str = r#"version: 1
+name: clicks
+sources:
+  clicks:
+    journal: {path: log}
+    schema: {event_id: string!, user_id: int64!, page: string!, action: string, amount: float64, event_time: timestamp!}
+    event_time: {column: event_time, out_of_orderness: 30s}
+steps:
+  unique: {from: clicks, dedup: {key: [event_id], within: 10m}}
+  per_page:
+    from: unique
+    window: {tumbling: {size: 1m}}
+    group_by: [page]
+    aggregate: {views: "count(*)", visitors: "count_distinct(user_id)", revenue: "sum(amount)"}
+  records:
+    from: unique
+    select: [page, {record: "cast(_partition as string) || '@' || cast(_offset as string)"}, event_time]
+  shadow:
+    from: records
+    window: {tumbling: {size: 1m}}
+    group_by: [page]
+    aggregate: {records: "array_agg(record)"}
+  visits:
+    from: unique
+    window: {session: {gap: 5m}}
+    group_by: [user_id]
+    aggregate: {clicks: "count(*)", entry: "first(page)"}
+  bought:
+    join: {left: unique, right: clicks, on: [user_id], type: left, within: {before: 1s, after: 1s}}
+    select: [{user: "user_id"}, {first: "left.page"}, {second: "right.page"}]
+  hot: {from: per_page, window: {hopping: {size: 10m, every: 1m}}, group_by: [page], aggregate: {views: "sum(views)"}, top: {n: 3, by: [{views: desc}]}}
+sinks:
+  per_page: {from: per_page, parquet: {path: out/per_page}}
+  shadow: {from: shadow, jsonl: {path: out/shadow.jsonl}}
+  visits: {from: visits, csv: {path: out/visits}}
+  bought: {from: bought, jsonl: {path: out/bought}}
+  hot: {from: hot, emit: early, csv: {path: out/hot.csv}}
+  late: {from: per_page.late, jsonl: {path: out/late.jsonl}}
+"#;
+
+const SINKS: [&str; 6] = ["per_page", "shadow.jsonl", "visits", "bought", "hot.csv", "late.jsonl"];
+
+fn project(events: u32) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("clicks.yaml"), PIPELINE).unwrap();
+    let events = events.to_string();
+    let line =
+        ["gen", "--to", "journal:log", "--events", &events, "--late", "3%", "--bad", "0.5%", "--duplicates", "2%"];
+    let made = samestream(folder.path()).args(line).args(["--rate", "50", "--keys", "2000"]).output().unwrap();
+    assert!(made.status.success(), "{}", stderr(&made));
+    folder
+}
+
+fn run(folder: &Path, line: &str) -> std::process::Output {
+    samestream(folder).args(line.split_whitespace()).output().unwrap()
+}
+
+fn ok(folder: &Path, line: &str) {
+    let output = run(folder, line);
+    assert!(output.status.success(), "`samestream {line}`\n{}{}", stdout(&output), stderr(&output));
+}
+
+fn start(folder: &Path) -> Child {
+    let line = ["run", "clicks.yaml", "--mode", "stream", "--checkpoint-every", "20ms"];
+    samestream(folder).args(line).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap()
+}
+
+fn newest_checkpoint(folder: &Path) -> Option<String> {
+    let entries = std::fs::read_dir(folder.join(".samestream/clicks/stream/checkpoints")).ok()?;
+    let names = entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.ends_with(".json") && name != "told.json").max()
+}
+
+fn summary(folder: &Path, name: &str) -> serde_json::Value {
+    serde_json::from_str(&std::fs::read_to_string(folder.join(name)).unwrap()).unwrap()
+}
+
+#[test]
+fn a_stream_that_is_killed_again_and_again_gives_what_batch_gives() {
+    let folder = project(250_000);
+    let at = folder.path();
+    let (mut fresh, mut kills, mut last) = (0, 0, None);
+    for cycle in 0..8u64 {
+        let mut child = start(at);
+        // Not before it has kept something, so that each start has something to go on from; then at some moment.
+        let until = Instant::now() + Duration::from_secs(30);
+        while newest_checkpoint(at) == last && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        std::thread::sleep(Duration::from_millis(cycle * 13 % 50));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        kills += 1;
+        let now = newest_checkpoint(at);
+        fresh += u32::from(now != last);
+        last = now;
+    }
+    assert!(fresh * 5 >= kills * 4, "only {fresh} of {kills} starts found a newer checkpoint than the last");
+    ok(at, "run clicks.yaml --mode stream --until-caught-up --summary stream.json");
+    std::fs::rename(at.join("out"), at.join("out-stream")).unwrap();
+    ok(at, "run clicks.yaml --mode batch --end stream.json --summary batch.json");
+    let (stream, batch) = (summary(at, "stream.json"), summary(at, "batch.json"));
+    for key in
+        ["digest_all", "digest_final", "digests", "digest_late", "digest_bad", "rows_read", "rows_written", "dedup"]
+    {
+        assert_eq!(stream[key], batch[key], "{key}");
+    }
+    assert!(stream["rows_late"].as_u64() > Some(0) && stream["rows_bad"].as_u64() > Some(0));
+    for sink in SINKS {
+        let differences = run(at, &format!("diff out-stream/{sink} out/{sink}"));
+        assert_eq!(differences.status.code(), Some(0), "{sink}: {}{}", stdout(&differences), stderr(&differences));
+    }
+}
+
+#[test]
+fn a_run_that_ended_goes_on_and_its_open_rows_are_replaced() {
+    let folder = project(4_000);
+    let at = folder.path();
+    ok(at, "run clicks.yaml --mode stream --until-caught-up --end clicks:0=300,1=200,2=250,3=100 --summary first.json");
+    ok(at, "run clicks.yaml --mode stream --until-caught-up --summary stream.json");
+    // A third run finds nothing new, and changes nothing.
+    ok(at, "run clicks.yaml --mode stream --until-caught-up --summary again.json");
+    assert_eq!(summary(at, "again.json")["digest_all"], summary(at, "stream.json")["digest_all"]);
+    assert_eq!(summary(at, "again.json")["rows_written"], summary(at, "stream.json")["rows_written"]);
+    std::fs::rename(at.join("out"), at.join("out-stream")).unwrap();
+    ok(at, "run clicks.yaml --mode batch --summary batch.json");
+    assert_eq!(summary(at, "stream.json")["digest_all"], summary(at, "batch.json")["digest_all"]);
+    for sink in SINKS {
+        let differences = run(at, &format!("diff out-stream/{sink} out/{sink}"));
+        assert_eq!(differences.status.code(), Some(0), "{sink}: {}{}", stdout(&differences), stderr(&differences));
+    }
+}
+
+#[test]
+fn what_does_not_fit_a_checkpoint_is_refused_with_a_way_on() {
+    let folder = project(2_000);
+    let at = folder.path();
+    let stream = "run clicks.yaml --mode stream --until-caught-up";
+    // So many checkpoints that the first rows are in no outbox any more: a sink could get them again from there.
+    let several = |first: &str| {
+        ok(at, first);
+        (0..3).for_each(|_| ok(at, stream));
+    };
+    several(stream);
+    let refused = |code: &str, exit: i32| {
+        let output = run(at, stream);
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(exit), "{text}");
+        assert!(text.contains(&format!("error[{code}]")) && text.contains("--fresh"), "{text}");
+        text
+    };
+    // Another definition.
+    let changed = PIPELINE.replace("gap: 5m", "gap: 6m");
+    std::fs::write(at.join("clicks.yaml"), changed).unwrap();
+    refused("E_STATE_FOREIGN", 5);
+    std::fs::write(at.join("clicks.yaml"), PIPELINE).unwrap();
+    // A sink that somebody else has written, and one that is gone.
+    ok(at, "run clicks.yaml --mode batch --sinks visits");
+    assert!(refused("E_SINK_DIVERGED", 5).contains("`visits`"));
+    several(&format!("{stream} --fresh"));
+    std::fs::remove_dir_all(at.join("out/bought")).unwrap();
+    assert!(refused("E_SINK_DIVERGED", 5).contains("`bought`"));
+    ok(at, &format!("{stream} --fresh"));
+    // A damaged manifest and damaged data: named, never passed over.
+    let checkpoints = at.join(".samestream/clicks/stream/checkpoints");
+    let newest = checkpoints.join(newest_checkpoint(at).unwrap());
+    let text = std::fs::read_to_string(&newest).unwrap();
+    std::fs::write(&newest, text.replacen("\"number\":", "\"numbre\":", 1)).unwrap();
+    assert!(refused("E_CORRUPT", 3).contains(newest.file_name().unwrap().to_str().unwrap()));
+    std::fs::write(&newest, &text).unwrap();
+    let data = std::fs::read_dir(&checkpoints).unwrap().map(|entry| entry.unwrap().path());
+    let data = data.filter(|path| path.extension().is_some_and(|end| end == "parts")).max().unwrap();
+    let bytes = std::fs::read(&data).unwrap();
+    let mut damaged = bytes.clone();
+    // The state comes after the outbox, which no sink lacks.
+    damaged[bytes.len() - 1] ^= 1;
+    std::fs::write(&data, damaged).unwrap();
+    assert!(refused("E_CORRUPT", 3).contains(data.file_name().unwrap().to_str().unwrap()));
+    std::fs::write(&data, bytes).unwrap();
+    ok(at, stream);
+    // Another log in the place of the one that was read.
+    std::fs::remove_dir_all(at.join("log")).unwrap();
+    let line = ["gen", "--to", "journal:log", "--events", "100"];
+    assert!(samestream(at).args(line).output().unwrap().status.success());
+    refused("E_TOPIC_ID", 5);
+}
