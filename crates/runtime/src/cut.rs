@@ -18,22 +18,29 @@ pub enum Side {
     End,
 }
 
-/// Reads a cut as given on the command line: `source:0=100,1=250`, several of them separated by spaces or `;`, or the
-/// path of a file that holds a run's summary.
+/// Reads a cut as given on the command line: `source:0=100,1=250`, several sources separated by commas, spaces or `;`, or
+/// the path of a file that holds a run's summary.
 pub fn parse(text: &str, side: Side) -> Result<Cut> {
     if Path::new(text).is_file() || !text.contains('=') {
         return read(Path::new(text), side);
     }
     let bad = |part: &str| {
         Error::new(Code::Usage, format!("`{part}` is not `source:partition=offset`"))
-            .help("write `--end clicks:0=1000,1=950`, or the path of a summary that another run wrote with `--summary`")
+            .help("write `--end clicks:0=1000,1=950`, with several sources `--end clicks:0=1000,views:0=20`, or the path of a summary that another run wrote with `--summary`")
     };
     let mut cut = Cut::new();
     for group in text.split([' ', ';']).filter(|group| !group.is_empty()) {
-        let (source, offsets) = group.split_once(':').ok_or_else(|| bad(group))?;
-        let partitions = cut.entry(source.to_string()).or_default();
-        for pair in offsets.split(',') {
-            let (partition, offset) = pair.split_once('=').ok_or_else(|| bad(pair))?;
+        let mut source = None;
+        for pair in group.split(',') {
+            let offset = match pair.split_once(':') {
+                Some((name, offset)) => {
+                    source = Some(name.trim());
+                    offset
+                }
+                None => pair,
+            };
+            let partitions = cut.entry(source.ok_or_else(|| bad(group))?.to_string()).or_default();
+            let (partition, offset) = offset.split_once('=').ok_or_else(|| bad(pair))?;
             let partition = partition.trim().parse().map_err(|_| bad(pair))?;
             let offset: Offset = offset.trim().parse().map_err(|_| bad(pair))?;
             if offset < 0 || partitions.insert(partition, offset).is_some() {
@@ -83,6 +90,8 @@ mod tests {
         let cut = parse("clicks:0=10,1=20 orders:3=0", Side::End).expect("a good cut");
         assert_eq!(cut["clicks"], BTreeMap::from([(0, 10), (1, 20)]));
         assert_eq!(cut["orders"], BTreeMap::from([(3, 0)]));
+        assert_eq!(parse("clicks:0=10,clicks:1=20,orders:3=0", Side::End).expect("a good cut"), cut);
+        assert_eq!(parse("clicks:0=10,1=20; orders:3=0", Side::End).expect("a good cut"), cut);
     }
 
     #[test]
