@@ -100,7 +100,8 @@ fn shape(shape: &Shape) -> Value {
             json!({"type": "object", "minProperties": 1, "additionalProperties": column})
         }
         Shape::ColumnList => {
-            let item = json!({"anyOf": [name, expressions()]});
+            // After a join a column of both sides is named with its side.
+            let item = json!({"anyOf": [pattern("((left|right)\\.)?[A-Za-z_][A-Za-z0-9_]{0,62}"), expressions()]});
             json!({"anyOf": [{"type": "array", "items": item}, expressions()]})
         }
         Shape::Matches => {
@@ -116,7 +117,7 @@ fn shape(shape: &Shape) -> Value {
         Shape::Window => window(),
         Shape::Block(block) => self::block(block),
         Shape::OptionalBlock(block) => json!({"anyOf": [{"type": "null"}, self::block(block)]}),
-        Shape::List(block) => json!({"type": "array", "minItems": 1, "items": self::block(block)}),
+        Shape::List(block) => json!({"type": "array", "items": self::block(block)}),
         Shape::Blocks(block) => {
             let mut each = self::block(block);
             if !block.fields.iter().any(|field| field.required) {
