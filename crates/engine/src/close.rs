@@ -460,5 +460,8 @@ fn overflow(
         Code::Overflow,
         format!("step `{}`, window {} .. {}{key}: {reason}", step.name, rfc3339(starts[row]), rfc3339(ends[row])),
     )
-    .help("cast to a wider type, such as `sum(cast(x as decimal(38,0)))` or `sum(cast(x as float64))`")
+    .help(match reason.contains("38 digits") {
+        true => "no decimal is wider; `sum(cast(x as float64))` gives the nearest float",
+        false => "cast to a wider type, such as `sum(cast(x as decimal(38,0)))` or `sum(cast(x as float64))`",
+    })
 }
