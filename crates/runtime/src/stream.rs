@@ -70,7 +70,7 @@ pub fn run(
         }
         if stream.is_due() && committed_at.elapsed() >= pause {
             let begun = Instant::now();
-            stream.publish()?;
+            stream.publish(true)?;
             committed_at = Instant::now();
             // A state that takes long to keep is kept less often.
             pause = settings.checkpoint_every.max((committed_at - begun) * COMMITS_SHARE);
@@ -90,7 +90,8 @@ pub fn run(
         stream.output.check_end()?;
         stream.output.outlet.commit(checkpoint)?;
     } else {
-        stream.publish()?;
+        // What stays when a stream is stopped is final.
+        stream.publish(false)?;
     }
     if let Ok(progress) = stream.progress() {
         observer.progress(&progress);
@@ -280,10 +281,11 @@ impl<'a> Stream<'a> {
         self.output.closed(closed, false)
     }
 
-    /// Publishes what was closed, and for sinks that want them the rows of windows that are still open.
-    fn publish(&mut self) -> Result<()> {
+    /// Publishes what was closed, and, while the stream goes on, for sinks that want them the rows of windows that are still
+    /// open.
+    fn publish(&mut self, goes_on: bool) -> Result<()> {
         self.close()?;
-        if self.early {
+        if self.early && goes_on {
             // A sum that does not fit now may fit when its window closes, which is when it is judged.
             let open = self.engine.provisional(&self.state).map(|closed| closed.emissions).unwrap_or_default();
             for emission in open {
