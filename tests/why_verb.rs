@@ -395,3 +395,45 @@ fn lateness_tells_what_another_bound_makes_of_sessions_and_joins() {
         "{text}"
     );
 }
+
+/// A rule that cannot be computed is not one that is broken; a list without elements gives no row; windows may be many.
+#[test]
+fn why_not_says_what_failed_what_was_empty_and_is_quick_with_many_windows() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let pipeline = r#"version: 1
+name: lists
+sources:
+  c:
+    journal: {path: log}
+    schema: {id: string!, l: list<int64>, at: timestamp!}
+    event_time: {column: at, out_of_orderness: 10s}
+steps:
+  elements:
+    from: c
+    explode: {l: e}
+    check: [{name: positive, rule: "e > 0", else: drop}, {name: small, rule: "100 // (e - 7) < 1000"}]
+  many: {from: c, window: {hopping: {size: 20000s, every: 1s}}, aggregate: {n: "count(*)"}}
+sinks:
+  elements: {from: elements, jsonl: {path: elements.jsonl}}
+  many: {from: many, jsonl: {path: many.jsonl}}
+"#;
+    std::fs::write(at.join("lists.yaml"), pipeline).unwrap();
+    let lines = ["[7, -1, 3]", "[]", "null"].iter().enumerate();
+    let lines = lines.map(|(i, list)| format!(r#"{{"id":"{i}","l":{list},"at":"2026-01-01T00:00:0{i}Z"}}"#));
+    std::fs::write(at.join("c.jsonl"), lines.collect::<Vec<_>>().join("\n")).unwrap();
+    ok(at, "append log c.jsonl");
+    let course = |record: &str| {
+        let began = std::time::Instant::now();
+        let text = ok(at, &format!("why-not lists.yaml --record {record}"));
+        // Counting through the record's windows for each of its windows took minutes.
+        assert!(began.elapsed().as_secs() < 30, "{:?}", began.elapsed());
+        text
+    };
+    let first = course("0@0");
+    assert!(first.contains("division_by_zero: 100 // 0"), "{}", &first[..first.len().min(2000)]);
+    assert!(first.contains("check positive: (e > 0) is not true"), "{}", &first[..first.len().min(2000)]);
+    for empty in ["0@1", "0@2"] {
+        assert!(course(empty).contains("`l` is null or has no elements"), "{empty}");
+    }
+}

@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::fold::State;
 use crate::group::{canonical, plain};
 use crate::log::{Chunk, Offset, Partition};
-use crate::plan::{Input, LookupPlan, OnMissing, RowWork, Rule, WindowPlan, Work};
+use crate::plan::{Input, LookupPlan, OnMissing, RowWork, WindowPlan, Work};
 use crate::rows::{Batch, Failures, Identity, Maker, evaluate_filter, evaluate_plain, exploded, row_work};
 use crate::task::{Engine, Folded};
 use crate::watermark::{NEVER, is_late_for_point, is_late_for_window};
@@ -386,12 +386,20 @@ impl Engine {
         let kept = self.check_rules(note.step, step, note.rows.clone(), &mut Vec::new(), &mut Vec::new());
         for row in left_out(&note.rows, &kept, &[]) {
             let alone = note.rows.take(&[row]);
-            let is_broken = |rule: &&Rule| {
-                let holds = evaluate_filter(&rule.expr, &alone.columns, &mut Failures::new());
-                holds.is_null(0) || !holds.value(0)
+            // A row of which some rule cannot be computed broke none.
+            let mut failures = Failures::new();
+            let mut broken = None;
+            for rule in &step.rules {
+                let holds = evaluate_filter(&rule.expr, &alone.columns, &mut failures);
+                if holds.is_null(0) || !holds.value(0) {
+                    broken = broken.or(Some(rule));
+                }
+            }
+            let why = match (failures.into_values().next(), broken) {
+                (Some(failure), _) => failure,
+                (None, Some(rule)) => format!("check {}: {} is not true", rule.name, rule.expr),
+                (None, None) => unreachable!("a row that was left out broke a rule or failed"),
             };
-            let broken = step.rules.iter().find(is_broken);
-            let why = broken.map_or_else(String::new, |rule| format!("check {}: {} is not true", rule.name, rule.expr));
             visit(&self.event(note.step, &note.rows, row, Fate::Failed(why.clone()), None));
             if follow {
                 self.haunt(note.step, alone, (note.step, Why::Filtered(why)), ghosts, visit);

@@ -93,6 +93,8 @@ pub fn why_not(
         times: None,
         stops: vec![Vec::new(); plan.steps.len()],
         places: Vec::new(),
+        by_window: HashMap::new(),
+        of_sessions: Vec::new(),
         at_sides: Vec::new(),
         met: HashSet::new(),
         firsts: HashMap::new(),
@@ -121,6 +123,10 @@ struct Follower<'a> {
     times: Option<(i64, Option<i64>, Option<i64>)>,
     stops: Vec<Vec<Stop>>,
     places: Vec<FoundPlace>,
+    /// By step and window, which of the places are there: a record may be in very many windows.
+    by_window: HashMap<(usize, Window), Vec<usize>>,
+    /// Which of the places are in sessions.
+    of_sessions: Vec<usize>,
     /// Where it was taken into a side of a join.
     at_sides: Vec<AtSide>,
     /// Of those, which became part of a joined row.
@@ -193,10 +199,9 @@ impl Visitor for Follower<'_> {
             return;
         }
         for (_, window, key) in rows::windows_of(self.engine, step, &emission.rows) {
-            for place in &mut self.places {
-                let is_it = place
-                    .window
-                    .map_or(window.start <= place.time && place.time < window.end, |wanted| wanted == window);
+            for number in self.by_window.get(&(step, window)).into_iter().flatten().chain(&self.of_sessions) {
+                let place = &mut self.places[*number];
+                let is_it = place.window.is_some() || window.start <= place.time && place.time < window.end;
                 if place.step == step && place.key == key && is_it {
                     place.row = Some((window, emission.is_final));
                 }
@@ -278,6 +283,10 @@ impl Follower<'_> {
 
     fn place(&mut self, event: &Event<'_>, key: &[u8], window: Option<Window>, id: Option<Vec<u8>>) {
         let (step, name, time, key) = (event.step, event.name.clone(), event.event_time, key.to_vec());
+        match window {
+            Some(window) => self.by_window.entry((step, window)).or_default().push(self.places.len()),
+            None => self.of_sessions.push(self.places.len()),
+        }
         self.places.push(FoundPlace { step, name, time, key, window, id, row: None });
     }
 
@@ -317,6 +326,18 @@ impl Follower<'_> {
                 _ => Where::In { window, key, row: place.row.map(|(_, is_final)| is_final) },
             };
             self.stop(place.step, &place.name, went);
+        }
+        for (index, step) in plan.steps.iter().enumerate() {
+            let Some(explode) = &step.rows.explode else { continue };
+            let came = |input: &Input| match input {
+                Input::Source(source) => *source == self.record.0 && self.times.is_some(),
+                Input::Step(before) => self.stops[*before].iter().any(|stop| stop.went == Where::On),
+                _ => false,
+            };
+            if self.stops[index].is_empty() && step.inputs.iter().any(came) {
+                let why = format!("`{}` is null or has no elements, so there is no row", explode.list);
+                self.stops[index].push(Stop { row: None, went: Where::Out(why) });
+            }
         }
         let steps = plan.steps.iter().zip(self.stops);
         steps.filter(|(_, stops)| !stops.is_empty()).map(|(step, stops)| (step.name.clone(), stops)).collect()
