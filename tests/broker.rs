@@ -35,6 +35,11 @@ pub(crate) fn binding(name: &str) -> KafkaBinding {
 pub(crate) fn topic(name: &str, partitions: i32) -> KafkaBinding {
     let binding = binding(name);
     create_topic(&binding, Some(partitions), &[]).unwrap();
+    // A broker that is busy answers before everybody sees the topic.
+    let until = Instant::now() + Duration::from_secs(20);
+    while KafkaStream::open(&binding, None, false).is_err() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(50));
+    }
     binding
 }
 
