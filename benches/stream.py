@@ -28,7 +28,7 @@ if not os.path.exists(marker):
                     "--partitions", "4", "--bad", "0%", "--duplicates", "0%"], check=True)
     open(marker, "w").close()
 environment = dict(os.environ, BROKERS=args.brokers, TOPIC=topic, OUT=f"{args.work}/out-stream")
-command = [args.samestream, "run", f"{here}/q1.yaml", "--mode", "stream", "--until-caught-up", "--state-dir", f"{args.work}/state", "-q"]
+command = [args.samestream, "run", f"{here}/q1.yaml", "--mode", "stream", "--until-caught-up", "--fresh", "--state-dir", f"{args.work}/state", "-q"]
 taken = []
 for _ in range(args.runs):
     began = time.monotonic()
