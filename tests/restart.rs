@@ -187,7 +187,10 @@ fn what_does_not_fit_a_checkpoint_is_refused_with_a_way_on() {
     assert!(refused("E_CORRUPT", 3).contains(data.file_name().unwrap().to_str().unwrap()));
     std::fs::write(&data, bytes).unwrap();
     ok(at, stream);
-    // Another log in the place of the one that was read.
+    // Another log, and another one in the place of the one that was read.
+    std::fs::write(at.join("clicks.yaml"), PIPELINE.replace("path: log}", "path: ./log}")).unwrap();
+    assert!(refused("E_TOPIC_ID", 5).contains("journal ./log"));
+    std::fs::write(at.join("clicks.yaml"), PIPELINE).unwrap();
     std::fs::remove_dir_all(at.join("log")).unwrap();
     let line = ["gen", "--to", "journal:log", "--events", "100"];
     assert!(samestream(at).args(line).output().unwrap().status.success());

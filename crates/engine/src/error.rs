@@ -85,7 +85,7 @@ codes! {
     Disk, "E_DISK", Environment, "The disk is full";
     PartitionsChanged, "E_PARTITIONS_CHANGED", State, "The topic's partitions are not the ones the run started with";
     Stopped, "E_STOPPED", Stopped, "A signal ended a batch run before it was done; its sinks hold what they held before";
-    LogReplaced, "E_TOPIC_ID", State, "The log is not the one that the checkpoint was made of: it ends before the offset that was read up to";
+    LogReplaced, "E_TOPIC_ID", State, "The log is not the one that the checkpoint was made of: another topic or journal, or one that ends before the offset that was read up to";
     // State.
     StateBusy, "E_STATE_BUSY", State, "Another run holds the state folder or a sink";
     StateForeign, "E_STATE_FOREIGN", State, "The state was made by another definition of the pipeline";

@@ -23,7 +23,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::RecordBatch;
-use engine::plan::Plan;
+use engine::plan::{Plan, SourcePlan};
 use engine::{Code, Engine, Error, Part, Result, State};
 use serde::{Deserialize, Serialize};
 
@@ -233,6 +233,7 @@ impl Line {
             job: self.job.clone(),
             is_first: self.kept.is_empty(),
             program: env!("CARGO_PKG_VERSION").to_string(),
+            logs: logs(plan),
             sources: sources
                 .map(|(source, states)| (source.name.clone(), states.iter().map(PartitionMark::new).collect()))
                 .collect(),
@@ -317,10 +318,29 @@ impl Line {
     }
 }
 
-/// Refuses to go on from the checkpoint of another definition.
+/// Returns by source which log a stream reads: its topic, else its journal, as the pipeline file names them. Brokers are not in
+/// it: a cluster has many addresses.
+fn logs(plan: &Plan) -> BTreeMap<String, String> {
+    let log = |source: &SourcePlan| match (&source.bindings.kafka, &source.bindings.journal) {
+        (Some(kafka), _) => format!("topic {}", kafka.topic),
+        (None, Some(path)) => format!("journal {path}"),
+        (None, None) => String::new(),
+    };
+    plan.sources.iter().map(|source| (source.name.clone(), log(source))).collect()
+}
+
+/// Refuses to go on from the checkpoint of another definition, or of another log.
 fn must_be_of(last: &Manifest, plan: &Plan, store: &dyn Store) -> Result<()> {
     if last.definition == plan.definition {
-        return Ok(());
+        let now = logs(plan);
+        let Some((source, log)) = now.iter().find(|(source, log)| last.logs.get(*source) != Some(*log)) else {
+            return Ok(());
+        };
+        let before = last.logs.get(source).map_or("another log", String::as_str);
+        let message = format!("source `{source}` reads {log} now; the checkpoint was made of {before}");
+        return Err(Error::new(Code::LogReplaced, message).help(
+            "`--fresh` reads the log from its start and replaces the results; another `--state-dir` keeps both",
+        ));
     }
     let message = format!(
         "the state in {} was made by another definition of `{}` ({}, now {})",

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! samestream checkpoint 1 <SHA-256 of the rest>
-//! {"number": 7, "pipeline": "page_views", "definition": "…", "job": "…", "sources": {"clicks": [
+//! {"number": 7, "pipeline": "page_views", "definition": "…", "job": "…", "logs": {"clicks": "journal log"},
+//!  "sources": {"clicks": [
 //!   {"partition": 0, "start": 0, "next": 1200, "maximum": 1767225600000000}]}, "tally": {…},
 //!  "parts": [{"name": {"step": "per_page", "window": [0, 60000000]}, "tables": [{"file": "….parts", "offset": 0, …}]}],
 //!  "outbox": [{"input": "per_page", "kind": "final", "rows": {…}}], "sinks": {"page_views": {"epoch": 7, "rows": 41}}}
@@ -44,6 +45,8 @@ pub struct Manifest {
     pub is_first: bool,
     /// The version of the program.
     pub program: String,
+    /// By source, the log that it was read from.
+    pub logs: BTreeMap<String, String>,
     /// By source, how far each partition was read.
     pub sources: BTreeMap<String, Vec<PartitionMark>>,
     /// What was counted and digested.
