@@ -344,3 +344,15 @@ fn the_rule_about_places_sees_them() {
         assert!(!["/work", "/root", "../shared"].iter().any(|place| names_place(line, place)), "{line}");
     }
 }
+
+/// A test that needs a broker is run where there is one: `cargo test broker -- --include-ignored` picks it by its name.
+#[test]
+fn tests_that_need_a_broker_have_it_in_their_names() {
+    for (path, text) in code() {
+        let Some(file) = path.strip_prefix("tests/").filter(|path| path.ends_with(".rs")) else { continue };
+        for after in text.split("#[ignore = \"needs SAMESTREAM_TEST_KAFKA\"]").skip(1) {
+            let name = after.split("fn ").nth(1).and_then(|rest| rest.split('(').next()).unwrap_or_default();
+            assert!(file.contains("broker") || name.contains("broker"), "tests/{file}: `{name}` is never run");
+        }
+    }
+}

@@ -158,7 +158,7 @@ fn what_is_not_there_is_said() {
 /// A topic and a journal of one clickstream look alike, times and offsets included.
 #[test]
 #[ignore = "needs SAMESTREAM_TEST_KAFKA"]
-fn a_topic_looks_like_a_journal_of_the_same_records() {
+fn a_topic_of_a_broker_looks_like_a_journal_of_the_same_records() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     let binding = crate::broker::binding("inspect");
