@@ -95,8 +95,10 @@ pub enum Replace {
 pub enum Published {
     /// Rows up to this epoch.
     Epoch(u64),
-    /// Nothing: it is empty, or another run has written it since.
+    /// Nothing: it is empty, or another run has written it since, whose rows the first epoch replaces.
     Nothing,
+    /// Another run has written it since, and its rows cannot be replaced: only a job that has published nothing may begin.
+    Taken,
     /// It keeps no epochs where its rows are.
     Unknown,
 }
@@ -108,8 +110,10 @@ pub enum Published {
 pub trait Sink: Send {
     /// Checks that it can write and prepares to replace what it holds. What it holds stays readable until the first commit.
     fn begin(&mut self, replace: Replace) -> Result<()>;
-    /// Returns what it holds of the job that runs; asked before `begin`, and touches nothing.
-    fn published(&self) -> Result<Published> {
+    /// Returns what it holds of the job that runs; asked once, before `begin`. A sink that several processes can reach takes
+    /// its place here, so that an older run of the job publishes nothing from then on, and what is returned stays true.
+    /// Rows are not touched.
+    fn published(&mut self) -> Result<Published> {
         Ok(Published::Unknown)
     }
     /// Takes final rows, in canonical order, with a last column `final` (bool).

@@ -223,6 +223,9 @@ fn going_on(
         Published::Epoch(epoch) => (Replace::Nothing, epoch),
         // It was to be replaced by the first epoch, which may not have come so far.
         Published::Nothing => (Replace::All, 0),
+        Published::Taken => {
+            return Err(diverged("another run has written it since; what this job has published is among its rows".into()));
+        }
         Published::Unknown => (Replace::Nothing, told.copied().unwrap_or(0)),
     };
     if replace == Replace::Nothing && mark.epoch <= has {

@@ -278,7 +278,7 @@ impl FolderSink {
 }
 
 impl Sink for FolderSink {
-    fn published(&self) -> Result<Published> {
+    fn published(&mut self) -> Result<Published> {
         Manifest::published(&self.manifest_path(), self.job.as_deref())
     }
 

@@ -219,7 +219,7 @@ impl SingleSink {
 }
 
 impl Sink for SingleSink {
-    fn published(&self) -> Result<Published> {
+    fn published(&mut self) -> Result<Published> {
         Manifest::published(&self.manifest_path(), self.job.as_deref())
     }
 
