@@ -393,6 +393,15 @@ fn wait<T>(asked: impl Future<Output = T>) -> T {
     }
 }
 
+/// Deletes a topic, and waits until it is gone.
+pub(crate) fn drop_topic(binding: &KafkaBinding) {
+    wait(admin(binding).delete_topics(&[&binding.topic], &AdminOptions::new())).unwrap();
+    let until = Instant::now() + Duration::from_secs(20);
+    while KafkaStream::open(binding, None, false).is_ok() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 fn delete_before(binding: &KafkaBinding, offset: i64) {
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(&binding.topic, 0, Offset::Offset(offset)).unwrap();

@@ -5,8 +5,10 @@
 
 mod architecture;
 mod broker;
+mod broker_exact;
 mod broker_job;
 mod broker_journal;
+mod broker_proxy;
 mod cli;
 mod codes;
 mod diff_verb;

@@ -8,11 +8,13 @@
 #   kafka.sh topic NAME PARTITIONS   create a topic (no error when it exists); further k=v become its settings
 #   kafka.sh drop NAME               delete a topic
 #   kafka.sh offsets NAME            end offset of every partition
+#   kafka.sh tool CLASS …            run one of Kafka's own programs, such as org.apache.kafka.tools.ConsoleProducer
 #   kafka.sh wipe                    stop, and remove the data and the keys
 #   kafka.sh status                  exit code 0 when it runs, 3 when not
 #
 # Listeners, all on 127.0.0.1: PORT plaintext, PORT+1 the controller, PORT+2 TLS (a throw-away authority made here),
-# PORT+3 SASL (PLAIN and SCRAM-SHA-256) without TLS, PORT+4 SASL over TLS.
+# PORT+3 SASL (PLAIN and SCRAM-SHA-256) without TLS, PORT+4 SASL over TLS, PORT+5 plaintext for a proxy: it tells clients
+# to come to PORT+6, where a test may listen that forwards to PORT+5.
 #
 # Needs: java 17 or newer, mvn, openssl, keytool (comes with java). Settings, all from the environment:
 #   KAFKA_VERSION (4.3.1)       KAFKA_PORT (19092)            KAFKA_HEAP (512m)
@@ -92,9 +94,9 @@ write_settings() {
   cat >"$STATE/server.properties" <<CONF
 process.roles=broker,controller
 node.id=1
-listeners=PLAINTEXT://$at:$PORT,CONTROLLER://$at:$((PORT + 1)),SSL://$at:$((PORT + 2)),SASL_PLAINTEXT://$at:$((PORT + 3)),SASL_SSL://$at:$((PORT + 4))
-advertised.listeners=PLAINTEXT://$at:$PORT,SSL://$at:$((PORT + 2)),SASL_PLAINTEXT://$at:$((PORT + 3)),SASL_SSL://$at:$((PORT + 4))
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL
+listeners=PLAINTEXT://$at:$PORT,CONTROLLER://$at:$((PORT + 1)),SSL://$at:$((PORT + 2)),SASL_PLAINTEXT://$at:$((PORT + 3)),SASL_SSL://$at:$((PORT + 4)),PROXIED://$at:$((PORT + 5))
+advertised.listeners=PLAINTEXT://$at:$PORT,SSL://$at:$((PORT + 2)),SASL_PLAINTEXT://$at:$((PORT + 3)),SASL_SSL://$at:$((PORT + 4)),PROXIED://$at:$((PORT + 6))
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL
 inter.broker.listener.name=PLAINTEXT
 controller.listener.names=CONTROLLER
 controller.quorum.voters=1@$at:$((PORT + 1))
@@ -141,7 +143,7 @@ start() {
   if running; then print_env; return 0; fi
   need java
   install
-  for port in $(seq "$PORT" $((PORT + 4))); do
+  for port in $(seq "$PORT" $((PORT + 5))); do
     port_open "$port" && die "port $port is taken"
   done
   mkdir -p "$STATE"
@@ -183,6 +185,7 @@ export SAMESTREAM_TEST_KAFKA=127.0.0.1:$PORT
 export SAMESTREAM_TEST_KAFKA_SSL=127.0.0.1:$((PORT + 2))
 export SAMESTREAM_TEST_KAFKA_SASL=127.0.0.1:$((PORT + 3))
 export SAMESTREAM_TEST_KAFKA_SASL_SSL=127.0.0.1:$((PORT + 4))
+export SAMESTREAM_TEST_KAFKA_PROXIED=127.0.0.1:$((PORT + 5))
 export SAMESTREAM_TEST_KAFKA_CA=$TLS/ca.pem
 export SAMESTREAM_TEST_KAFKA_USER=$USER_NAME
 export SAMESTREAM_TEST_KAFKA_PASSWORD=$PASSWORD
@@ -208,6 +211,7 @@ case "${1:-}" in
   drop) [ $# -eq 2 ] || die "drop NAME"; topics --delete --topic "$2" ;;
   offsets) [ $# -eq 2 ] || die "offsets NAME"; must_run
     run_java org.apache.kafka.tools.GetOffsetShell --bootstrap-server "127.0.0.1:$PORT" --topic "$2" ;;
+  tool) shift; [ $# -ge 1 ] || die "tool CLASS [ARGUMENT …]"; must_run; run_java "$@" ;;
   wipe) stop; rm -rf "$STATE" ;;
-  *) sed -n '2,22p' "$0" | sed 's/^# \{0,1\}//'; exit 2 ;;
+  *) sed -n '2,24p' "$0" | sed 's/^# \{0,1\}//'; exit 2 ;;
 esac

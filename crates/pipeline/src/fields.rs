@@ -512,6 +512,25 @@ pub(crate) const KAFKA_SINK: Block = Block {
             "Whether rows of open windows are sent too, and withdrawn with tombstones",
         )
         .or("false"),
+        optional(
+            "delivery",
+            Shape::Choice(&["exactly_once", "at_least_once"]),
+            "`exactly_once`: the rows of a checkpoint in one transaction; `at_least_once`: without transactions",
+        )
+        .or("exactly_once"),
+        optional(
+            "transactional_id",
+            Shape::Text,
+            "What names its transactions: only one run writes under it at a time",
+        )
+        .or("`samestream`, pipeline, sink and topic, joined by `-`"),
+        optional(
+            "transaction_timeout",
+            Shape::Duration,
+            "How long writing the rows of one checkpoint may take before the broker gives them up",
+        )
+        .or("1m")
+        .like("transaction_timeout: 5m"),
         optional("options", Shape::TextMap, "Settings for librdkafka, passed through"),
     ],
 };

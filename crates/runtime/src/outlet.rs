@@ -224,7 +224,9 @@ fn going_on(
         // It was to be replaced by the first epoch, which may not have come so far.
         Published::Nothing => (Replace::All, 0),
         Published::Taken => {
-            return Err(diverged("another run has written it since; what this job has published is among its rows".into()));
+            return Err(diverged(
+                "another run has written it since; what this job has published is among its rows".into(),
+            ));
         }
         Published::Unknown => (Replace::Nothing, told.copied().unwrap_or(0)),
     };

@@ -44,7 +44,8 @@ const OURS: &[(&str, &str)] = &[
     ("consume.callback.max.messages", "records are not read by callbacks"),
     ("enable.idempotence", "every record is written once and in order"),
     ("enable.gapless.guarantee", "every record is written once and in order"),
-    ("transactional.id", "no transaction is used"),
+    ("transactional.id", "`transactional_id` of a sink says it"),
+    ("transaction.timeout.ms", "`transaction_timeout` of a sink says it"),
     ("acks", "a record counts as written when all replicas have it"),
     ("request.required.acks", "a record counts as written when all replicas have it"),
     ("delivery.report.only.error", "every delivery is counted"),
@@ -224,7 +225,7 @@ pub(super) fn broker_error(binding: &KafkaBinding, what: &str, code: RDKafkaErro
 }
 
 /// Returns true for codes that only say that no answer came: the notes know why.
-fn is_silence(code: RDKafkaErrorCode) -> bool {
+pub(super) fn is_silence(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode as E;
     matches!(
         code,

@@ -8,11 +8,13 @@ mod client;
 mod native;
 mod stream;
 mod topic;
+mod transaction;
 mod writer;
 
 pub use client::check_options;
 pub use stream::KafkaStream;
-pub use topic::{PartitionInfo, TopicInfo, create_topic, topic_info};
+pub use topic::{PartitionInfo, TopicInfo, create_topic, topic_id, topic_info};
+pub use transaction::{Failure, Transactions};
 pub use writer::{KafkaWriter, Written};
 
 /// Returns the version of the librdkafka that is linked in.

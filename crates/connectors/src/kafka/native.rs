@@ -1,4 +1,4 @@
-//! The one unsafe module: reading many records with one call of librdkafka.
+//! The one unsafe module: reading many records with one call of librdkafka, and asking for the id of a topic.
 //!
 //! rdkafka's `poll` makes an event, a reference count and a message object for each record; `rd_kafka_consume_batch_queue`
 //! hands over thousands at a time, for a third of the processor time on our side. All partitions come through one queue.
@@ -141,6 +141,69 @@ impl Drop for BatchQueue {
             rd::rd_kafka_queue_destroy(self.queue);
             rd::rd_kafka_topic_destroy(self.topic);
         }
+    }
+}
+
+/// Asks for a topic's id, in base64; None: the brokers do not know ids. rdkafka has no call for it.
+pub(super) fn topic_id(
+    consumer: &BaseConsumer<Notes>,
+    topic: &str,
+    timeout: Duration,
+) -> Result<Option<String>, RDKafkaErrorCode> {
+    let name = CString::new(topic).map_err(|_| RDKafkaErrorCode::InvalidTopic)?;
+    let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+    let client = consumer.client().native_ptr();
+    // SAFETY: the client lives as long as the consumer. Collection, queue and event are made here and destroyed here, once,
+    // after the last use of what they hold; the call takes no options. The results' pointers are read before that.
+    unsafe {
+        let mut names = [name.as_ptr()];
+        let topics = rd::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
+        let queue = rd::rd_kafka_queue_new(client);
+        rd::rd_kafka_DescribeTopics(client, topics, ptr::null(), queue);
+        rd::rd_kafka_TopicCollection_destroy(topics);
+        let event = rd::rd_kafka_queue_poll(queue, millis);
+        let answer = if event.is_null() { Err(RDKafkaErrorCode::OperationTimedOut) } else { id_in(event) };
+        if !event.is_null() {
+            rd::rd_kafka_event_destroy(event);
+        }
+        rd::rd_kafka_queue_destroy(queue);
+        answer
+    }
+}
+
+/// Returns the id of the first topic in an answer.
+///
+/// # Safety
+/// The event must live while this runs.
+unsafe fn id_in(event: *mut rd::rd_kafka_event_t) -> Result<Option<String>, RDKafkaErrorCode> {
+    let ok = rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
+    // SAFETY: the event lives; a pointer that librdkafka gives is checked before it is followed, and belongs to the event.
+    unsafe {
+        let code = rd::rd_kafka_event_error(event);
+        if code != ok {
+            return Err(code.into());
+        }
+        let (result, mut count) = (rd::rd_kafka_event_DescribeTopics_result(event), 0);
+        if result.is_null() {
+            return Err(RDKafkaErrorCode::Fail);
+        }
+        let topics = rd::rd_kafka_DescribeTopics_result_topics(result, &mut count);
+        if topics.is_null() || count == 0 {
+            return Err(RDKafkaErrorCode::UnknownTopicOrPartition);
+        }
+        let topic = *topics;
+        let code = rd::rd_kafka_error_code(rd::rd_kafka_TopicDescription_error(topic));
+        if code != ok {
+            return Err(code.into());
+        }
+        let id = rd::rd_kafka_TopicDescription_topic_id(topic);
+        if id.is_null()
+            || (rd::rd_kafka_Uuid_most_significant_bits(id), rd::rd_kafka_Uuid_least_significant_bits(id)) == (0, 0)
+        {
+            return Ok(None);
+        }
+        let text = rd::rd_kafka_Uuid_base64str(id);
+        Ok((!text.is_null()).then(|| CStr::from_ptr(text).to_string_lossy().into_owned()))
     }
 }
 

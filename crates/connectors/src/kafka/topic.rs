@@ -16,6 +16,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset as TopicOffset, TopicPartitionList};
 
 use super::client::{self, ANSWER, Notes, broker_error};
+use super::native;
 
 /// A topic as its brokers describe it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +87,19 @@ pub fn topic_info(binding: &KafkaBinding) -> Result<TopicInfo> {
         retention_bytes: limit("retention.bytes"),
         is_compacted: text("cleanup.policy").is_some_and(|policy| policy.contains("compact")),
         has_broker_time: text("message.timestamp.type") == Some("LogAppendTime"),
+    })
+}
+
+/// Returns what tells a topic from one of the same name before or after it; None: the brokers are too old to say.
+pub fn topic_id(binding: &KafkaBinding) -> Result<Option<String>> {
+    topic_id_by(binding, &client::consumer(binding, &client::consumer_config(binding)?)?)
+}
+
+/// Asks a client for the topic's id.
+pub(super) fn topic_id_by(binding: &KafkaBinding, consumer: &BaseConsumer<Notes>) -> Result<Option<String>> {
+    native::topic_id(consumer, &binding.topic, ANSWER).map_err(|code| {
+        client::drain(consumer);
+        broker_error(binding, "asking for the id of", code, consumer.context())
     })
 }
 

@@ -34,10 +34,21 @@ pub struct Written {
 impl KafkaWriter {
     /// Connects; the topic must be there.
     pub fn open(binding: &KafkaBinding) -> Result<Self> {
+        Self::open_with(binding, None)
+    }
+
+    /// Connects, with the id and the timeout of its transactions if it is to write in such.
+    pub(super) fn open_with(binding: &KafkaBinding, transactions: Option<(&str, Duration)>) -> Result<Self> {
         client::partitions(binding, &client::consumer(binding, &client::consumer_config(binding)?)?)?;
         let user = client::config(binding)?;
         let mut config = user.clone();
         config.set("enable.idempotence", "true");
+        let mut patience = PATIENCE;
+        if let Some((id, timeout)) = transactions {
+            config.set("transactional.id", id).set("transaction.timeout.ms", timeout.as_millis().to_string());
+            patience = patience.min(timeout);
+        }
+        let patience = patience.as_millis().to_string();
         for (name, value) in [
             ("linger.ms", "20"),
             ("compression.type", "lz4"),
@@ -45,7 +56,7 @@ impl KafkaWriter {
             ("batch.num.messages", "100000"),
             ("queue.buffering.max.messages", "200000"),
             ("queue.buffering.max.kbytes", "65536"),
-            ("message.timeout.ms", "60000"),
+            ("message.timeout.ms", patience.as_str()),
             // Java's: so that a key is where other producers would put it.
             ("partitioner", "murmur2_random"),
         ] {
@@ -120,6 +131,16 @@ impl KafkaWriter {
         Ok(written)
     }
 
+    /// Returns the client.
+    pub(super) fn producer(&self) -> &BaseProducer<Deliveries> {
+        &self.producer
+    }
+
+    /// Returns what its client said about errors lately.
+    pub(super) fn notes(&self) -> &Notes {
+        &self.producer.context().notes
+    }
+
     fn delivered(&self) -> u64 {
         self.producer.context().state().written.records
     }
@@ -155,7 +176,7 @@ impl KafkaWriter {
 
 /// Counts what the brokers confirm.
 #[derive(Default)]
-struct Deliveries {
+pub(super) struct Deliveries {
     notes: Notes,
     state: Mutex<State>,
 }

@@ -1,26 +1,34 @@
 //! A Kafka topic: a message a row, its key the row's identity, its value the row, both JSON.
 //!
-//! At least once: a commit that was interrupted is written again by the next run, with the same keys. A topic cannot
-//! take rows back, so a run that starts over writes its rows after the old ones; readers take the last value of a key.
+//! Exactly once by default: each commit is one transaction (`exact`), so readers of committed records see each row once,
+//! whatever ends a run; a run that goes on from a checkpoint knows by the transaction's receipt what it has published. With
+//! `delivery: at_least_once` rows are written without: a commit that was interrupted is written again by the next run, with
+//! the same keys. A topic cannot take rows back, so a run that starts over writes its rows after the old ones.
 //!
-//! Open rows are written only with `open_rows: true`. Then the keys of those that stand are kept in the state folder, and
-//! one that is neither final nor open at a later commit, of this run or the next, gets a message without a value.
+//! Open rows are written only with `open_rows: true`. Then the keys of those that stand are kept in a `note`, and one that
+//! is neither final nor open at a later commit, of this run or the next, gets a message without a value.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use engine::edge::{Replace, Sink};
+use engine::edge::{Published, Replace, Sink};
 use engine::plan::{KafkaBinding, SinkPlan};
 use engine::{Code, Error, Result};
+use sha2::{Digest, Sha256};
 
+use super::exact::{self, Exact};
+use super::note::{Epoch, Note};
 use super::rows::{conform, written_schema};
 use super::spool::Spool;
 use super::{Context, Setting, SinkKind, flag, required};
 use crate::format::json;
 use crate::kafka::{KafkaWriter, create_topic};
-use crate::store;
+
+/// How long a transaction may take unless `transaction_timeout` says otherwise.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The table's entry.
 pub(super) const KIND: SinkKind = SinkKind {
@@ -44,6 +52,24 @@ pub(super) const KIND: SinkKind = SinkKind {
         Setting {
             name: "open_rows",
             help: "write open rows too, and take them back when they go",
+            is_required: false,
+            is_built: true,
+        },
+        Setting {
+            name: "delivery",
+            help: "`exactly_once`, each commit a transaction, or `at_least_once`, without transactions",
+            is_required: false,
+            is_built: true,
+        },
+        Setting {
+            name: "transactional_id",
+            help: "what names its transactions, and the group that holds their receipts",
+            is_required: false,
+            is_built: true,
+        },
+        Setting {
+            name: "transaction_timeout",
+            help: "how long a transaction may take",
             is_required: false,
             is_built: true,
         },
@@ -81,25 +107,89 @@ fn open(plan: &SinkPlan, context: &Context) -> Result<Box<dyn Sink>> {
             false => format!("leave `key` out, or have {} among its columns", plan.identity.join(", ")),
         }));
     }
-    let open_keys = match (&context.state, has_open_rows) {
-        (_, false) => None,
-        (Some(folder), true) => Some(folder.join(format!("sink-{}.open-keys.json", plan.name))),
-        (None, true) => {
-            let message =
-                format!("sink `{}`: `open_rows` needs a state folder to keep the open rows' keys in", plan.name);
-            return Err(Error::new(Code::Usage, message));
-        }
-    };
+    let note = context.state.as_ref().map(|folder| Note::path(folder, &plan.name));
+    if has_open_rows && note.is_none() {
+        let message = format!("sink `{}`: `open_rows` needs a state folder to keep the open rows' keys in", plan.name);
+        return Err(Error::new(Code::Usage, message));
+    }
+    let owner = token();
     Ok(Box::new(KafkaSink {
+        way: way(plan, &binding, context)?,
+        job: context.job.clone().unwrap_or_else(|| owner.clone()),
+        has_job: context.job.is_some(),
+        owner,
         binding,
         schema,
         key,
-        open_keys,
+        has_open_rows,
+        note_path: note,
+        note: None,
+        standing: Epoch::default(),
         writer: None,
         staged: Spool::default(),
         staged_open: Spool::default(),
         published: None,
     }))
+}
+
+/// How rows are delivered.
+enum Way {
+    /// Without transactions.
+    Plain,
+    /// In transactions of that id, each of which may take so long.
+    Exact(String, Duration),
+}
+
+/// What rows go through.
+enum Writer {
+    Plain(KafkaWriter),
+    Exact(Box<Exact>),
+}
+
+fn way(plan: &SinkPlan, binding: &KafkaBinding, context: &Context) -> Result<Way> {
+    let setting = |name: &str| plan.target.settings.get(name);
+    let wrong =
+        |what: String, help: &str| Err(Error::new(Code::Field, format!("sink `{}`: {what}", plan.name)).help(help));
+    match setting("delivery").map(String::as_str) {
+        None | Some("exactly_once") => {}
+        Some("at_least_once") => {
+            let of_transactions = ["transactional_id", "transaction_timeout"];
+            return match of_transactions.into_iter().find(|name| setting(name).is_some()) {
+                None => Ok(Way::Plain),
+                Some(name) => wrong(
+                    format!("`{name}` says nothing with `delivery: at_least_once`, which has no transactions"),
+                    "leave one of them out",
+                ),
+            };
+        }
+        Some(other) => {
+            let help = "it is `exactly_once` or `at_least_once`";
+            return wrong(format!("`delivery` is `{other}`"), help);
+        }
+    }
+    let id = match setting("transactional_id") {
+        Some(id) if id.trim().is_empty() => return wrong("`transactional_id` is empty".into(), "leave it out"),
+        Some(id) => id.clone(),
+        None => {
+            let names = ["samestream", &context.pipeline, &plan.name, &binding.topic];
+            names.into_iter().filter(|name| !name.is_empty()).collect::<Vec<_>>().join("-")
+        }
+    };
+    let timeout = match setting("transaction_timeout") {
+        None => TIMEOUT,
+        Some(text) => match text.strip_suffix("ms").and_then(|millis| millis.parse().ok()) {
+            // Less than a second is refused by librdkafka, more than a month by any broker.
+            Some(millis @ 1_000..=2_592_000_000) => Duration::from_millis(millis),
+            _ => return wrong(format!("`transaction_timeout` is {text}"), "it is between 1s and 30d"),
+        },
+    };
+    Ok(Way::Exact(id, timeout))
+}
+
+/// Makes a word that no other process makes: of the clock and its number, which are nowhere part of a result.
+fn token() -> String {
+    let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |time| time.as_nanos());
+    format!("{nanos:x}-{:x}", std::process::id())
 }
 
 /// Returns the columns of the message key.
@@ -127,15 +217,64 @@ struct KafkaSink {
     schema: SchemaRef,
     /// Indexes of the key's columns; none: messages without key.
     key: Vec<usize>,
-    /// Where the keys of open rows are kept, if open rows are written.
-    open_keys: Option<PathBuf>,
-    writer: Option<KafkaWriter>,
+    way: Way,
+    has_open_rows: bool,
+    /// What tells this process from others.
+    owner: String,
+    /// The job that runs; a run without checkpoints is one of its own.
+    job: String,
+    has_job: bool,
+    /// Where the note is, if there is a place for one.
+    note_path: Option<PathBuf>,
+    note: Option<Note>,
+    /// The open rows that stand in the topic, and whose epoch the last one there is.
+    standing: Epoch,
+    writer: Option<Writer>,
     staged: Spool,
     staged_open: Spool,
     published: Option<u64>,
 }
 
 impl KafkaSink {
+    /// Makes the topic if it is not there, and takes it.
+    fn connect(&mut self) -> Result<()> {
+        if self.writer.is_some() {
+            return Ok(());
+        }
+        self.note = self.note_path.as_ref().map(|path| Note::read(path)).transpose()?.flatten();
+        let writer = match self.open_writer() {
+            Err(error) if error.code == Code::NotFound => {
+                match create_topic(&self.binding, None, &[]) {
+                    // Somebody else may have been quicker.
+                    Err(error) if error.code != Code::Target => return Err(error),
+                    _ => self.open_writer()?,
+                }
+            }
+            other => other?,
+        };
+        self.standing = match (&self.note, &writer) {
+            (None, _) => Epoch::default(),
+            // The open rows went with the topic that was.
+            (Some(note), Writer::Exact(exact)) if !note.may_be_of(exact.topic()) => Epoch::default(),
+            (Some(note), writer) => match writer {
+                Writer::Exact(exact) => exact.found().map(|found| note.at(&found.job, found.epoch)),
+                Writer::Plain(_) => None,
+            }
+            .unwrap_or_else(|| note.all()),
+        };
+        self.writer = Some(writer);
+        Ok(())
+    }
+
+    fn open_writer(&self) -> Result<Writer> {
+        Ok(match &self.way {
+            Way::Plain => Writer::Plain(KafkaWriter::open(&self.binding)?),
+            Way::Exact(id, timeout) => {
+                Writer::Exact(Box::new(Exact::open(&self.binding, id, *timeout, &self.owner, &self.job)?))
+            }
+        })
+    }
+
     fn spool(&mut self, rows: &RecordBatch, is_open: bool) -> Result<()> {
         let rows = conform(rows, &self.schema)?;
         let keys = rows.project(&self.key).expect("indexes come from the schema");
@@ -152,20 +291,106 @@ impl KafkaSink {
         }
         Ok(())
     }
+
+    /// Keeps in the note which open rows stand, and which do if the epoch comes through.
+    fn write_note(&mut self, epoch: u64, shown: Option<&BTreeSet<String>>) -> Result<()> {
+        let (Some(path), Some(writer)) = (&self.note_path, &self.writer) else { return Ok(()) };
+        let topic = match writer {
+            Writer::Plain(_) => None,
+            Writer::Exact(exact) => exact.topic().cloned(),
+        };
+        let note = self.note.get_or_insert_with(|| Note::new(&self.job, topic.clone()));
+        (note.job, note.topic) = (self.job.clone(), topic);
+        let of = |keys: &BTreeSet<String>| Epoch { job: self.job.clone(), epoch, keys: keys.clone() };
+        match shown {
+            Some(shown) => {
+                note.stands = self.standing.clone();
+                note.next = Some(of(shown));
+            }
+            None => (note.stands, note.next) = (self.standing.clone(), None),
+        }
+        note.write(path)
+    }
+}
+
+/// The rows of a commit.
+struct Rows<'a> {
+    finals: &'a mut Spool,
+    open: &'a mut Spool,
+    /// Keys of open rows that stand, and of those that are in `open`.
+    standing: &'a BTreeSet<String>,
+    shown: &'a BTreeSet<String>,
+}
+
+impl Rows<'_> {
+    /// Sends them, then takes back what neither is final nor open any more; returns how many messages that is and what they
+    /// hash to.
+    fn send(&mut self, writer: &mut KafkaWriter) -> Result<(u64, String)> {
+        let (mut count, mut hash) = (0, Sha256::new());
+        let mut send = |key: &[u8], value: Option<&[u8]>| {
+            count += 1;
+            for part in [Some(key), value] {
+                hash.update(part.map_or(u64::MAX, |part| part.len() as u64).to_le_bytes());
+                hash.update(part.unwrap_or_default());
+            }
+            writer.send(None, None, (!key.is_empty()).then_some(key), value, &[])
+        };
+        let mut withdrawn: BTreeSet<&String> = self.standing.difference(self.shown).collect();
+        self.finals.each(|key, value| {
+            if !withdrawn.is_empty() {
+                withdrawn.remove(&String::from_utf8_lossy(key).into_owned());
+            }
+            send(key, Some(value))
+        })?;
+        for key in withdrawn {
+            send(key.as_bytes(), None)?;
+        }
+        self.open.each(|key, value| send(key, Some(value)))?;
+        let digest = hash.finalize();
+        Ok((count, digest.iter().map(|byte| format!("{byte:02x}")).collect()))
+    }
 }
 
 impl Sink for KafkaSink {
-    fn begin(&mut self, _replace: Replace) -> Result<()> {
-        self.writer = Some(match KafkaWriter::open(&self.binding) {
-            Err(error) if error.code == Code::NotFound => {
-                match create_topic(&self.binding, None, &[]) {
-                    // Somebody else may have been quicker.
-                    Err(error) if error.code != Code::Target => return Err(error),
-                    _ => KafkaWriter::open(&self.binding)?,
-                }
+    fn published(&mut self) -> Result<Published> {
+        self.connect()?;
+        let note = self.note.as_ref().filter(|note| note.job == self.job && self.has_job);
+        let Some(Writer::Exact(exact)) = &self.writer else {
+            // The epoch after it may be there in part: it is written again.
+            return Ok(note.map_or(Published::Unknown, |note| Published::Epoch(note.stands.epoch)));
+        };
+        if note.is_some_and(|note| !note.may_be_of(exact.topic())) {
+            return Err(exact::made_anew(&self.binding));
+        }
+        Ok(match (exact.found(), note) {
+            (Some(found), _) if found.job == self.job => Published::Epoch(found.epoch),
+            // Until now this job has written without transactions.
+            (_, Some(note)) if note.topic.is_none() => Published::Epoch(note.stands.epoch),
+            (Some(_), _) if exact.ran_last() => Published::Nothing,
+            (Some(_), _) => Published::Taken,
+            (None, None) => Published::Nothing,
+            // Brokers forget a group's offsets when it has written none for `offsets.retention.minutes`.
+            (None, Some(note)) if note.next.is_none() => Published::Epoch(note.stands.epoch),
+            (None, Some(_)) => {
+                let message = format!(
+                    "the brokers have forgotten what this job has published to topic {}, and it ended in the middle of it",
+                    self.binding.topic
+                );
+                return Err(Error::new(Code::SinkDiverged, message).help(
+                    "`--fresh` writes all rows again; `offsets.retention.minutes` of the brokers says how long a job may rest",
+                ));
             }
-            other => other?,
-        });
+        })
+    }
+
+    fn begin(&mut self, replace: Replace) -> Result<()> {
+        self.connect()?;
+        self.published = match (&self.writer, replace) {
+            (Some(Writer::Exact(exact)), Replace::Nothing) => {
+                exact.found().filter(|found| found.job == self.job).map(|found| found.epoch)
+            }
+            _ => None,
+        };
         Ok(())
     }
 
@@ -174,9 +399,9 @@ impl Sink for KafkaSink {
     }
 
     fn stage_open(&mut self, rows: &RecordBatch) -> Result<()> {
-        match self.open_keys {
-            Some(_) => self.spool(rows, true),
-            None => Ok(()),
+        match self.has_open_rows {
+            true => self.spool(rows, true),
+            false => Ok(()),
         }
     }
 
@@ -185,55 +410,33 @@ impl Sink for KafkaSink {
         if self.published.is_some_and(|published| epoch <= published) {
             return Ok(());
         }
-        let writer = self.writer.as_mut().expect("begin comes before commit");
-        let mut standing = OpenKeys::read(self.open_keys.as_ref())?;
+        let has_nothing = staged.is_empty() && open.is_empty() && self.standing.keys.is_empty();
+        match self.writer.as_ref().expect("begin comes before commit") {
+            Writer::Exact(exact) if has_nothing && !exact.is_old() => return Ok(()),
+            Writer::Plain(_) if has_nothing => return Ok(()),
+            Writer::Plain(_) | Writer::Exact(_) => {}
+        }
         let mut shown = BTreeSet::new();
-        if self.open_keys.is_some() {
+        if self.has_open_rows {
             open.each(|key, _| Ok(_ = shown.insert(String::from_utf8_lossy(key).into_owned())))?;
-            // Before the first of them is written: what a crash leaves is then taken back by the next run.
-            standing.extend(shown.iter().cloned());
-            OpenKeys::write(self.open_keys.as_ref(), &standing)?;
         }
-        fn present(key: &[u8]) -> Option<&[u8]> {
-            (!key.is_empty()).then_some(key)
-        }
-        staged.each(|key, value| {
-            if !standing.is_empty() {
-                standing.remove(&String::from_utf8_lossy(key).into_owned());
+        // Before the first row is written: what a crash leaves is then known to the next run.
+        self.write_note(epoch, Some(&shown))?;
+        let mut rows = Rows { finals: &mut staged, open: &mut open, standing: &self.standing.keys, shown: &shown };
+        match self.writer.as_mut().expect("begin comes before commit") {
+            Writer::Plain(writer) => {
+                rows.send(writer)?;
+                writer.flush()?;
             }
-            writer.send(None, None, present(key), Some(value), &[])
-        })?;
-        for key in standing.difference(&shown) {
-            writer.send(None, None, Some(key.as_bytes()), None, &[])?;
+            Writer::Exact(exact) => exact.commit(epoch, &mut |writer| rows.send(writer))?,
         }
-        open.each(|key, value| writer.send(None, None, present(key), Some(value), &[]))?;
-        writer.flush()?;
-        OpenKeys::write(self.open_keys.as_ref(), &shown)?;
+        self.standing = Epoch { job: self.job.clone(), epoch, keys: shown };
+        self.write_note(epoch, None)?;
         self.published = Some(epoch);
         Ok(())
     }
 
     fn describe(&self) -> String {
         format!("topic {} at {}", self.binding.topic, self.binding.brokers)
-    }
-}
-
-/// The keys of the open rows that stand in the topic, as a JSON list in a file.
-struct OpenKeys;
-
-impl OpenKeys {
-    fn read(path: Option<&PathBuf>) -> Result<BTreeSet<String>> {
-        let Some(path) = path else { return Ok(BTreeSet::new()) };
-        match std::fs::read(path) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .map_err(|error| Error::new(Code::Corrupt, format!("open rows' keys {}: {error}", path.display()))),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(BTreeSet::new()),
-            Err(error) => Err(Error::io(format!("open rows' keys {}", path.display()), error)),
-        }
-    }
-
-    fn write(path: Option<&PathBuf>, keys: &BTreeSet<String>) -> Result<()> {
-        let Some(path) = path else { return Ok(()) };
-        store::write_atomic(path, &serde_json::to_vec(keys).expect("texts are JSON"))
     }
 }

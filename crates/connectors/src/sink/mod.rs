@@ -4,11 +4,13 @@
 //! contract of a sink is [`engine::edge::Sink`]; the tests of this module walk the table.
 
 mod csv;
+mod exact;
 mod files;
 mod folder;
 mod jsonl;
 mod kafka;
 pub mod manifest;
+mod note;
 mod parquet;
 mod rows;
 mod single;
@@ -65,13 +67,15 @@ pub struct Context {
     pub console: Console,
     /// A folder where a sink may keep what it must remember between runs.
     pub state: Option<PathBuf>,
+    /// The name of the pipeline that runs.
+    pub pipeline: String,
     /// The job that runs, if it goes on from checkpoints: a sink that keeps its epochs keeps its name with them.
     pub job: Option<String>,
 }
 
 impl Default for Context {
     fn default() -> Self {
-        Self { console: Console::stdout(), state: None, job: None }
+        Self { console: Console::stdout(), state: None, pipeline: String::new(), job: None }
     }
 }
 

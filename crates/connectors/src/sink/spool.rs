@@ -38,6 +38,11 @@ impl Spool {
         Ok(())
     }
 
+    /// Returns true when there is no pair.
+    pub(super) fn is_empty(&self) -> bool {
+        self.file.is_none() && self.memory.is_empty()
+    }
+
     /// Hands over every pair in order. May be called again.
     pub(super) fn each(&mut self, mut take: impl FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
         if let Some(writer) = &mut self.file {

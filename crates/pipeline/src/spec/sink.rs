@@ -92,6 +92,16 @@ impl SinkKindSpec {
                 let values = read_text_map(settings, field.name, problems);
                 self.settings.extend(values.into_iter().map(|(name, value)| (format!("{}.{name}", field.name), value)));
             }
+            Shape::Choice(_) => {
+                let word = settings.choice(field.name, problems);
+                self.settings
+                    .extend(word.map(|word| (field.name.into(), Placed::new(word.value.to_string(), word.span))));
+            }
+            Shape::Duration => {
+                let micros = settings.duration(field.name, problems);
+                let text = |micros: Placed<i64>| Placed::new(format!("{}ms", micros.value / 1000), micros.span);
+                self.settings.extend(micros.map(|micros| (field.name.into(), text(micros))));
+            }
             Shape::Names => self.key = settings.names(field.name, problems).unwrap_or_default(),
             _ => panic!("a sink's setting `{}` has a shape that sinks do not read", field.name),
         }

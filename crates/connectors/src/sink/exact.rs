@@ -1,0 +1,249 @@
+//! A topic's epochs: each is a transaction, and its receipt says whose it is and which.
+//!
+//! ```text
+//! {"version": 1, "owner": "…", "runs": "…", "job": "…", "epoch": 7, "rows": 41, "sha256": "…"}
+//! ```
+//!
+//! `job` has published the rows up to `epoch`; `owner` is the process that may write now, and `runs` the job that it runs. Who
+//! opens takes the transactional id and then writes a receipt with itself as owner and nothing else, its claim. So whoever
+//! was there before is refused by the brokers from the first on, and from the second on knows by whom.
+//!
+//! After an error, a timeout or an answer that did not come, nothing is known of a transaction. Then a new producer takes the
+//! id, unless another owner is found, and the receipt tells whether the transaction came through; if not, it is written again.
+
+use std::time::{Duration, Instant};
+
+use engine::plan::KafkaBinding;
+use engine::{Code, Error, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::kafka::{Failure, KafkaWriter, Transactions};
+
+/// The version written, and the only one read.
+const VERSION: u32 = 1;
+
+/// How long an epoch is tried again.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long between two tries.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// How often a topic is asked whether it is still the same.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// How long a receipt is left as it is when there are no rows: brokers forget the offsets of a group after days.
+const KEEP_EVERY: Duration = Duration::from_secs(3600);
+
+/// What a transaction leaves in the group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Receipt {
+    version: u32,
+    owner: String,
+    runs: String,
+    /// The job whose rows stand in the topic.
+    pub(super) job: String,
+    /// The last of its epochs that does.
+    pub(super) epoch: u64,
+    rows: u64,
+    sha256: String,
+}
+
+/// The transactions of a sink.
+pub(super) struct Exact {
+    binding: KafkaBinding,
+    transactions: Transactions,
+    /// Whether the last transaction is known to have come through.
+    is_sure: bool,
+    owner: String,
+    job: String,
+    /// The topic's id when it was opened.
+    topic: Option<String>,
+    receipt: Receipt,
+    /// What was found at opening, before this run wrote its claim.
+    found: Option<Receipt>,
+    looked_at: Instant,
+    kept_at: Instant,
+}
+
+impl Exact {
+    /// Takes the transactional id for a process that runs a job.
+    pub(super) fn open(binding: &KafkaBinding, id: &str, timeout: Duration, owner: &str, job: &str) -> Result<Self> {
+        let transactions = Transactions::new(binding, id, timeout)?;
+        let topic = transactions.topic_id()?;
+        let receipt = Receipt {
+            version: VERSION,
+            owner: owner.to_string(),
+            runs: job.to_string(),
+            job: job.to_string(),
+            epoch: 0,
+            rows: 0,
+            sha256: String::new(),
+        };
+        let mut exact = Self {
+            binding: binding.clone(),
+            transactions,
+            is_sure: false,
+            owner: owner.to_string(),
+            job: job.to_string(),
+            topic,
+            receipt,
+            found: None,
+            looked_at: Instant::now(),
+            kept_at: Instant::now(),
+        };
+        // An older run that looks after its own may be in the way, for one try.
+        for tries in 1.. {
+            match exact.claim() {
+                Ok(()) => break,
+                Err(failure) if !failure.may_pass || tries == 3 => return Err(failure.error),
+                Err(_) => std::thread::sleep(PAUSE),
+            }
+        }
+        Ok(exact)
+    }
+
+    fn claim(&mut self) -> Result<(), Failure> {
+        self.transactions.take()?;
+        let found = self.read()?;
+        // A claim of this run is there if an earlier try came through unheard.
+        if found.as_ref().is_none_or(|found| found.owner != self.owner) {
+            self.found = found;
+        }
+        let mut claim = self.found.clone().unwrap_or_else(|| self.receipt.clone());
+        (claim.owner, claim.runs) = (self.owner.clone(), self.job.clone());
+        self.write(claim, &mut |_| Ok(None))
+    }
+
+    /// Returns the receipt that was there before this run.
+    pub(super) fn found(&self) -> Option<&Receipt> {
+        self.found.as_ref()
+    }
+
+    /// Returns whether the job that runs was the last to take the topic before.
+    pub(super) fn ran_last(&self) -> bool {
+        self.found.as_ref().is_some_and(|found| found.runs == self.job)
+    }
+
+    /// Returns the topic's id.
+    pub(super) fn topic(&self) -> Option<&String> {
+        self.topic.as_ref()
+    }
+
+    /// Returns whether the receipt should be written again, rows or not.
+    pub(super) fn is_old(&self) -> bool {
+        self.kept_at.elapsed() >= KEEP_EVERY
+    }
+
+    /// Publishes an epoch. `rows` writes its rows and returns how many they are and what they hash to; it may be called again.
+    pub(super) fn commit(
+        &mut self,
+        epoch: u64,
+        rows: &mut dyn FnMut(&mut KafkaWriter) -> Result<(u64, String)>,
+    ) -> Result<()> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match self.try_commit(epoch, rows) {
+                Ok(()) => return Ok(()),
+                Err(failure) if !failure.may_pass || Instant::now() >= until => return Err(failure.error),
+                Err(_) => std::thread::sleep(PAUSE),
+            }
+        }
+    }
+
+    fn try_commit(
+        &mut self,
+        epoch: u64,
+        rows: &mut dyn FnMut(&mut KafkaWriter) -> Result<(u64, String)>,
+    ) -> Result<(), Failure> {
+        if !self.is_sure {
+            // Asked before, so that a run which was overtaken does not take the id back; after, because only then it is true.
+            self.must_own()?;
+            self.transactions.take()?;
+            let last = self.must_own()?;
+            self.is_sure = true;
+            if last.job == self.job && last.epoch == epoch {
+                self.receipt = last;
+                return Ok(());
+            }
+        }
+        if self.looked_at.elapsed() >= LOOK_EVERY {
+            self.must_be_same_topic()?;
+        }
+        let next = Receipt { job: self.job.clone(), epoch, ..self.receipt.clone() };
+        self.write(next, &mut |writer| rows(writer).map(Some))
+    }
+
+    fn write(
+        &mut self,
+        mut receipt: Receipt,
+        rows: &mut dyn FnMut(&mut KafkaWriter) -> Result<Option<(u64, String)>>,
+    ) -> Result<(), Failure> {
+        self.is_sure = false;
+        self.transactions.write(receipt.epoch, &mut |writer| {
+            if let Some((count, sha256)) = rows(writer)? {
+                (receipt.rows, receipt.sha256) = (count, sha256);
+            }
+            Ok(serde_json::to_string(&receipt).expect("texts and numbers are JSON"))
+        })?;
+        (self.is_sure, self.receipt, self.kept_at) = (true, receipt, Instant::now());
+        Ok(())
+    }
+
+    fn read(&self) -> Result<Option<Receipt>, Failure> {
+        let Some(text) = self.transactions.receipt()? else { return Ok(None) };
+        let found = serde_json::from_str::<Receipt>(&text).ok().filter(|found| found.version == VERSION);
+        found.map(Some).ok_or_else(|| {
+            let message = format!(
+                "topic {} at {}: the group `{}` holds an offset that this program has not written",
+                self.binding.topic,
+                self.binding.brokers,
+                self.transactions.id()
+            );
+            let error = Error::new(Code::SinkDiverged, message)
+                .help("give the sink a `transactional_id` that nothing else uses as its group");
+            Failure { error, may_pass: false }
+        })
+    }
+
+    /// Returns the last receipt, which must be of this run.
+    fn must_own(&mut self) -> Result<Receipt, Failure> {
+        self.must_be_same_topic()?;
+        match self.read()? {
+            Some(last) if last.owner == self.owner => Ok(last),
+            Some(last) => {
+                let same = if last.runs == self.job { "of the same job" } else { "of another job" };
+                let message = format!(
+                    "topic {} at {}: another run, {same}, has taken the transactional id `{}` since; this one stops, and has published nothing after it",
+                    self.binding.topic,
+                    self.binding.brokers,
+                    self.transactions.id()
+                );
+                let error = Error::new(Code::StateBusy, message)
+                    .help("only one run may write a topic's rows: stop the other one, or give one of them a `transactional_id` and a topic of its own");
+                Err(Failure { error, may_pass: false })
+            }
+            None => Err(self.made_anew()),
+        }
+    }
+
+    fn must_be_same_topic(&mut self) -> Result<(), Failure> {
+        let now =
+            self.transactions.topic_id().map_err(|error| Failure { may_pass: error.code == Code::Broker, error })?;
+        self.looked_at = Instant::now();
+        if now == self.topic { Ok(()) } else { Err(self.made_anew()) }
+    }
+
+    fn made_anew(&self) -> Failure {
+        Failure { error: made_anew(&self.binding), may_pass: false }
+    }
+}
+
+/// Returns the error of a topic that is not the one that rows were written to.
+pub(super) fn made_anew(binding: &KafkaBinding) -> Error {
+    let message = format!(
+        "topic {} at {} was deleted and made anew: what this job has published is gone",
+        binding.topic, binding.brokers
+    );
+    Error::new(Code::SinkDiverged, message).help("`--fresh` starts the log again and writes all rows")
+}
