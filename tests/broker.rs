@@ -402,7 +402,13 @@ pub(crate) fn drop_topic(binding: &KafkaBinding) {
     }
 }
 
-fn delete_before(binding: &KafkaBinding, offset: i64) {
+/// Makes the broker forget a group.
+pub(crate) fn drop_group(binding: &KafkaBinding, group: &str) {
+    let gone = wait(admin(binding).delete_groups(&[group], &AdminOptions::new())).unwrap();
+    assert!(gone.into_iter().all(|one| one.is_ok()));
+}
+
+pub(crate) fn delete_before(binding: &KafkaBinding, offset: i64) {
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(&binding.topic, 0, Offset::Offset(offset)).unwrap();
     wait(admin(binding).delete_records(&list, &AdminOptions::new())).unwrap();

@@ -307,6 +307,29 @@ fn a_commit_that_reaches_the_broker_late_changes_nothing() {
 
 #[test]
 #[ignore = "needs SAMESTREAM_TEST_KAFKA"]
+fn a_bad_network_to_the_broker_costs_time_only() {
+    let proxy = Proxy::start();
+    let job = Job::new(200_000, Some(&proxy.address), "");
+    let child = job.start();
+    let until = Instant::now() + Duration::from_secs(120);
+    // The two claims: a start that meets such a network says so and ends.
+    while proxy.ends() < 2 {
+        assert!(Instant::now() < until, "{} transactions", proxy.ends());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    proxy.rough(true);
+    while proxy.breaks() < 3 {
+        assert!(Instant::now() < until, "{} transactions, {} breaks", proxy.ends(), proxy.breaks());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    proxy.rough(false);
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    job.must_equal_batch();
+}
+
+#[test]
+#[ignore = "needs SAMESTREAM_TEST_KAFKA"]
 fn a_broker_that_goes_away_and_comes_back_costs_time_only() {
     // One of its own: the other tests go on.
     let port = std::env::var("KAFKA_PORT").unwrap().parse::<u16>().unwrap() + 20;
@@ -356,6 +379,19 @@ fn a_topic_of_the_sink_that_the_broker_made_anew_is_named() {
     let shadow = counted(read(&job.shadow).into_iter().map(|(_, value)| value.unwrap()));
     job.ok("run exact.yaml --mode batch --out batch --state-dir batch-state");
     assert_same(&shadow, &lines(&job.at().join("batch/shadow"), Kind::Final));
+}
+
+/// As after a rest of more than `offsets.retention.minutes`.
+#[test]
+#[ignore = "needs SAMESTREAM_TEST_KAFKA"]
+fn a_job_goes_on_when_the_broker_has_forgotten_what_it_published() {
+    let job = Job::new(20_000, None, "");
+    job.ok("run exact.yaml --mode stream --until-caught-up --end clicks:0=2000,1=2000,2=2000,3=1000");
+    for (sink, binding) in [("shadow", &job.shadow), ("visits", &job.visits)] {
+        crate::broker::drop_group(binding, &format!("samestream-exact-{sink}-{}", binding.topic));
+    }
+    job.ok("run exact.yaml --mode stream --until-caught-up");
+    job.must_equal_batch();
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -30,6 +30,10 @@ struct State {
     /// Whether what was planned has happened, and whether what waits may go on.
     done: AtomicBool,
     let_go: Mutex<bool>,
+    /// Whether answers are late, and connections break.
+    is_rough: AtomicBool,
+    /// How many connections were broken.
+    breaks: AtomicU32,
     changed: Condvar,
 }
 
@@ -44,32 +48,29 @@ pub(crate) struct Proxy {
 
 static TURN: Mutex<()> = Mutex::new(());
 
+/// What the test that has the turn says.
+static CURRENT: Mutex<Option<Arc<State>>> = Mutex::new(None);
+
 impl Proxy {
     pub(crate) fn start() -> Self {
         let turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let behind = std::env::var("SAMESTREAM_TEST_KAFKA_PROXIED").expect("see tests/services/kafka.sh");
         let (host, port) = behind.rsplit_once(':').unwrap();
         let address = format!("{host}:{}", port.parse::<u16>().unwrap() + 1);
-        static LISTENER: Mutex<Option<TcpListener>> = Mutex::new(None);
-        let mut listener = LISTENER.lock().unwrap();
-        let listener = listener.get_or_insert_with(|| TcpListener::bind(&address).unwrap()).try_clone().unwrap();
         let state = Arc::new(State {
             plan: Mutex::new(Plan::Pass),
             ends: Mutex::new(0),
             done: AtomicBool::new(false),
             let_go: Mutex::new(false),
+            is_rough: AtomicBool::new(false),
+            breaks: AtomicU32::new(0),
             changed: Condvar::new(),
         });
-        let of_thread = state.clone();
-        std::thread::spawn(move || {
-            for client in listener.incoming() {
-                let (Ok(client), Ok(broker)) = (client, TcpStream::connect(&behind)) else { continue };
-                let (state, muted) = (of_thread.clone(), Arc::new(AtomicBool::new(false)));
-                let back = (broker.try_clone().unwrap(), client.try_clone().unwrap(), muted.clone(), state.clone());
-                std::thread::spawn(move || _ = requests(client, broker, &muted, &state));
-                std::thread::spawn(move || _ = answers(back.0, back.1, &back.2, &back.3));
-            }
-        });
+        let is_first = CURRENT.lock().unwrap().replace(state.clone()).is_none();
+        if is_first {
+            let listener = TcpListener::bind(&address).unwrap();
+            std::thread::spawn(move || accept(&listener, &behind));
+        }
         Self { state, address, _turn: turn }
     }
 
@@ -88,11 +89,33 @@ impl Proxy {
         self.state.done.load(Ordering::SeqCst)
     }
 
+    /// Says whether answers come up to a tenth of a second late and connections break now and then.
+    pub(crate) fn rough(&self, is_rough: bool) {
+        self.state.is_rough.store(is_rough, Ordering::SeqCst);
+    }
+
+    /// Returns how many connections were broken.
+    pub(crate) fn breaks(&self) -> u32 {
+        self.state.breaks.load(Ordering::SeqCst)
+    }
+
     /// Lets go what waits.
     pub(crate) fn let_go(&self) {
         *self.state.let_go.lock().unwrap() = true;
         self.state.changed.notify_all();
         std::thread::sleep(Duration::from_millis(500));
+    }
+}
+
+/// Connects clients, in the way of the test that runs.
+fn accept(listener: &TcpListener, behind: &str) {
+    for client in listener.incoming() {
+        let (Ok(client), Ok(broker)) = (client, TcpStream::connect(behind)) else { continue };
+        let state = CURRENT.lock().unwrap().clone().expect("the first test sets it");
+        let muted = Arc::new(AtomicBool::new(false));
+        let back = (broker.try_clone().unwrap(), client.try_clone().unwrap(), muted.clone(), state.clone());
+        std::thread::spawn(move || _ = requests(client, broker, &muted, &state));
+        std::thread::spawn(move || _ = answers(back.0, back.1, &back.2, &back.3));
     }
 }
 
@@ -128,13 +151,23 @@ fn requests(mut client: TcpStream, mut broker: TcpStream, muted: &AtomicBool, st
 }
 
 fn answers(mut broker: TcpStream, mut client: TcpStream, muted: &AtomicBool, state: &State) -> std::io::Result<()> {
-    loop {
+    for count in 1_u64.. {
         let Ok(answer) = frame(&mut broker) else {
             return client.shutdown(std::net::Shutdown::Write);
         };
+        if state.is_rough.load(Ordering::SeqCst) {
+            // Of a length that differs from answer to answer, the same in every run.
+            std::thread::sleep(Duration::from_millis(count * 37 % 101));
+            if count % 11 == 0 {
+                state.breaks.fetch_add(1, Ordering::SeqCst);
+                broker.shutdown(std::net::Shutdown::Both)?;
+                return client.shutdown(std::net::Shutdown::Both);
+            }
+        }
         match muted.load(Ordering::SeqCst) {
             true => state.done.store(true, Ordering::SeqCst),
             false => client.write_all(&answer)?,
         }
     }
+    Ok(())
 }

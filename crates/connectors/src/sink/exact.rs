@@ -34,6 +34,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How long a receipt is left as it is when there are no rows: brokers forget the offsets of a group after days.
 const KEEP_EVERY: Duration = Duration::from_secs(3600);
 
+/// How many messages an epoch is, and what they hash to.
+pub(super) type Sum = (u64, String);
+
 /// What a transaction leaves in the group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -136,11 +139,7 @@ impl Exact {
     }
 
     /// Publishes an epoch. `rows` writes its rows and returns how many they are and what they hash to; it may be called again.
-    pub(super) fn commit(
-        &mut self,
-        epoch: u64,
-        rows: &mut dyn FnMut(&mut KafkaWriter) -> Result<(u64, String)>,
-    ) -> Result<()> {
+    pub(super) fn commit(&mut self, epoch: u64, rows: &mut dyn FnMut(&mut KafkaWriter) -> Result<Sum>) -> Result<()> {
         let until = Instant::now() + PATIENCE;
         loop {
             match self.try_commit(epoch, rows) {
@@ -151,11 +150,7 @@ impl Exact {
         }
     }
 
-    fn try_commit(
-        &mut self,
-        epoch: u64,
-        rows: &mut dyn FnMut(&mut KafkaWriter) -> Result<(u64, String)>,
-    ) -> Result<(), Failure> {
+    fn try_commit(&mut self, epoch: u64, rows: &mut dyn FnMut(&mut KafkaWriter) -> Result<Sum>) -> Result<(), Failure> {
         if !self.is_sure {
             // Asked before, so that a run which was overtaken does not take the id back; after, because only then it is true.
             self.must_own()?;
@@ -177,7 +172,7 @@ impl Exact {
     fn write(
         &mut self,
         mut receipt: Receipt,
-        rows: &mut dyn FnMut(&mut KafkaWriter) -> Result<Option<(u64, String)>>,
+        rows: &mut dyn FnMut(&mut KafkaWriter) -> Result<Option<Sum>>,
     ) -> Result<(), Failure> {
         self.is_sure = false;
         self.transactions.write(receipt.epoch, &mut |writer| {

@@ -19,7 +19,7 @@ use engine::plan::{KafkaBinding, SinkPlan};
 use engine::{Code, Error, Result};
 use sha2::{Digest, Sha256};
 
-use super::exact::{self, Exact};
+use super::exact::{self, Exact, Sum};
 use super::note::{Epoch, Note};
 use super::rows::{conform, written_schema};
 use super::spool::Spool;
@@ -325,7 +325,7 @@ struct Rows<'a> {
 impl Rows<'_> {
     /// Sends them, then takes back what neither is final nor open any more; returns how many messages that is and what they
     /// hash to.
-    fn send(&mut self, writer: &mut KafkaWriter) -> Result<(u64, String)> {
+    fn send(&mut self, writer: &mut KafkaWriter) -> Result<Sum> {
         let (mut count, mut hash) = (0, Sha256::new());
         let mut send = |key: &[u8], value: Option<&[u8]>| {
             count += 1;

@@ -154,7 +154,14 @@ pub fn open(plan: &SinkPlan, context: &Context) -> Result<Box<dyn Sink>> {
 /// Opens several sinks; refuses two that would overwrite each other.
 pub fn open_all(plans: &[SinkPlan], context: &Context) -> Result<Vec<Box<dyn Sink>>> {
     let mut owners: BTreeMap<PathBuf, &str> = BTreeMap::new();
+    let mut ids: BTreeMap<&str, &str> = BTreeMap::new();
     for plan in plans {
+        if let Some(id) = plan.target.settings.get("transactional_id")
+            && let Some(other) = ids.insert(id, &plan.name)
+        {
+            let message = format!("sinks `{other}` and `{}` both have the `transactional_id` `{id}`", plan.name);
+            return Err(Error::new(Code::Field, message).help("each would take it from the other: give each its own"));
+        }
         let Some(path) = plan.target.settings.get("path") else { continue };
         if let Some((scheme, _)) = path.split_once("://") {
             let message = format!("sink `{}`: `{path}`: writing to `{scheme}://` is not supported", plan.name);

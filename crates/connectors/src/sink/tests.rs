@@ -541,6 +541,21 @@ fn two_sinks_at_one_path_are_refused() {
     let error = open_all(&plans, &Context::default()).err().unwrap();
     assert_eq!(error.code, Code::Field);
     open_all(&plans[..1], &Context::default()).unwrap();
+    let topic = |name: &str, id: &str| SinkPlan {
+        name: name.to_string(),
+        ..plan("kafka", &[("brokers", "b"), ("topic", name), ("transactional_id", id)])
+    };
+    assert!(open_all(&[topic("one", "a"), topic("two", "b")], &Context::default()).is_ok());
+    let error = open_all(&[topic("one", "a"), topic("two", "a")], &Context::default()).err().unwrap();
+    assert!(error.code == Code::Field && error.message.contains("`one` and `two`"), "{error}");
+    // What says nothing without transactions, and what no broker takes.
+    let wrong = |settings: &[(&str, &str)]| {
+        let all = [&[("brokers", "b"), ("topic", "t")], settings].concat();
+        open_all(&[plan("kafka", &all)], &Context::default()).err().unwrap().message
+    };
+    assert!(wrong(&[("delivery", "at_least_once"), ("transactional_id", "a")]).contains("says nothing"));
+    assert!(wrong(&[("delivery", "twice")]).contains("`twice`"));
+    assert!(wrong(&[("transaction_timeout", "999ms")]).contains("999ms"));
 }
 
 #[test]
