@@ -84,6 +84,7 @@ const CASES: &[(&str, i32, Case)] = &[
     ("E_PARTITIONS_CHANGED", 5, Case::Library(a_record_of_a_new_partition)),
     ("E_STOPPED", 130, Case::Library(a_batch_run_that_is_stopped)),
     ("E_TOPIC_ID", 5, Case::Run(a_log_in_the_place_of_another)),
+    ("E_LOG_REWRITTEN", 5, Case::Run(a_log_with_other_records)),
     ("E_STATE_BUSY", 5, Case::Run(a_locked_state_folder)),
     ("E_STATE_FOREIGN", 5, Case::Run(|project| { project.caught_up(); project.changed(&[("size: 1m", "size: 2m")]).caught_up() })),
     ("E_SINK_DIVERGED", 5, Case::Run(a_sink_that_is_gone)),
@@ -258,6 +259,16 @@ fn a_log_in_the_place_of_another(project: &Project) -> Output {
     project.caught_up();
     fs::remove_dir_all(project.path().join("log")).unwrap();
     project.add("other.jsonl", &[r#"{"page":"/a","n":1,"at":"2026-01-01T00:00:01Z"}"#]);
+    project.caught_up()
+}
+
+/// More records than before, and not the same ones.
+fn a_log_with_other_records(project: &Project) -> Output {
+    project.caught_up();
+    fs::remove_dir_all(project.path().join("log")).unwrap();
+    let records: Vec<String> =
+        (10..60).map(|n| format!(r#"{{"page":"/other","n":{n},"at":"2026-01-01T00:00:{n}Z"}}"#)).collect();
+    project.add("other.jsonl", &records.iter().map(String::as_str).collect::<Vec<_>>());
     project.caught_up()
 }
 

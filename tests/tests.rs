@@ -6,6 +6,7 @@
 mod architecture;
 mod broker;
 mod broker_exact;
+mod broker_identity;
 mod broker_job;
 mod broker_journal;
 mod broker_proxy;

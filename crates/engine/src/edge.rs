@@ -11,6 +11,10 @@ use crate::log::{Chunk, Offset, Partition, RawRecords};
 pub trait LogStream: Send {
     /// Returns the partitions of the log, ascending.
     fn partitions(&self) -> &[Partition];
+    /// Returns what tells the log from another one of its name, before it or after it; None: nothing does but its records.
+    fn id(&mut self) -> Result<Option<String>> {
+        Ok(None)
+    }
     /// Returns the first offset that the log still holds, per partition in the order of `partitions`.
     fn starts(&mut self) -> Result<Vec<Offset>>;
     /// Returns the end offsets at this moment (a topic: the last stable ones), per partition in the order of `partitions`.

@@ -85,7 +85,8 @@ codes! {
     Disk, "E_DISK", Environment, "The disk is full";
     PartitionsChanged, "E_PARTITIONS_CHANGED", State, "The topic's partitions are not the ones the run started with";
     Stopped, "E_STOPPED", Stopped, "A signal ended a batch run before it was done; its sinks hold what they held before";
-    LogReplaced, "E_TOPIC_ID", State, "The log is not the one that the checkpoint was made of: another topic or journal, or one that ends before the offset that was read up to";
+    LogReplaced, "E_TOPIC_ID", State, "The log is not the one that the checkpoint was made of: another topic or journal, one that was made anew under its name, or one that ends before the offset that was read up to";
+    LogRewritten, "E_LOG_REWRITTEN", State, "The log holds another record at an offset that was read than the one that was read there";
     // State.
     StateBusy, "E_STATE_BUSY", State, "Another run holds the state folder or a sink";
     StateForeign, "E_STATE_FOREIGN", State, "The state was made by another definition of the pipeline";

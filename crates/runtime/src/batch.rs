@@ -180,6 +180,7 @@ impl<'a> Batch<'a> {
                     end: Some(stop),
                     next: begin,
                     maximum: NEVER,
+                    last: None,
                 };
                 let inside = |unit: &&Unit| unit.end > begin && unit.start < stop;
                 let mut list: Vec<Unit> = scan.units(range.partition).iter().filter(inside).cloned().collect();

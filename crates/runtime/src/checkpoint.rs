@@ -32,6 +32,7 @@ pub use self::manifest::{Manifest, OutboxEntry, RowsKind, SinkMark};
 use self::manifest::{PartEntry, PartitionMark, TallyRecord};
 use self::store::{Store, Upload};
 use crate::driver::PartitionState;
+use crate::identity;
 use crate::tally::Tally;
 
 /// How many checkpoints are kept: the newest, and some in case a sink lost what it had acknowledged.
@@ -84,6 +85,8 @@ pub struct Line {
     upload: Option<Box<dyn Upload>>,
     written: u64,
     outbox: Vec<OutboxEntry>,
+    /// By source, the id of its log, for those that have one.
+    ids: BTreeMap<String, String>,
 }
 
 impl Line {
@@ -123,7 +126,21 @@ impl Line {
             upload: None,
             written: 0,
             outbox: Vec::new(),
+            ids: BTreeMap::new(),
         })
+    }
+
+    /// Notes the ids of the logs that are read. Logs of the same names that were made anew are refused.
+    pub fn reads(&mut self, ids: BTreeMap<String, String>) -> Result<()> {
+        let before = self.kept.last().into_iter().flat_map(|last| &last.ids);
+        for (source, then) in before {
+            let now = ids.get(source);
+            if now != Some(then) {
+                return Err(identity::made_anew(source, then, now.map(String::as_str)));
+            }
+        }
+        self.ids = ids;
+        Ok(())
     }
 
     /// Returns what tells this job from others that wrote to the same sinks.
@@ -234,6 +251,7 @@ impl Line {
             is_first: self.kept.is_empty(),
             program: env!("CARGO_PKG_VERSION").to_string(),
             logs: logs(plan),
+            ids: self.ids.clone(),
             sources: sources
                 .map(|(source, states)| (source.name.clone(), states.iter().map(PartitionMark::new).collect()))
                 .collect(),

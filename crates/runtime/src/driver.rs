@@ -146,6 +146,8 @@ pub struct PartitionState {
     pub next: Offset,
     /// The running maximum of event time.
     pub maximum: i64,
+    /// The offset of the last record that a stream read, and what tells that record from others.
+    pub last: Option<(Offset, u128)>,
 }
 
 /// What a run came to.

@@ -1,5 +1,6 @@
 //! A run of a pipeline: from a plan and options to opened sources and sinks, a driver, and a summary.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use crate::driver::{Observer, Outcome, Outlet, Settings};
 use crate::outlet::SinkOutlet;
 use crate::stream::{Begin, Until};
 use crate::summary::{CheckCounts, DedupCounts, Mode, StepDigests, Summary};
-use crate::{batch, stream, time};
+use crate::{batch, identity, stream, time};
 
 /// What a run is asked for, besides its plan.
 #[derive(Clone)]
@@ -97,11 +98,17 @@ pub fn run(plan: &Arc<Plan>, options: &RunOptions, observer: &dyn Observer) -> R
     let engine = Engine::new(plan.clone());
     let mut sources = Sources::open(plan, options.mode)?;
     let _lock = lock(&aside)?;
-    let line = match options.has_checkpoints() {
+    let mut line = match options.has_checkpoints() {
         true => Some(Line::open(Box::new(Folder::new(aside.join("checkpoints"))), plan, options.fresh)?),
         false => None,
     };
     let resumed = line.as_ref().map(|line| line.resume(&engine)).transpose()?.flatten();
+    if let Some(line) = &mut line {
+        line.reads(sources.ids(plan)?)?;
+    }
+    if let Some(resumed) = &resumed {
+        identity::check_records(plan, &resumed.partitions, open_stream)?;
+    }
     let origin = options.state_dir.join(&plan.name).join("start.json");
     if options.start.is_none() && resumed.is_none() {
         check_origin(&origin, &sources.first_offsets(plan)?)?;
@@ -197,6 +204,17 @@ impl Sources {
 }
 
 impl Sources {
+    /// Returns by source the id of its log, for those that have one.
+    fn ids(&mut self, plan: &Plan) -> Result<BTreeMap<String, String>> {
+        let Sources::Stream(streams) = self else { return Ok(BTreeMap::new()) };
+        let mut ids = BTreeMap::new();
+        for (source, stream) in plan.sources.iter().zip(streams) {
+            let id = stream.as_mut().map(|stream| stream.id()).transpose()?.flatten();
+            ids.extend(id.map(|id| (source.name.clone(), id)));
+        }
+        Ok(ids)
+    }
+
     /// Returns the first offset that each log still holds.
     fn first_offsets(&mut self, plan: &Plan) -> Result<Cut> {
         let mut cut = Cut::new();

@@ -9,6 +9,7 @@ pub mod compare;
 pub mod cut;
 pub mod disorder;
 pub mod driver;
+mod identity;
 pub mod inspect;
 pub mod job;
 pub mod lateness;

@@ -18,6 +18,7 @@ use engine::{Code, Engine, Error, Result, State};
 use crate::checkpoint::{Checkpoint, Resumed};
 use crate::cut::{Cut, check_partitions};
 use crate::driver::{Observer, Outcome, Outlet, Output, PartitionState, Progress, Settings, frontiers, slowest};
+use crate::identity;
 use crate::summary::Mode;
 
 /// Where a stream run ends.
@@ -106,6 +107,8 @@ struct Stream<'a> {
     engine: &'a Engine,
     codecs: Vec<Box<dyn Codec>>,
     streams: Vec<Option<Box<dyn LogStream>>>,
+    /// What told each log at the start from others of its name, for those that have something.
+    ids: Vec<Option<String>>,
     output: Output<'a>,
     state: State,
     partitions: Vec<Vec<PartitionState>>,
@@ -134,7 +137,7 @@ impl<'a> Stream<'a> {
         outlet: &'a mut dyn Outlet,
         settings: &'a Settings,
     ) -> Result<Self> {
-        let (mut partitions, mut all_ends) = (Vec::new(), Vec::new());
+        let (mut partitions, mut all_ends, mut ids) = (Vec::new(), Vec::new(), Vec::new());
         let (start, resumed) = match begin {
             Begin::First => (None, None),
             Begin::Cut(cut) => (Some(cut), None),
@@ -144,6 +147,7 @@ impl<'a> Stream<'a> {
             let Some(stream) = stream else {
                 partitions.push(Vec::new());
                 all_ends.push(Vec::new());
+                ids.push(None);
                 continue;
             };
             let numbers = stream.partitions().to_vec();
@@ -152,6 +156,7 @@ impl<'a> Stream<'a> {
             }
             check_partitions(&source.name, &numbers, start)?;
             check_partitions(&source.name, &numbers, if let Until::Cut(cut) = until { Some(cut) } else { None })?;
+            ids.push(stream.id()?);
             let (starts, ends) = (stream.starts()?, stream.ends()?);
             let mut states = Vec::new();
             let kept = resumed.as_ref().map(|resumed| resumed.partitions[index].as_slice());
@@ -182,6 +187,7 @@ impl<'a> Stream<'a> {
             engine,
             codecs: engine.plan().sources.iter().map(codec).collect::<Result<_>>()?,
             streams,
+            ids,
             output,
             state,
             partitions,
@@ -254,7 +260,8 @@ impl<'a> Stream<'a> {
         let Some(last) = records.offsets.last().copied() else { return Ok(()) };
         let records = clip(&records, state.next, state.end.unwrap_or(Offset::MAX));
         let next = last + 1;
-        if !records.offsets.is_empty() {
+        if let Some(row) = records.offsets.len().checked_sub(1) {
+            state.last = Some((records.offsets[row], identity::fingerprint(&records, row)));
             let chunk = self.codecs[source].decode(&records);
             let folded = self.engine.fold(source, &chunk, state.maximum, &mut self.state);
             state.maximum = folded.maximum;
@@ -284,6 +291,8 @@ impl<'a> Stream<'a> {
     /// Publishes what was closed, and, while the stream goes on, for sinks that want them the rows of windows that are still
     /// open.
     fn publish(&mut self, goes_on: bool) -> Result<()> {
+        // What was read of a log that was made anew meanwhile must not be published.
+        self.check_ids()?;
         self.close()?;
         if self.early && goes_on {
             // A sum that does not fit now may fit when its window closes, which is when it is judged.
@@ -298,6 +307,22 @@ impl<'a> Stream<'a> {
         (self.unpublished, self.unkept) = (false, false);
         let checkpoint = self.checkpoint();
         self.output.outlet.commit(checkpoint)
+    }
+
+    /// Refuses to go on when a log was made anew under its name since the start.
+    fn check_ids(&mut self) -> Result<()> {
+        let sources = &self.engine.plan().sources;
+        for ((stream, before), source) in self.streams.iter_mut().zip(&self.ids).zip(sources) {
+            let (Some(stream), Some(before)) = (stream, before) else { continue };
+            match stream.id() {
+                Ok(now) if now.as_ref() == Some(before) => {}
+                Ok(now) => return Err(identity::made_anew(&source.name, before, now.as_deref())),
+                // A broker that does not answer gives no records either; when it does, it is asked again.
+                Err(error) if error.code == Code::Broker => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Pauses partitions that run ahead or are read to their end, resumes the others.
@@ -331,6 +356,7 @@ impl<'a> Stream<'a> {
 
     fn progress(&mut self) -> Result<Progress> {
         if self.ends_at.elapsed() >= Duration::from_secs(2) {
+            self.check_ids()?;
             for (stream, ends) in self.streams.iter_mut().zip(&mut self.ends) {
                 match stream.as_mut().map(|stream| stream.ends()) {
                     Some(Ok(found)) => *ends = found,
@@ -398,7 +424,11 @@ fn state_at_start(
     let place = format!("source `{source}` partition {partition}");
     if begin < first {
         let from = if kept.is_some() { "the checkpoint goes on" } else { "the run starts" };
-        return Err(Error::new(Code::Gap, format!("{place} begins at offset {first}, {from} at {begin}"))
+        let gone = format!(
+            "{place} begins at offset {first}, {from} at {begin}: the records from {begin} to {} are gone",
+            first - 1
+        );
+        return Err(Error::new(Code::Gap, gone)
             .help("the log no longer holds these records; a lake that was archived in time does"));
     }
     if kept.is_some() && begin > end {
@@ -423,5 +453,5 @@ fn state_at_start(
         });
     }
     let (start, maximum) = kept.map_or((begin, NEVER), |kept| (kept.start, kept.maximum));
-    Ok(PartitionState { partition, start, end: stop, next: begin, maximum })
+    Ok(PartitionState { partition, start, end: stop, next: begin, maximum, last: kept.and_then(|kept| kept.last) })
 }

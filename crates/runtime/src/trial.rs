@@ -198,7 +198,7 @@ impl Ways<'_> {
                 after.put_memory(source, partition, before.take_memory(source, partition));
                 let maximum = self.fold(source, &clip(records, middle, range.end), maximum, &mut after, &mut found)?;
                 let (start, next) = (range.start, range.end);
-                states.push(PartitionState { partition, start, end: Some(next), next, maximum });
+                states.push(PartitionState { partition, start, end: Some(next), next, maximum, last: None });
             }
             partitions.push(states);
         }

@@ -121,7 +121,7 @@ impl Logs {
                 let mut list: Vec<Unit> = scan.units(range.partition).iter().filter(inside).cloned().collect();
                 list.reverse();
                 let (partition, end) = (range.partition, Some(stop));
-                states.push(PartitionState { partition, start: begin, end, next: begin, maximum: NEVER });
+                states.push(PartitionState { partition, start: begin, end, next: begin, maximum: NEVER, last: None });
                 units.push(list);
             }
             partitions.push(states);

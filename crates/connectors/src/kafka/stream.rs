@@ -12,7 +12,7 @@ use rdkafka::error::RDKafkaErrorCode;
 
 use super::client::{self, PATIENCE, broker_error};
 use super::native::{BatchQueue, Incoming};
-use super::topic::{Edge, offsets};
+use super::topic::{Edge, offsets, topic_id_by};
 use crate::records::RawBuilder;
 
 /// Keys and values of one piece at most: an Arrow array of bytes addresses with 31 bits.
@@ -170,6 +170,10 @@ impl KafkaStream {
 impl LogStream for KafkaStream {
     fn partitions(&self) -> &[Partition] {
         &self.partitions
+    }
+
+    fn id(&mut self) -> Result<Option<String>> {
+        topic_id_by(&self.binding, self.queue.consumer())
     }
 
     fn starts(&mut self) -> Result<Vec<Offset>> {

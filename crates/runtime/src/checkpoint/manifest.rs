@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! samestream checkpoint 1 <SHA-256 of the rest>
-//! {"number": 7, "pipeline": "page_views", "definition": "…", "job": "…", "logs": {"clicks": "journal log"},
+//! {"number": 7, "pipeline": "page_views", "definition": "…", "job": "…", "logs": {"clicks": "topic clicks"}, "ids": {"clicks": "…"},
 //!  "sources": {"clicks": [
-//!   {"partition": 0, "start": 0, "next": 1200, "maximum": 1767225600000000}]}, "tally": {…},
+//!   {"partition": 0, "start": 0, "next": 1200, "maximum": 1767225600000000,
+//!    "last": {"offset": 1199, "xxh3": "…"}}]}, "tally": {…},
 //!  "parts": [{"name": {"step": "per_page", "window": [0, 60000000]}, "tables": [{"file": "….parts", "offset": 0, …}]}],
 //!  "outbox": [{"input": "per_page", "kind": "final", "rows": {…}}], "sinks": {"page_views": {"epoch": 7, "rows": 41}}}
 //! ```
@@ -47,6 +48,9 @@ pub struct Manifest {
     pub program: String,
     /// By source, the log that it was read from.
     pub logs: BTreeMap<String, String>,
+    /// By source, the id of its topic, if brokers have such.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ids: BTreeMap<String, String>,
     /// By source, how far each partition was read.
     pub sources: BTreeMap<String, Vec<PartitionMark>>,
     /// What was counted and digested.
@@ -71,21 +75,37 @@ pub struct PartitionMark {
     pub next: Offset,
     /// The running maximum of event time, if some record had one.
     pub maximum: Option<i64>,
+    /// The last record that was read, if one was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<LastRecord>,
+}
+
+/// What tells a record at an offset from others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LastRecord {
+    /// Its offset.
+    pub offset: Offset,
+    /// XXH3-128 of its time, key and value, in hexadecimal.
+    pub xxh3: String,
 }
 
 impl PartitionMark {
     pub(super) fn new(state: &PartitionState) -> Self {
         let maximum = (state.maximum != NEVER).then_some(state.maximum);
-        Self { partition: state.partition, start: state.start, next: state.next, maximum }
+        let last = state.last.map(|(offset, hash)| LastRecord { offset, xxh3: format!("{hash:032x}") });
+        Self { partition: state.partition, start: state.start, next: state.next, maximum, last }
     }
 
     pub(super) fn state(&self) -> PartitionState {
+        let hash = |last: &LastRecord| Some((last.offset, u128::from_str_radix(&last.xxh3, 16).ok()?));
         PartitionState {
             partition: self.partition,
             start: self.start,
             end: None,
             next: self.next,
             maximum: self.maximum.unwrap_or(NEVER),
+            last: self.last.as_ref().and_then(hash),
         }
     }
 }
