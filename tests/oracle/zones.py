@@ -19,6 +19,10 @@ assert version("tzdata") == "2025.2", version("tzdata")
 ZONES = ["Europe/Berlin", "America/New_York", "America/Sao_Paulo", "Asia/Beirut", "Pacific/Apia", "America/St_Johns",
          "Australia/Lord_Howe", "Asia/Kathmandu"]
 FROM, UNTIL = datetime(1985, 1, 1, tzinfo=timezone.utc), datetime(2026, 1, 1, tzinfo=timezone.utc)
+# Years after the end of the tables that the program is built with, where the zones' last rules go on: the first one,
+# which is no leap year though 2096 and 2104 are, a leap year at a change of century, and late ones.
+LATER = [(2099, 2106), (2199, 2202), (2399, 2402), (9995, 9998)]
+LATER_ZONES = ZONES + ["America/Santiago", "Africa/Casablanca", "Asia/Gaza", "Europe/Dublin", "Antarctica/Troll"]
 MINUTE = timedelta(minutes=1)
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,11 +31,11 @@ def offset(zone, at):
     return at.astimezone(zone).utcoffset()
 
 
-def transitions(zone):
-    """Yields (time, offset from then on), the first time being FROM."""
-    at, now = FROM, offset(zone, FROM)
+def transitions(zone, begin=FROM, until=UNTIL):
+    """Yields (time, offset from then on), the first time being `begin`."""
+    at, now = begin, offset(zone, begin)
     yield at, now
-    while at < UNTIL:
+    while at < until:
         step = timedelta(days=1)
         if offset(zone, at + step) != now:
             while offset(zone, at) == now:
@@ -67,11 +71,15 @@ def micros(at):
     return (at - datetime(1970, 1, 1, tzinfo=timezone.utc)) // timedelta(microseconds=1)
 
 
-def boundaries(name):
-    """Yields lines of units around each time at which clocks are put forward or back."""
+def years(begin, until):
+    return datetime(begin, 1, 1, tzinfo=timezone.utc), datetime(until, 1, 1, tzinfo=timezone.utc)
+
+
+def boundaries(name, begin=FROM, until=UNTIL):
+    """Yields lines of units around each time at which clocks are put forward or back; of some day where there is none."""
     zone = ZoneInfo(name)
     seen = set()
-    for at, _ in list(transitions(zone))[1:]:
+    for at, _ in list(transitions(zone, begin, until))[1:] or [(begin + timedelta(days=59), None)] * (begin != FROM):
         for unit in ["day", "week", "month"]:
             for distance in [-1, 0, 1] if unit == "day" else [0]:
                 first = first_day(unit, at.astimezone(zone).date() + timedelta(days=distance))
@@ -87,7 +95,12 @@ def tables():
         changes.append(name)
         changes += [f"{micros(at) // 1_000_000} {int(now.total_seconds())}" for at, now in transitions(ZoneInfo(name))]
     recent = [line for name in ZONES for line in boundaries(name)]
-    return {"crates/testkit/src/oracle/zones.txt": changes, "crates/engine/src/calendar/boundaries.txt": recent}
+    later = [line for name in LATER_ZONES for span in LATER for line in boundaries(name, *years(*span))]
+    return {
+        "crates/testkit/src/oracle/zones.txt": changes,
+        "crates/engine/src/calendar/boundaries.txt": recent,
+        "crates/engine/src/calendar/later.txt": later,
+    }
 
 
 for path, lines in tables().items():

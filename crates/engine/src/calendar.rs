@@ -3,6 +3,10 @@
 //! A day begins at the earliest time at which its zone's clocks show that day's midnight or later, so a day may have 23
 //! or 25 hours, or begin at one o'clock where clocks are put forward at midnight. What clocks show twice belongs to one
 //! day or two, as the days' beginnings say; no time belongs to none. Weeks begin on Monday, months on their first day.
+//!
+//! The tables of zones end with the year 2099. From then on the rule by which a zone's clocks are put at the end goes on
+//! for ever, as the IANA database means it. Such a rule speaks of months and weekdays, so a year has the offsets of one
+//! whose weekdays are the same: that of the tables is asked in its place.
 
 use chrono::{
     DateTime, Datelike, Days, MappedLocalTime, Months, NaiveDate, NaiveDateTime, Offset, TimeDelta, TimeZone,
@@ -74,6 +78,36 @@ pub fn zone(name: &str) -> Result<Tz, Option<&'static str>> {
     })
 }
 
+/// Returns how far a zone's clocks are ahead of UTC, in seconds.
+pub(crate) fn ahead_of_utc(zone: Tz, utc: NaiveDateTime) -> i32 {
+    zone.offset_from_utc_datetime(&in_tables(utc)).fix().local_minus_utc()
+}
+
+/// Returns how far a zone's clocks are ahead of UTC, in seconds, when they show a time: that of the one or two times at
+/// which they do.
+pub(crate) fn ahead_at_local(zone: Tz, local: NaiveDateTime) -> MappedLocalTime<i32> {
+    zone.offset_from_local_datetime(&in_tables(local)).map(|offset| offset.fix().local_minus_utc())
+}
+
+/// The last years of the tables, in which every zone follows its last rule: Morocco's and Gaza's tables name the days of
+/// each Ramadan until 2087. They begin on every weekday, and so do their months of March.
+const LAST_YEARS: std::ops::RangeInclusive<i32> = 2088..=2099;
+
+/// Returns the time itself, or after the tables' end the same day and time of a year within them that is like its own.
+fn in_tables(time: NaiveDateTime) -> NaiveDateTime {
+    if time.year() <= *LAST_YEARS.end() {
+        return time;
+    }
+    // Up to the end of February a year is as it begins, after that as its March begins, whether it has a day between or not.
+    let month = if time.month() < 3 { 1 } else { 3 };
+    let weekday = |year: i32| NaiveDate::from_ymd_opt(year, month, 1).expect("a day of the calendar").weekday();
+    let wanted = weekday(time.year());
+    let year = LAST_YEARS.rev().find(|year| weekday(*year) == wanted).expect("they begin on every weekday");
+    // No clock is put on the last days of February.
+    let day = NaiveDate::from_ymd_opt(year, time.month(), time.day());
+    day.unwrap_or_else(|| NaiveDate::from_ymd_opt(year, 2, 28).expect("every year has it")).and_time(time.time())
+}
+
 /// Finds the days, weeks or months of a zone that hold times, and remembers them.
 pub struct Calendar {
     unit: Unit,
@@ -117,11 +151,9 @@ impl Calendar {
     /// Returns the earliest time at which clocks show a day's midnight or later.
     fn beginning(&self, day: NaiveDate) -> i64 {
         let midnight = day.and_time(chrono::NaiveTime::MIN);
-        let utc = match self.zone.offset_from_local_datetime(&midnight) {
-            MappedLocalTime::Single(offset) => midnight - seconds(offset.fix().local_minus_utc()),
-            MappedLocalTime::Ambiguous(a, b) => {
-                midnight - seconds(a.fix().local_minus_utc().max(b.fix().local_minus_utc()))
-            }
+        let utc = match ahead_at_local(self.zone, midnight) {
+            MappedLocalTime::Single(ahead) => midnight - seconds(ahead),
+            MappedLocalTime::Ambiguous(a, b) => midnight - seconds(a.max(b)),
             MappedLocalTime::None => self.leap(midnight),
         };
         utc.and_utc().timestamp_micros()
@@ -141,7 +173,7 @@ impl Calendar {
 
     /// Returns how far the zone's clocks are ahead of UTC.
     fn ahead(&self, utc: NaiveDateTime) -> TimeDelta {
-        seconds(self.zone.offset_from_utc_datetime(&utc).fix().local_minus_utc())
+        seconds(ahead_of_utc(self.zone, utc))
     }
 }
 
@@ -162,8 +194,11 @@ mod tests {
     /// every minute.
     const BOUNDARIES: &str = include_str!("calendar/boundaries.txt");
 
+    /// The same of thirteen zones and some years after those of the tables.
+    const LATER: &str = include_str!("calendar/later.txt");
+
     fn boundaries() -> impl Iterator<Item = (Tz, Unit, Window)> {
-        BOUNDARIES.lines().map(|line| {
+        BOUNDARIES.lines().chain(LATER.lines()).map(|line| {
             let mut words = line.split(' ');
             let mut word = || words.next().expect("four words");
             let (zone, unit) = (zone(word()).unwrap(), Unit::parse(word()).unwrap());
@@ -204,6 +239,27 @@ mod tests {
             assert!(calendar.known.is_sorted());
             assert!(calendar.known.windows(2).all(|pair| pair[0].end <= pair[1].start));
         }
+    }
+
+    /// Clocks are put twice a year for ever, and the calendar repeats itself.
+    #[test]
+    fn rules_go_on_after_the_tables() {
+        let mut changes = 0;
+        for zone in ["Europe/Berlin", "America/Santiago", "Africa/Casablanca"] {
+            let zone: Tz = zone.parse().unwrap();
+            let of_day = |year: i32, day: u32| {
+                let day = NaiveDate::from_yo_opt(year, day).unwrap().and_time(chrono::NaiveTime::MIN);
+                (ahead_of_utc(zone, day), ahead_at_local(zone, day))
+            };
+            // The calendar repeats after 400 years, to the weekday.
+            for year in 2101..2140 {
+                for day in 1..=365 {
+                    assert_eq!(of_day(year, day), of_day(year + 400, day), "{zone} {year} {day}");
+                    changes += usize::from(day > 1 && of_day(year, day).0 != of_day(year, day - 1).0);
+                }
+            }
+        }
+        assert_eq!(changes, 2 * 2 * 39, "clocks are put twice a year in two of the three");
     }
 
     #[test]

@@ -172,8 +172,10 @@ fn windowing(windowing: Windowing) -> Value {
     match windowing {
         Windowing::Fixed { size, every, offset } => json!(["fixed", size, every, offset]),
         Windowing::Cumulative { size, step, offset } => json!(["cumulative", size, step, offset]),
-        // The boundaries follow the zone's data.
-        Windowing::Calendar { unit, zone } => json!(["calendar", unit.word(), zone.name(), ZONES_VERSION]),
+        // The boundaries follow the zone's data, and its last rule goes on after these end.
+        Windowing::Calendar { unit, zone } => {
+            json!(["calendar", unit.word(), zone.name(), ZONES_VERSION, "for_ever"])
+        }
         Windowing::Session { gap } => json!(["session", gap]),
         Windowing::Same => json!(["same"]),
     }

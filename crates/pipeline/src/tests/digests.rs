@@ -137,7 +137,7 @@ fn data_that_functions_follow_is_in_it_where_they_are_called() {
         crate::digest::canonical(&plan)["data"].clone()
     };
     assert_eq!(data("page <> ''"), serde_json::Value::Null);
-    assert!(data("hour(timezone('UTC', at)) = 1")["time_zones"].is_string());
+    assert!(data("hour(timezone('UTC', at)) = 1")["time_zones_for_ever"].is_string());
     assert!(data("page ~ 'a'")["regex_unicode"].is_string());
     assert_eq!(data("page ~ 'a'").as_object().map(serde_json::Map::len), Some(1));
 }

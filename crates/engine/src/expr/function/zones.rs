@@ -4,11 +4,12 @@
 use std::str::FromStr;
 
 use arrow::datatypes::TimestampMicrosecondType;
-use chrono::{DateTime, NaiveDateTime, Offset, TimeDelta, TimeZone};
+use chrono::{DateTime, NaiveDateTime, TimeDelta};
 use chrono_tz::Tz;
 
 use super::each::times;
 use super::{Argument, Family, Function, Kernel, Signature, Slot, takes, written};
+use crate::calendar::{ahead_at_local, ahead_of_utc};
 use crate::expr::operand::{Call, Reason};
 use crate::expr::time::timestamp_text;
 use crate::value::DataType;
@@ -18,7 +19,7 @@ const BASE: Function = super::base(Family::Time);
 const ZONES: &[&str] = &["Europe/Berlin", "America/New_York", "Asia/Kathmandu"];
 
 /// What results here follow.
-const DATA: (&str, &str) = ("time_zones", chrono_tz::IANA_TZDB_VERSION);
+const DATA: (&str, &str) = ("time_zones_for_ever", chrono_tz::IANA_TZDB_VERSION);
 
 pub(super) static TIMEZONE: Function = Function {
     name: "timezone",
@@ -92,7 +93,7 @@ fn naive(ts: i64) -> Option<NaiveDateTime> {
 
 /// Returns how far a zone's clock is ahead of UTC at a time, in microseconds.
 fn ahead(zone: Tz, utc: &NaiveDateTime) -> i64 {
-    i64::from(zone.offset_from_utc_datetime(utc).fix().local_minus_utc()) * 1_000_000
+    i64::from(ahead_of_utc(zone, *utc)) * 1_000_000
 }
 
 fn to_local(zone: Tz, ts: i64) -> Option<i64> {
@@ -101,9 +102,8 @@ fn to_local(zone: Tz, ts: i64) -> Option<i64> {
 
 fn from_local(zone: Tz, ts: i64) -> Option<i64> {
     let local = naive(ts)?;
-    let offsets = zone.offset_from_local_datetime(&local);
-    let ahead = match offsets.latest() {
-        Some(offset) => i64::from(offset.fix().local_minus_utc()) * 1_000_000,
+    let ahead = match ahead_at_local(zone, local).latest() {
+        Some(seconds) => i64::from(seconds) * 1_000_000,
         // Clocks were put forward over this time. Zones are at most 15 hours from UTC, and no clock is put twice a day.
         None => ahead(zone, &local.checked_sub_signed(TimeDelta::hours(24))?),
     };
@@ -114,6 +114,25 @@ fn from_local(zone: Tz, ts: i64) -> Option<i64> {
 mod tests {
     use super::*;
     use crate::expr::time::parse_timestamp;
+
+    #[test]
+    fn summer_time_goes_on_after_the_tables() {
+        let shown = |zone: &str, at: &str| {
+            timestamp_text(to_local(Tz::from_str(zone).unwrap(), parse_timestamp(at).unwrap()).unwrap())
+        };
+        for (zone, at, wall) in [
+            ("Europe/Berlin", "2100-03-28T00:59:59", "2100-03-28T01:59:59"),
+            ("Europe/Berlin", "2100-03-28T01:00:00", "2100-03-28T03:00:00"),
+            ("Europe/Berlin", "2100-10-31T00:59:59", "2100-10-31T02:59:59"),
+            ("Europe/Berlin", "2100-10-31T01:00:00", "2100-10-31T02:00:00"),
+            ("America/New_York", "2400-07-01T12:00:00", "2400-07-01T08:00:00"),
+            ("America/New_York", "2400-02-29T12:00:00", "2400-02-29T07:00:00"),
+            // Casablanca keeps one offset from 2088 on, whatever years alike did.
+            ("Africa/Casablanca", "2104-02-29T12:00:00", "2104-02-29T13:00:00"),
+        ] {
+            assert!(shown(zone, at).starts_with(wall), "{zone} {at}: {}", shown(zone, at));
+        }
+    }
 
     /// The definition: the latest time whose wall clock shows it, sought minute by minute.
     #[test]
@@ -126,6 +145,10 @@ mod tests {
             ("Australia/Lord_Howe", "2024-10-05T00:00:00", "2024-10-07T00:00:00"),
             ("Australia/Lord_Howe", "2024-04-06T00:00:00", "2024-04-08T00:00:00"),
             ("Pacific/Apia", "2011-12-28T12:00:00", "2012-01-01T12:00:00"),
+            // After the tables' end: the last Sundays of March and October, of a year that is not as long as 2096.
+            ("Europe/Berlin", "2100-03-27T12:00:00", "2100-03-29T00:00:00"),
+            ("Europe/Berlin", "2100-10-30T12:00:00", "2100-11-01T00:00:00"),
+            ("Europe/Berlin", "2099-12-31T00:00:00", "2100-01-02T00:00:00"),
         ] {
             let zone = Tz::from_str(name).unwrap();
             let [from, to] = [from, to].map(|text| parse_timestamp(text).unwrap());
