@@ -249,7 +249,7 @@ QUERIES = {
                {FINAL}
         from {in_time(OF_MINUTES)}
         qualify rank_number <= 10""",
-        {"per_auction": late_for_all(OF_MINUTES)},
+        {"highest": late_for_all(OF_MINUTES)},
     ),
     "q20": (
         f"""

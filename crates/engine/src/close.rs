@@ -7,7 +7,7 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BinaryArray, RecordBatch, TimestampMicrosecondArray};
+use arrow::array::{Array, ArrayRef, BinaryArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow::compute::concat;
 
 use crate::aggregate::{GroupId, Overflow};
@@ -353,6 +353,7 @@ impl ClosedRows {
         for (name, expr) in &window.outputs {
             columns.push((name.clone(), evaluate_plain(expr, &closed, &mut failures)));
         }
+        let mut outputs = columns.clone();
         let columns = named(columns, rows);
         let keep = window.having.as_ref().map(|having| evaluate_filter(having, &columns, &mut failures));
         if let Some((row, reason)) = failures.first_key_value() {
@@ -364,8 +365,16 @@ impl ClosedRows {
             }
             None => (0..rows as u32).collect(),
         };
+        let mut columns = columns;
         if let Some(top) = &window.top {
-            chosen = first_rows(top, &columns, &self.starts, &self.ends, chosen);
+            let kept = first_rows(top, &columns, &self.starts, &self.ends, chosen);
+            if let Some(rank) = &top.rank {
+                let mut ranks = vec![0; rows];
+                kept.iter().for_each(|(row, number)| ranks[*row as usize] = *number);
+                outputs.push((rank.clone(), Arc::new(Int64Array::from(ranks))));
+                columns = named(outputs, rows);
+            }
+            chosen = kept.into_iter().map(|(row, _)| row).collect();
         }
         let origin = Origin {
             event_times: self.ends.iter().map(|end| end - 1).collect(),
@@ -392,8 +401,9 @@ fn too_many_keys(step: &StepPlan, window: Window) -> Error {
         .help("group by shorter keys or fewer values, use smaller windows, or leave out `top`")
 }
 
-/// Returns the rows that `top` keeps, in the order they had. `chosen` is sorted by window, then key.
-fn first_rows(top: &Top, columns: &RecordBatch, starts: &[i64], ends: &[i64], chosen: Vec<u32>) -> Vec<u32> {
+/// Returns the rows that `top` keeps, in the order they had, each with its number in the total order. `chosen` is sorted
+/// by window, then key.
+fn first_rows(top: &Top, columns: &RecordBatch, starts: &[i64], ends: &[i64], chosen: Vec<u32>) -> Vec<(u32, i64)> {
     let by = order_keys(columns, &top.by);
     let per = order_keys(columns, &top.per.iter().map(|name| (name.clone(), false)).collect::<Vec<_>>());
     let mut order = chosen;
@@ -411,7 +421,7 @@ fn first_rows(top: &Top, columns: &RecordBatch, starts: &[i64], ends: &[i64], ch
             take +=
                 order[begin + take..end].iter().take_while(|row| by.compare(last, **row) == Ordering::Equal).count();
         }
-        kept.extend_from_slice(&order[begin..begin + take]);
+        kept.extend(order[begin..begin + take].iter().copied().zip(1..));
         begin = end;
     }
     kept.sort_unstable();

@@ -360,7 +360,7 @@ fn top_compares_all_rows_of_a_window() {
     for seed in 1..=20u64 {
         let mut chance = Chance(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         let windowing = BUSY[seed as usize % BUSY.len()];
-        let top = Top { n: 2, by: vec![("n".into(), true)], per: Vec::new(), keep_ties: false };
+        let top = Top { n: 2, by: vec![("n".into(), true)], per: Vec::new(), keep_ties: false, rank: None };
         let plan = plan(windowing, Some(top));
         let log = busy_log(&mut chance);
         let rows = by_definition(windowing, &log);
@@ -378,9 +378,43 @@ fn top_compares_all_rows_of_a_window() {
 }
 
 #[test]
+fn ranks_count_the_rows_of_a_window_in_their_order_from_one() {
+    for seed in 1..=20u64 {
+        let mut chance = Chance(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let windowing = BUSY[seed as usize % 2];
+        let top =
+            Top { n: 3, by: vec![("n".into(), true)], per: Vec::new(), keep_ties: true, rank: Some("place".into()) };
+        let mut plan = Plan::clone(&plan(windowing, Some(top)));
+        plan.steps[0].schema.fields.push(Field::new("place", DataType::Int64));
+        let log = busy_log(&mut chance);
+        let rows = by_definition(windowing, &log);
+        let mut defined = Vec::new();
+        for window in rows.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
+            // A row's place is one more than the number of rows before it: with more of `n`, or as many and a lesser key.
+            for (at, row) in window.iter().enumerate() {
+                let before = |(other_at, other): &(usize, &(i64, i64, Option<String>, i64))| {
+                    other.3 > row.3 || other.3 == row.3 && *other_at < at
+                };
+                let place = 1 + window.iter().enumerate().filter(before).count();
+                let better = window.iter().filter(|other| other.3 > row.3).count();
+                if better < 3 {
+                    defined.push(format!("{}|{place}", start_of_line(row.clone())));
+                }
+            }
+        }
+        let (text, _) = run(&Arc::new(plan), &log, &mut chance);
+        let found: Vec<String> = text
+            .lines()
+            .map(|line| format!("{}|{}", cut(line, 4), line.rsplit('|').nth(1).unwrap_or_default()))
+            .collect();
+        assert_eq!(found, defined, "seed {seed}");
+    }
+}
+
+#[test]
 fn top_refuses_a_window_with_more_keys_than_one_array_takes() {
     for windowing in [Windowing::Fixed { size: 100, every: 100, offset: 0 }, Windowing::Session { gap: 100 }] {
-        let top = Top { n: 2, by: vec![("n".into(), true)], per: Vec::new(), keep_ties: false };
+        let top = Top { n: 2, by: vec![("n".into(), true)], per: Vec::new(), keep_ties: false, rank: None };
         let (with_top, without) = (plan(windowing, Some(top)), plan(windowing, None));
         // 70,000 bytes of keys, where 65,536 is the limit in tests; all of one window, or of sessions of one end.
         let records: Vec<Record> = (0..700).map(|i| (Some(format!("{i:0100}")), Some(1.0), 5)).collect();

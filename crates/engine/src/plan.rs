@@ -662,6 +662,8 @@ pub struct Top {
     pub per: Vec<String>,
     /// Keep all rows that equal the n-th on `by`.
     pub keep_ties: bool,
+    /// The column that takes each row's number in the total order, from 1.
+    pub rank: Option<String>,
 }
 
 /// A sink: rows of one input, and where they go.

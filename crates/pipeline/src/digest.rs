@@ -183,7 +183,10 @@ fn windowing(windowing: Windowing) -> Value {
 
 fn window(window: &WindowPlan) -> Value {
     let windowing = self::windowing(window.windowing);
-    let top = window.top.as_ref().map(|top| json!([top.n, top.by, top.per, top.keep_ties]));
+    let top = window.top.as_ref().map(|top| match &top.rank {
+        None => json!([top.n, top.by, top.per, top.keep_ties]),
+        Some(rank) => json!([top.n, top.by, top.per, top.keep_ties, rank]),
+    });
     json!({
         "windowing": windowing,
         "allowed_lateness": window.allowed_lateness,

@@ -208,7 +208,8 @@ fn window_text(step: &StepPlan, window: &WindowPlan, out: &mut String) {
         let by = top.by.iter().map(|(name, desc)| format!("{name}{}", if *desc { " desc" } else { "" }));
         let per = if top.per.is_empty() { String::new() } else { format!(" per {}", top.per.join(", ")) };
         let ties = if top.keep_ties { ", ties kept" } else { "" };
-        line(out, "top", &format!("{} by {}{per}{ties}", top.n, by.collect::<Vec<_>>().join(", ")));
+        let rank = top.rank.as_ref().map_or_else(String::new, |rank| format!(", numbered in {rank}"));
+        line(out, "top", &format!("{} by {}{per}{ties}{rank}", top.n, by.collect::<Vec<_>>().join(", ")));
     }
     let lateness = match (step.over_windows, window.allowed_lateness) {
         (true, _) => "reads final rows only, so nothing is late".to_owned(),

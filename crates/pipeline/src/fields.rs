@@ -418,6 +418,13 @@ pub(crate) const TOP: Block = Block {
             "Whether only `n` rows are kept, by their keys where `by` does not tell, or all that equal the last one",
         )
         .or("cut"),
+        optional(
+            "rank",
+            Shape::Name,
+            "A column to add, after the outputs: the row's number in that order, from 1, and within `per`; int64, no two alike",
+        )
+        .or("no such column")
+        .like("rank: place"),
     ],
 };
 

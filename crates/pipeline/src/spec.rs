@@ -165,6 +165,7 @@ pub(crate) struct TopSpec {
     pub(crate) by: Vec<(Scalar, bool)>,
     pub(crate) per: Vec<Scalar>,
     pub(crate) keep_ties: bool,
+    pub(crate) rank: Option<Scalar>,
 }
 
 /// A sink as written.

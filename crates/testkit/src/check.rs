@@ -324,18 +324,8 @@ mod tests {
         let step = Step {
             name: "once".into(),
             from: vec!["events".into()],
-            tag: None,
-            explode: None,
-            filter: None,
-            derive: Vec::new(),
-            drop: Vec::new(),
-            select: None,
-            rules: Vec::new(),
-            lookup: None,
             dedup: Some(Dedup { keys: vec![("id".into(), column("id"))], within: 60_000 }),
-            window: None,
-            join: None,
-            part: None,
+            ..Step::default()
         };
         let pipeline = Pipeline {
             columns: vec![of("at", Type::Time), of("id", Type::Int64)],

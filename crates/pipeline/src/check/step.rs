@@ -377,7 +377,7 @@ fn check_window(
         }
     }
     let (keys, outputs, unique_by) = (keys?, outputs?, unique_by?);
-    let relation = window_relation(windowing, over, closed, &outputs);
+    let mut relation = window_relation(windowing, over, closed, &outputs);
     let before = problems.errors.len();
     let having = spec.having.as_ref().map(|having| condition(having, &relation, problems));
     problems.hint(before, |name| {
@@ -392,6 +392,13 @@ fn check_window(
         Some(top) => Some(check_top(top, windowing, &relation, problems)?),
         None => None,
     };
+    if let Some(rank) = spec.top.as_ref().and_then(|top| top.rank.as_ref()) {
+        let seen = relation.names();
+        if !check_window_output(rank, false, &seen, problems) {
+            return None;
+        }
+        relation.put(&rank.text, DataType::Int64, false);
+    }
     let allowed_lateness = spec.allowed_lateness.as_ref().map_or(0, |lateness| lateness.value);
     Some((WindowPlan { windowing, allowed_lateness, keys, unique_by, calls, outputs, having, top }, relation))
 }
@@ -534,5 +541,6 @@ fn check_top(spec: &TopSpec, windowing: Windowing, over: &Relation, problems: &m
     }
     let by = spec.by.iter().map(|(name, desc)| (name.text.clone(), *desc)).collect();
     let per = spec.per.iter().map(|name| name.text.clone()).collect();
-    is_right.then_some(Top { n: spec.n, by, per, keep_ties: spec.keep_ties })
+    let rank = spec.rank.as_ref().map(|rank| rank.text.clone());
+    is_right.then_some(Top { n: spec.n, by, per, keep_ties: spec.keep_ties, rank })
 }

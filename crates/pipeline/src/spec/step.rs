@@ -364,7 +364,8 @@ impl TopSpec {
         let by = read_order(&fields, problems);
         let per = fields.names("per", problems).unwrap_or_default();
         let keep_ties = fields.choice("ties", problems).is_some_and(|word| word.value == "keep");
-        Some(Self { span: entry.key.span, n: n?, by, per, keep_ties })
+        let rank = fields.some_text("rank", problems).filter(|rank| check_name(rank, "a column name", problems));
+        Some(Self { span: entry.key.span, n: n?, by, per, keep_ties, rank })
     }
 }
 

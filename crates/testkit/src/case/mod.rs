@@ -105,7 +105,7 @@ pub enum Beside {
 }
 
 /// A step.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Step {
     /// Its name.
     pub name: String,
@@ -353,6 +353,9 @@ pub struct Top {
     pub per: Vec<String>,
     /// `ties: keep`.
     pub keep: bool,
+    /// `rank`: the column that takes the row's number.
+    #[serde(default)]
+    pub rank: Option<String>,
 }
 
 impl Pipeline {
@@ -591,6 +594,7 @@ impl Window {
         for name in self.top.iter().flat_map(|top| top.by.iter().map(|(name, _)| name).chain(&top.per)) {
             result.iter().find(|(column, _)| column == name)?;
         }
+        result.extend(self.top.iter().filter_map(|top| top.rank.clone()).map(|rank| (rank, Type::Int64)));
         Some(result)
     }
 }

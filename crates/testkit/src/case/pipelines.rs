@@ -445,7 +445,9 @@ fn window(random: &mut Random, pipeline: &Pipeline, step: &Step, rows: &[Column]
         window.having = Some(boolean_over_outputs(&mut random.fork(), &outputs));
     }
     if random.chance(25) && !matches!(kind, Kind::Session { .. }) {
-        window.top = Some(top(&mut random.fork(), &outputs, &window));
+        let mut chosen = top(&mut random.fork(), &outputs, &window);
+        chosen.rank = random.chance(50).then(|| format!("r_{suffix}"));
+        window.top = Some(chosen);
     }
     window
 }
@@ -585,7 +587,7 @@ fn top(random: &mut Random, outputs: &[Column], window: &Window) -> Top {
         Some((name, _)) if random.chance(30) => vec![name.clone()],
         _ => Vec::new(),
     };
-    Top { n: 1 + random.below(3), by, per, keep: random.chance(50) }
+    Top { n: 1 + random.below(3), by, per, keep: random.chance(50), rank: None }
 }
 
 fn boolean_over_outputs(random: &mut Random, outputs: &[Column]) -> Expr {

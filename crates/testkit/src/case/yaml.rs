@@ -177,7 +177,8 @@ fn write_window(text: &mut String, window: &Window) {
             top.by.iter().map(|(name, desc)| format!("{{{name}: {}}}", if *desc { "desc" } else { "asc" })).collect();
         let per = if top.per.is_empty() { String::new() } else { format!(", per: [{}]", top.per.join(", ")) };
         let ties = if top.keep { ", ties: keep" } else { "" };
-        let _ = writeln!(text, "    top: {{n: {}, by: [{}]{per}{ties}}}", top.n, by.join(", "));
+        let rank = top.rank.as_ref().map_or_else(String::new, |rank| format!(", rank: {rank}"));
+        let _ = writeln!(text, "    top: {{n: {}, by: [{}]{per}{ties}{rank}}}", top.n, by.join(", "));
     }
 }
 

@@ -811,6 +811,9 @@ fn top(window: &Window, columns: &[Column], rows: Vec<Row>) -> Vec<Row> {
             count += 1;
         }
         group.truncate(count);
+        if top.rank.is_some() {
+            group.iter_mut().zip(1..).for_each(|(row, number)| row.cells.push(Value::Int(number)));
+        }
         kept.extend(group);
     }
     kept

@@ -19,22 +19,7 @@ fn pipeline(bound: i64, steps: Vec<Step>) -> Pipeline {
 }
 
 fn step(name: &str, from: &str, window: Window) -> Step {
-    Step {
-        name: name.into(),
-        from: vec![from.into()],
-        tag: None,
-        explode: None,
-        filter: None,
-        derive: Vec::new(),
-        drop: Vec::new(),
-        select: None,
-        rules: Vec::new(),
-        lookup: None,
-        dedup: None,
-        window: Some(window),
-        join: None,
-        part: None,
-    }
+    Step { name: name.into(), from: vec![from.into()], window: Some(window), ..Step::default() }
 }
 
 fn window(kind: Kind, allowed: i64) -> Window {
@@ -192,7 +177,7 @@ fn a_failing_row_is_bad_not_late_and_still_moves_the_maximum() {
 fn ties_are_cut_by_the_lesser_key_or_kept() {
     let mut counted = window(Kind::Tumbling { size: 10, offset: 0 }, 0);
     counted.keys = vec![("num".into(), column("num"))];
-    counted.top = Some(Top { n: 1, by: vec![("rows".into(), true)], per: Vec::new(), keep: false });
+    counted.top = Some(Top { n: 1, by: vec![("rows".into(), true)], per: Vec::new(), keep: false, rank: None });
     let mut plan = pipeline(0, vec![step("s", SOURCE, counted)]);
     let log = log(&[&[(1, 7), (2, 3), (3, 7), (4, 3), (5, 1)]]);
     let keys = |plan: &Pipeline| -> Vec<Value> {
