@@ -155,6 +155,35 @@ fn they_end_a_version_in_journal_lake_and_what_is_replayed() {
     }
 }
 
+/// What ended a version is named, and what came after it.
+#[test]
+fn why_tells_of_records_without_a_value() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    fill(folder);
+    let place = |name: &str| format!("journal: {{path: \"{}/{name}\"}}", folder.display());
+    let path = pipeline(folder, "journal", &place("orders"), &place("rates"), "out");
+    let asked = |arguments: &[&str]| {
+        let output = samestream(folder).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}\n{}", stderr(&output));
+        crate::cli::stdout(&output)
+    };
+    // The order at 4 s comes after the record without a value at 3 s, that at 5 s after the new rate at 5 s.
+    let at_4 = asked(&["why", &path, "--step", "converted", "--record", "orders:0@5"]);
+    assert!(at_4.contains("orders 0@5 with nothing") || at_4.contains("right  nothing"), "{at_4}");
+    let line = |text: &str, name: &str| {
+        text.lines().find(|line| line.contains(name)).unwrap_or_else(|| panic!("no {name} in\n{text}")).to_string()
+    };
+    assert!(line(&at_4, "rates 0@2").ends_with("it has no value, so orders 0@5 found nothing"), "{at_4}");
+    assert!(line(&at_4, "rates 0@0").ends_with("rates 0@2 superseded it"), "{at_4}");
+    let at_5 = asked(&["why", &path, "--step", "converted", "--record", "orders:0@6"]);
+    assert!(line(&at_5, "rates 0@2").ends_with("rates 0@4 superseded it"), "{at_5}");
+    let ending = asked(&["why-not", &path, "--record", "rates:0@2"]);
+    assert!(ending.contains("it has no value, so"), "{ending}");
+    let without_key = asked(&["why-not", &path, "--record", "rates:0@3"]);
+    assert!(without_key.contains("bad      ") && without_key.contains("no step sees it"), "{without_key}");
+}
+
 #[test]
 #[ignore = "needs SAMESTREAM_TEST_KAFKA"]
 fn they_end_a_version_in_a_topic_of_a_broker_and_its_lake() {

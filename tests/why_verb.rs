@@ -437,3 +437,73 @@ sinks:
         assert!(course(empty).contains("`l` is null or has no elements"), "{empty}");
     }
 }
+
+/// Of a step with both, it is told which of `having` and `top` left a row out; and how what breaks a rule is named.
+#[test]
+fn having_and_top_are_told_apart_and_so_are_rules_and_filters() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    std::fs::write(
+        at.join("p.yaml"),
+        r#"version: 1
+name: p
+sources:
+  s: {journal: {path: log}, schema: {page: string!, x: float64, at: timestamp!}, event_time: {column: at, out_of_orderness: 1h}}
+steps:
+  held:
+    from: s
+    check: [{name: small, rule: "x < 100 or x is null"}, {name: named, rule: "page <> 'drop'", else: drop}]
+  w:
+    from: held
+    window: {tumbling: {size: 1m}}
+    group_by: [page]
+    aggregate: {n: "count(*)", x: "max(x)"}
+    having: "n > 1"
+    top: {n: 1, by: [{n: desc}], rank: place}
+sinks: {out: {from: w, jsonl: {path: out.jsonl}}}
+"#,
+    )
+    .unwrap();
+    let line = |page: &str, x: &str, second: u32| {
+        format!("{{\"page\":\"{page}\",\"x\":{x},\"at\":\"2026-01-01T00:00:{second:02}Z\"}}\n")
+    };
+    // Offsets: `a` 0-2, the empty one 3-4, `once` 5, what breaks rules 6 and 7.
+    let records = [
+        ("a", "1", 0),
+        ("a", "\"Infinity\"", 1),
+        ("a", "2", 2),
+        ("", "1", 3),
+        ("", "\"NaN\"", 4),
+        ("once", "1", 5),
+        ("a", "500", 6),
+        ("drop", "1", 7),
+    ];
+    let text: String = records.iter().map(|(page, x, second)| line(page, x, *second)).collect();
+    std::fs::write(at.join("e.jsonl"), text).unwrap();
+    ok(at, "append log e.jsonl --partitions 1");
+    let why = |page: &str| ok(at, &format!("why p.yaml --step w --window 2026-01-01T00:00:00Z --key page={page}"));
+    let first = why("a");
+    // `Infinity < 100` is not true.
+    assert!(first.contains("page: a, n: 2, x: 2.0, place: 1}"), "{first}");
+    assert!(first.contains("kept aside in `held.bad`: check small: "), "{first}");
+    assert!(first.contains("x: Infinity"), "{first}");
+    let empty = why("");
+    assert!(empty.contains("page = \"\""), "{empty}");
+    assert!(empty.contains("row      none: `having: (n > 1)` is not true of it"), "NaN is not below 100: {empty}");
+    let once = why("once");
+    assert!(once.contains("row      none: `having: (n > 1)` is not true of it"), "{once}");
+    let dropped = why("drop");
+    assert!(dropped.contains("filtered at `held`: check named"), "{dropped}");
+    // With one more, `top` leaves it out.
+    std::fs::write(at.join("more.jsonl"), line("once", "3", 8) + &line("once", "1", 9)).unwrap();
+    std::fs::write(at.join("a.jsonl"), line("a", "3", 10) + &line("a", "1", 11)).unwrap();
+    ok(at, "append log more.jsonl");
+    ok(at, "append log a.jsonl");
+    let once = why("once");
+    assert!(once.contains("row      none: it is not among the first 1 of its window (`top`): "), "{once}");
+    assert!(once.contains("place = 2"), "{once}");
+    let reason = |record: &str| ok(at, &format!("why-not p.yaml --record {record}"));
+    assert!(reason("0@5").contains("no row: it is not among the first 1 of its window (`top`)"), "{}", reason("0@5"));
+    assert!(reason("0@3").contains("no row: `having: (n > 1)` is not true of it"), "{}", reason("0@3"));
+    assert!(reason("0@0").contains("a row that is not final"), "{}", reason("0@0"));
+}

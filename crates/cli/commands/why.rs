@@ -172,7 +172,12 @@ fn window_text(window: Window) -> String {
 
 fn columns_text(columns: &[(String, String)]) -> String {
     let shown = columns.iter().filter(|(name, _)| name != "window_start" && name != "window_end");
-    shown.map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>().join(", ")
+    // An empty text is shown in quotes.
+    let cell = |(name, value): &(String, String)| match value.as_str() {
+        "" => format!("{name}: \"\""),
+        value => format!("{name}: {value}"),
+    };
+    shown.map(cell).collect::<Vec<_>>().join(", ")
 }
 
 fn answer_text(answer: &Answer, limit: usize, depth: usize) -> String {
@@ -392,8 +397,9 @@ fn stop_text(stop: &Stop) -> String {
         Where::On => "goes on".into(),
         Where::Late { window: None, key, reason } => format!("not taken  {key}: {reason}"),
         Where::Late { window: at, key, reason } => format!("not in {}  {key}: {reason}", window(*at)),
-        Where::In { window: at, key, row } => {
-            let row = row.map_or("no row: `having` or `top` left it out", state);
+        Where::In { window: at, key, row, left_out } => {
+            let none = || format!("no row: {}", left_out.as_deref().unwrap_or("`having` or `top` left it out"));
+            let row = row.map_or_else(none, |is_final| state(is_final).to_string());
             format!("in {}  {key}: {row}", window(Some(*at)))
         }
         Where::Joined { with, window: at, is_final } => {
@@ -435,7 +441,15 @@ fn course_json(course: &Course) -> Value {
                         "key": key,
                         "reason": reason,
                     }),
-                    Where::In { window, key, row } => json!({
+                    Where::In { window, key, row: None, left_out: Some(why) } => json!({
+                        "fate": "in",
+                        "window_start": rfc3339(window.start),
+                        "window_end": rfc3339(window.end),
+                        "key": key,
+                        "final": null,
+                        "left_out": why,
+                    }),
+                    Where::In { window, key, row, .. } => json!({
                         "fate": "in",
                         "window_start": rfc3339(window.start),
                         "window_end": rfc3339(window.end),

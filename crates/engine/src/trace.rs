@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::fold::State;
 use crate::group::{canonical, plain};
 use crate::log::{Chunk, Offset, Partition};
-use crate::plan::{Input, LookupPlan, OnMissing, RowWork, WindowPlan, Work};
+use crate::plan::{Input, LookupPlan, OnBroken, OnMissing, RowWork, WindowPlan, Work};
 use crate::rows::{Batch, Failures, Identity, Maker, evaluate_filter, evaluate_plain, exploded, row_work};
 use crate::task::{Engine, Folded};
 use crate::watermark::{NEVER, is_late_for_point, is_late_for_window};
@@ -213,6 +213,8 @@ pub type LeftOut<'a> = (usize, &'a Why);
 pub enum Why {
     /// It was filtered, as this says.
     Filtered(String),
+    /// It was kept aside, for this reason.
+    KeptAside(String),
     /// It repeats an earlier row.
     Repeated,
     /// It was late for a join: by how many microseconds, and what the watermark was before it.
@@ -365,7 +367,11 @@ impl Engine {
                     visit(&self.event(note.step, &rows, *row, fate, None));
                 }
                 if follow && !missing.is_empty() {
-                    self.haunt(note.step, rows.take(&missing), (note.step, Why::Filtered(why)), ghosts, visit);
+                    let why = match lookup.missing {
+                        OnMissing::Quarantine => Why::KeptAside(why),
+                        OnMissing::Drop | OnMissing::Null => Why::Filtered(why),
+                    };
+                    self.haunt(note.step, rows.take(&missing), (note.step, why), ghosts, visit);
                 }
             }
             // What is let through is noted when it has met the memory.
@@ -395,14 +401,18 @@ impl Engine {
                     broken = broken.or(Some(rule));
                 }
             }
-            let why = match (failures.into_values().next(), broken) {
-                (Some(failure), _) => failure,
-                (None, Some(rule)) => format!("check {}: {} is not true", rule.name, rule.expr),
+            let (why, is_dropped) = match (failures.into_values().next(), broken) {
+                (Some(failure), _) => (failure, false),
+                (None, Some(rule)) => {
+                    let why = format!("check {}: {} is not true", rule.name, rule.expr);
+                    (why, rule.otherwise == OnBroken::Drop)
+                }
                 (None, None) => unreachable!("a row that was left out broke a rule or failed"),
             };
             visit(&self.event(note.step, &note.rows, row, Fate::Failed(why.clone()), None));
             if follow {
-                self.haunt(note.step, alone, (note.step, Why::Filtered(why)), ghosts, visit);
+                let why = if is_dropped { Why::Filtered(why) } else { Why::KeptAside(why) };
+                self.haunt(note.step, alone, (note.step, why), ghosts, visit);
             }
         }
         kept

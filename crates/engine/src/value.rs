@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{
-    DataType as ArrowType, Field as ArrowField, Schema as ArrowSchema, SchemaRef, TimeUnit, TimestampMicrosecondType,
+    DataType as ArrowType, Field as ArrowField, Float64Type, Schema as ArrowSchema, SchemaRef, TimeUnit,
+    TimestampMicrosecondType,
 };
 
 pub use nested::{MAX_NAME_SIZE, MAX_TYPE_DEPTH, StructField, is_name, split};
@@ -215,6 +216,12 @@ pub fn display(array: &dyn Array, row: usize) -> String {
     if let Some(times) = array.as_primitive_opt::<TimestampMicrosecondType>() {
         return crate::rfc3339(times.value(row));
     }
+    // Arrow has words of its own for what is no number.
+    if let Some(floats) = array.as_primitive_opt::<Float64Type>()
+        && !floats.value(row).is_finite()
+    {
+        return crate::expr::text::float_text(floats.value(row));
+    }
     if matches!(array.data_type(), ArrowType::List(_) | ArrowType::Struct(_)) {
         return crate::json::text_of(array, row);
     }
@@ -224,6 +231,13 @@ pub fn display(array: &dyn Array, row: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_number_has_the_words_of_the_language() {
+        let floats = arrow::array::Float64Array::from(vec![f64::INFINITY, f64::NEG_INFINITY, -f64::NAN, 0.5]);
+        let shown: Vec<String> = (0..4).map(|row| display(&floats, row)).collect();
+        assert_eq!(shown, ["Infinity", "-Infinity", "NaN", "0.5"]);
+    }
 
     /// In a loop over values that the compiler does not know, so that it may vectorise as it does in kernels.
     #[test]

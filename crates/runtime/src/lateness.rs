@@ -371,6 +371,10 @@ fn changes(engine: &Engine, step: usize, pairs: &[Needy], bound: i64, present: i
 /// Returns a key of a window step for people, such as `page = /home`.
 pub fn key_text(engine: &Engine, step: usize, key: &[u8]) -> String {
     let columns = engine.key_columns(step, key);
-    let columns = columns.iter().map(|(name, _, column)| format!("{name} = {}", engine::value::display(&**column, 0)));
+    let columns = columns.iter().map(|(name, _, column)| match engine::value::display(&**column, 0) {
+        // A text that cannot be seen.
+        text if text.is_empty() => format!("{name} = \"\""),
+        text => format!("{name} = {text}"),
+    });
     columns.collect::<Vec<_>>().join(", ")
 }

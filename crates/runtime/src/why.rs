@@ -391,6 +391,7 @@ impl Repetitions {
         let at = &engine.plan().steps[step].name;
         match why {
             Why::Filtered(why) => format!("filtered at `{at}`: {why}"),
+            Why::KeptAside(why) => format!("kept aside in `{at}.bad`: {why}"),
             Why::Late(by, watermark) => format!("at `{at}` {}", late_text(*by, *watermark)),
             Why::MetNothing => format!("met nothing at `{at}`"),
             // A row of a join may have come of a repetition on one side.

@@ -427,7 +427,13 @@ impl Search<'_> {
                     }
                 }
             }),
-            (JoinTime::AsOf { .. }, true) => {
+            (JoinTime::AsOf { max_age }, true) => {
+                if let Some(left) = self.ended_for(one, max_age, partners) {
+                    return Some(format!(
+                        "it has no value, so {} found nothing",
+                        PartName::of(self.engine, &left.name)
+                    ));
+                }
                 let next = partners.version_after(one);
                 Some(match next {
                     Some(next) => {
@@ -444,6 +450,19 @@ impl Search<'_> {
                 Some(self.outdated(one, left, max_age, partners))
             }
         }
+    }
+
+    /// Returns the first left row that found nothing because this version has no value, if there is one.
+    fn ended_for(&self, one: &Candidate, max_age: Option<i64>, partners: &Partners<'_>) -> Option<&Candidate> {
+        let is_it = |left: &&Candidate| {
+            left.side == 0
+                && left.key == one.key
+                && left.reason.is_none()
+                && partners.right_of(&left.name).is_none()
+                && partners.version_before(left).is_some_and(|version| version.name == one.name)
+                && max_age.is_none_or(|most| left.event_time - one.event_time <= most)
+        };
+        self.candidates.iter().filter(is_it).min_by(|a, b| place(a).cmp(&place(b)))
     }
 
     /// Returns why a version is not the one of a left row.

@@ -66,6 +66,8 @@ pub enum Where {
         key: String,
         /// Whether the row came out, and then whether it is final.
         row: Option<bool>,
+        /// Why it did not come out.
+        left_out: Option<String>,
     },
     /// Into a row of a join.
     Joined {
@@ -112,6 +114,7 @@ pub fn why_not(
     }
     let (bad, times) = (follower.bad.clone(), follower.times);
     follower.tell_unmet(options)?;
+    follower.tell_left_out(options)?;
     let steps = follower.steps(plan);
     Ok(Course { source: plan.sources[source].name.clone(), partition, offset, bad, times, steps, walked })
 }
@@ -149,6 +152,8 @@ struct FoundPlace {
     id: Option<Vec<u8>>,
     /// The row's window and whether it is final, if it came.
     row: Option<(Window, bool)>,
+    /// Why it did not come.
+    left_out: Option<String>,
 }
 
 /// A row on a side of a join.
@@ -287,7 +292,7 @@ impl Follower<'_> {
             Some(window) => self.by_window.entry((step, window)).or_default().push(self.places.len()),
             None => self.of_sessions.push(self.places.len()),
         }
-        self.places.push(FoundPlace { step, name, time, key, window, id, row: None });
+        self.places.push(FoundPlace { step, name, time, key, window, id, row: None, left_out: None });
     }
 
     /// Tells why rows that a side of a join took are in no joined row. Only then the join is asked what else there was.
@@ -313,6 +318,25 @@ impl Follower<'_> {
         Ok(())
     }
 
+    /// Tells whether `having` or `top` left out the rows that did not come. Only where a step has both is the log read again.
+    fn tell_left_out(&mut self, options: &RunOptions) -> Result<()> {
+        let steps: BTreeSet<usize> =
+            self.places.iter().filter(|place| place.row.is_none()).map(|place| place.step).collect();
+        for step in steps {
+            let (plan, having, top) = rows::without_top(self.engine, step);
+            let mut kept = Kept { engine: self.engine, step, rows: HashSet::new() };
+            if having.is_some() && top.is_some() {
+                walk(&Arc::new(plan), options, &mut kept)?;
+            }
+            for place in self.places.iter_mut().filter(|place| place.step == step && place.row.is_none()) {
+                let is_kept = place.window.is_some_and(|window| kept.rows.contains(&(window, place.key.clone())));
+                let is_by_top = having.is_none() || is_kept;
+                place.left_out = Some(rows::left_out_by(having.as_ref(), top.as_ref(), is_by_top));
+            }
+        }
+        Ok(())
+    }
+
     fn steps(mut self, plan: &Plan) -> Vec<(String, Vec<Stop>)> {
         for place in std::mem::take(&mut self.places) {
             let at = place.row.map(|(window, _)| window).or(place.window);
@@ -323,7 +347,10 @@ impl Follower<'_> {
                 Some((_, first)) if *first != place.name => {
                     Where::Out(format!("counts once in its window, as {}", PartName::of(self.engine, first)))
                 }
-                _ => Where::In { window, key, row: place.row.map(|(_, is_final)| is_final) },
+                _ => {
+                    let row = place.row.map(|(_, is_final)| is_final);
+                    Where::In { window, key, row, left_out: place.left_out }
+                }
             };
             self.stop(place.step, &place.name, went);
         }
@@ -341,6 +368,24 @@ impl Follower<'_> {
         }
         let steps = plan.steps.iter().zip(self.stops);
         steps.filter(|(_, stops)| !stops.is_empty()).map(|(step, stops)| (step.name.clone(), stops)).collect()
+    }
+}
+
+/// The rows of a window step.
+struct Kept<'a> {
+    engine: &'a Engine,
+    step: usize,
+    rows: HashSet<(Window, Vec<u8>)>,
+}
+
+impl Visitor for Kept<'_> {
+    fn event(&mut self, _: &Event<'_>) {}
+
+    fn rows(&mut self, emission: &Emission) {
+        if emission.input == Input::Step(self.step) {
+            let rows = rows::windows_of(self.engine, self.step, &emission.rows);
+            self.rows.extend(rows.into_iter().map(|(_, window, key)| (window, key)));
+        }
     }
 }
 

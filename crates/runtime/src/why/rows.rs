@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
-use engine::plan::{Input, Work};
+use engine::expr::Expr;
+use engine::plan::{Input, Plan, Top, Work};
 use engine::trace::{Event, Fate, Name};
 use engine::window::{Window, Windowing};
 use engine::{Aside, Code, Emission, Engine, Error, Result, rfc3339};
@@ -311,24 +312,52 @@ fn dropped(
     question: &Question,
     options: &RunOptions,
 ) -> Result<Option<String>> {
-    let mut whole = engine.plan().as_ref().clone();
-    let Work::Window(window) = &mut whole.steps[step].work else { unreachable!("it is a window step") };
-    let (having, top) = (window.having.take(), window.top.take());
-    let engine = Engine::new(Arc::new(whole));
-    let target = Target::of(&engine, step, question)?;
-    let (answers, _) = answers(&engine, vec![target], options)?;
-    let Some(row) = answers[0].rows.first() else { return Ok(None) };
-    let row: Vec<String> = row.columns.iter().map(|(name, value)| format!("{name} = {value}")).collect();
-    let rule = match (having, top) {
-        (Some(having), None) => format!("`having: {having}` is not true of it"),
-        (None, Some(top)) => format!("it is not among the first {} of its window (`top`)", top.n),
-        (Some(having), Some(top)) => {
-            format!("`having: {having}` is not true of it, or it is not among the first {} of its window", top.n)
-        }
-        (None, None) => return Ok(None),
+    let (without_top, having, top) = without_top(engine, step);
+    let ask = |engine: &Engine| -> Result<Answer> {
+        let (mut answers, _) = answers(engine, vec![Target::of(engine, step, question)?], options)?;
+        Ok(answers.remove(0))
     };
-    debug_assert_eq!(answers[0].window, answer.window);
-    Ok(Some(format!("{rule}: {}", row.join(", "))))
+    let mut whole = without_top.clone();
+    let Work::Window(window) = &mut whole.steps[step].work else { unreachable!("it is a window step") };
+    window.having = None;
+    let found = ask(&Engine::new(Arc::new(whole)))?;
+    let Some(row) = found.rows.first() else { return Ok(None) };
+    let row: Vec<String> = row.columns.iter().map(|(name, value)| format!("{name} = {}", visible(value))).collect();
+    let is_by_top = match (&having, &top) {
+        (None, None) => return Ok(None),
+        (Some(_), None) => false,
+        (None, Some(_)) => true,
+        // Where `having` alone lets it be, `top` does not.
+        (Some(_), Some(_)) => !ask(&Engine::new(Arc::new(without_top)))?.rows.is_empty(),
+    };
+    debug_assert_eq!(found.window, answer.window);
+    Ok(Some(format!("{}: {}", left_out_by(having.as_ref(), top.as_ref(), is_by_top), row.join(", "))))
+}
+
+/// Returns a value as people see it: an empty text in quotes.
+fn visible(value: &str) -> &str {
+    if value.is_empty() { "\"\"" } else { value }
+}
+
+/// Returns the plan in which a window step has no `top` that leaves rows out, and its `having` and its `top`. The column
+/// of the rank stays, because others may read it.
+pub(super) fn without_top(engine: &Engine, step: usize) -> (Plan, Option<Expr>, Option<Top>) {
+    let mut plan = engine.plan().as_ref().clone();
+    let Work::Window(window) = &mut plan.steps[step].work else { unreachable!("it is a window step") };
+    let (having, top) = (window.having.clone(), window.top.clone());
+    if let Some(top) = &mut window.top {
+        top.n = usize::MAX;
+    }
+    (plan, having, top)
+}
+
+/// Says what left a row out: `top`, or else `having`.
+pub(super) fn left_out_by(having: Option<&Expr>, top: Option<&Top>, is_by_top: bool) -> String {
+    match (having, top) {
+        (_, Some(top)) if is_by_top => format!("it is not among the first {} of its window (`top`)", top.n),
+        (Some(having), _) => format!("`having: {having}` is not true of it"),
+        (None, _) => "nothing left it out".into(),
+    }
 }
 
 /// Takes the window rows that answers are made of apart, down to records: all of one depth in one walk.
