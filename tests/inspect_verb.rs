@@ -84,6 +84,40 @@ fn types_nulls_conflicts_and_disorder_of_json_lines_are_those_of_the_text() {
     assert!(text.ends_with(found["sources"].as_str().unwrap()), "{text}");
 }
 
+/// The words of floats that are no numbers are numbers among numbers; a bad time among few is a bad time.
+#[test]
+fn words_of_floats_are_numbers_and_a_bad_time_is_in_conflict() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines = r#"{"at":"2026-01-01T00:00:00Z","x":1.5,"whole":1,"word":"NaN","day":"2026-01-01"}
+{"at":"2026-01-01T00:00:01Z","x":"NaN","whole":"-Infinity","word":"a","day":"soon"}
+{"at":"yesterday","x":"Infinity","whole":3,"word":"b","day":"2026-01-03"}
+{"at":"2026-01-01T00:00:03Z","x":"infinity","whole":4,"word":"c","day":"2026-01-04"}
+"#;
+    std::fs::write(folder.path().join("e.jsonl"), lines).unwrap();
+    let found = inspected(folder.path(), "e.jsonl");
+    let columns: Vec<Value> = found["columns"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|column| {
+            let conflicts = column["conflicts"].as_array().unwrap().iter();
+            json!([column["name"], column["type"], conflicts.map(|found| found["at"][0].clone()).collect::<Vec<_>>()])
+        })
+        .collect();
+    let expected = json!([
+        ["at", "timestamp", ["0@2"]],
+        ["day", "date", ["0@1"]],
+        ["whole", "float64", []],
+        ["word", "string", []],
+        ["x", "float64", ["0@3"]],
+    ]);
+    assert_eq!(json!(columns), expected);
+    assert_eq!(found["event_time"], "at");
+    ok(folder.path(), "append data/e e.jsonl");
+    let summary = run_block(folder.path(), found["sources"].as_str().unwrap(), "e");
+    assert_eq!((&summary["rows_read"], &summary["rows_bad"]), (&json!(4), &json!(3)), "as many as are in conflict");
+}
+
 #[test]
 fn a_csv_file_is_looked_at_as_append_would_read_it() {
     let folder = tempfile::tempdir().unwrap();

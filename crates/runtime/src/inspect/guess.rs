@@ -24,6 +24,8 @@ pub enum Kind {
     Large,
     /// A number with a point or exponent.
     Float,
+    /// One of the texts `NaN`, `Infinity`, `-Infinity`, which are values of float columns.
+    NotFinite,
     /// A text that is an RFC 3339 time with an offset.
     Time,
     /// A text that is a date.
@@ -44,6 +46,7 @@ impl Kind {
             Kind::Integer => "whole number",
             Kind::Large => "whole number beyond int64",
             Kind::Float => "number",
+            Kind::NotFinite => "text",
             Kind::Time => "time",
             Kind::Date => "date",
             Kind::Text => "text",
@@ -56,7 +59,7 @@ impl Kind {
     fn family(self) -> u8 {
         match self {
             Kind::Bool => 0,
-            Kind::Integer | Kind::Large | Kind::Float => 1,
+            Kind::Integer | Kind::Large | Kind::Float | Kind::NotFinite => 1,
             Kind::Time | Kind::Date | Kind::Text => 2,
             Kind::List => 3,
             Kind::Object => 4,
@@ -138,19 +141,26 @@ impl Seen {
     /// do not fit it.
     pub fn split(&self) -> (Vec<Kind>, Vec<(Kind, &Sightings)>) {
         let count_of = |kind: Kind| self.kinds.get(&kind).map_or(0, |found| found.count);
-        let count = |family: u8| {
-            self.kinds.iter().filter(|(kind, _)| kind.family() == family).map(|(_, found)| found.count).sum::<u64>()
+        // Among texts, these words are texts like others.
+        let numbers = [Kind::Integer, Kind::Large, Kind::Float].into_iter().map(count_of).sum::<u64>();
+        let texts = [Kind::Time, Kind::Date, Kind::Text].into_iter().map(count_of).sum::<u64>();
+        let are_texts = numbers == 0 || numbers + count_of(Kind::NotFinite) <= texts;
+        let family = |kind: Kind| if kind == Kind::NotFinite && are_texts { 2 } else { kind.family() };
+        let count = |wanted: u8| {
+            self.kinds.iter().filter(|(kind, _)| family(**kind) == wanted).map(|(_, found)| found.count).sum::<u64>()
         };
         // Of two that are equally frequent, text: every record of it can be read as text by hand later.
         let winner = (0..5).max_by_key(|family| (count(*family), *family == 2)).unwrap_or(2);
         let most = |kind: Kind| count_of(kind) * 100 >= count(winner) * NEARLY_ALL;
-        // A few odd values among many times are mistakes, and do not make a column of texts of them.
+        let has_fractions = count_of(Kind::Float) > 0 || count_of(Kind::NotFinite) > 0;
+        // No text looks like a time by chance: odd values among times are mistakes, also where there are few of all.
+        let mostly = |kind: Kind| count_of(kind) * 3 >= count(winner) * 2;
         let only = match winner {
-            1 if count_of(Kind::Float) == 0 && most(Kind::Integer) => Some(Kind::Integer),
-            2 => [Kind::Time, Kind::Date].into_iter().find(|kind| most(*kind)),
+            1 if !has_fractions && most(Kind::Integer) => Some(Kind::Integer),
+            2 => [Kind::Time, Kind::Date].into_iter().find(|kind| mostly(*kind)),
             _ => None,
         };
-        let fits = |kind: &Kind| kind.family() == winner && only.is_none_or(|only| only == *kind);
+        let fits = |kind: &Kind| family(*kind) == winner && only.is_none_or(|only| only == *kind);
         let kinds = self.kinds.keys().copied().filter(fits).collect();
         (kinds, self.kinds.iter().filter(|(kind, _)| !fits(kind)).map(|(kind, found)| (*kind, found)).collect())
     }
@@ -203,6 +213,7 @@ fn kind_of(text: &str) -> Option<Kind> {
         json::Kind::String => {
             let inner = &text[1..text.len() - 1];
             match time::parse(inner) {
+                _ if matches!(inner, "NaN" | "Infinity" | "-Infinity") => Kind::NotFinite,
                 Ok(_) if inner.len() > 10 => Kind::Time,
                 Ok(_) if inner.len() == 10 => Kind::Date,
                 _ => Kind::Text,

@@ -347,7 +347,10 @@ fn type_of(kinds: &[Kind], seen: &Seen, key: &str) -> Option<(DataType, TimeForm
         [Kind::Date] => plain(DataType::Date),
         [Kind::List] => plain(list_type(seen)),
         [Kind::Object] => None,
+        [Kind::NotFinite] => plain(DataType::String),
         kinds if kinds.contains(&Kind::Float) => plain(DataType::Float64),
+        // Whole numbers, and words that only floats have.
+        [Kind::Integer | Kind::Large, .., Kind::NotFinite] => plain(DataType::Float64),
         _ => plain(DataType::String),
     }
 }
@@ -372,7 +375,8 @@ fn epoch(seen: &Seen, key: &str) -> Option<TimeFormat> {
 fn column_name(path: &[String], others: &[Column]) -> String {
     let text = path.join("_");
     let mut name: String = text.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect();
-    let is_taken = ["_partition", "_offset", "_timestamp", "_key", "_bad", "_raw", "final"].contains(&name.as_str());
+    let is_taken =
+        ["_partition", "_offset", "_timestamp", "_index", "_key", "_bad", "_raw", "final"].contains(&name.as_str());
     if is_taken || !name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
         name.insert_str(0, "value_");
     }
