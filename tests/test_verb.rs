@@ -200,6 +200,104 @@ tests:
     assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
 }
 
+/// A pipeline whose runs end with an error, by what its source and its step say, and one case.
+fn failing(source: &str, step: &str, case: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let text = format!(
+        r#"version: 1
+name: strict
+sources:
+  clicks:
+    journal: {{path: a}}
+    schema: {{id: string!, n: int64!, at: timestamp!}}
+    event_time: {{column: at}}
+{source}steps:
+  per_minute:
+    from: clicks
+{step}    window: {{tumbling: {{size: 1m}}}}
+    aggregate: {{n: "sum(n)"}}
+sinks:
+  out: {{from: per_minute, jsonl: {{path: out.jsonl}}}}
+tests:
+  - name: one of them is too late, one is no JSON, one is negative
+    given:
+      clicks:
+        - {{id: a, n: 1, at: "2026-01-01T00:00:10Z"}}
+        - {{id: b, n: 2, partition: 1, at: "2026-01-01T00:02:00Z"}}
+        - {{id: c, n: -3, partition: 1, at: "2026-01-01T00:02:20Z"}}
+        - {{id: d, n: 4, partition: 1, at: "2026-01-01T00:00:20Z"}}
+        - {{_raw: "no JSON"}}
+{case}"#
+    );
+    std::fs::write(folder.path().join("p.yaml"), text).unwrap();
+    folder
+}
+
+const STRICT: [(&str, &str, &str); 4] = [
+    ("    on_late: fail\n", "", "E_LATE"),
+    ("    on_bad_record: fail\n", "", "E_BAD_RECORD"),
+    ("", "    check: [{name: positive, rule: \"n > 0\", else: fail}]\n", "E_CHECK"),
+    (
+        "",
+        "    derive: {n: \"case when n = 1 then 9223372036854775807 else n end\", at: at}\n    group_by: [{all: \"1\"}]\n",
+        "E_OVERFLOW",
+    ),
+];
+
+/// What ends a run ends a case, and only the case that says so passes.
+#[cfg(not(feature = "planted-fault"))]
+#[test]
+fn a_case_ends_where_a_run_would_and_may_expect_it() {
+    for (source, step, code) in STRICT {
+        // The overflow is of the window that `1` and `4` fall into: no bound, so that neither is late.
+        let source = if code == "E_OVERFLOW" { "    partitions: [0, 1]\n" } else { source };
+        let of = |case: &str| {
+            let folder = failing(source, step, case);
+            if code == "E_OVERFLOW" {
+                let path = folder.path().join("p.yaml");
+                let text = std::fs::read_to_string(&path).unwrap();
+                std::fs::write(&path, text.replace("{column: at}", "{column: at, out_of_orderness: 1h}")).unwrap();
+            }
+            let output = run(folder.path(), "test p.yaml");
+            (output.status.code(), stdout(&output), stderr(&output))
+        };
+        let (exit, shown, said) = of(&format!("    fails: {code}\n"));
+        assert_eq!(exit, Some(0), "{code}: {shown}{said}");
+        let (exit, shown, said) = of("    expect: {per_minute.bad: []}\n");
+        assert_eq!(exit, Some(1), "{code}: {shown}{said}");
+        assert!(shown.contains(&format!("the run failed: error[{code}]")), "{shown}");
+        assert!(shown.contains(&format!("the case says so: `fails: {code}`")), "{shown}");
+        let other = if code == "E_LATE" { "E_CHECK" } else { "E_LATE" };
+        let (exit, shown, said) = of(&format!("    fails: {other}\n"));
+        assert_eq!(exit, Some(1), "{code}: {shown}{said}");
+        assert!(
+            shown.contains(&format!("error[{code}]")) && shown.contains(&format!("says `fails: {other}`")),
+            "{shown}"
+        );
+    }
+    let folder = failing("", "", "    fails: E_LATE\n");
+    for line in ["test p.yaml", "test p.yaml --bless"] {
+        let before = std::fs::read_to_string(folder.path().join("p.yaml")).unwrap();
+        let output = run(folder.path(), line);
+        assert_eq!(output.status.code(), Some(1), "{}{}", stdout(&output), stderr(&output));
+        assert!(stdout(&output).contains("the run succeeds, and is to fail with E_LATE"), "{}", stdout(&output));
+        assert_eq!(std::fs::read_to_string(folder.path().join("p.yaml")).unwrap(), before);
+    }
+}
+
+/// What a run drops, a case does not show.
+#[cfg(not(feature = "planted-fault"))]
+#[test]
+fn late_records_that_are_dropped_are_not_there() {
+    let folder = failing("    on_late: drop\n", "", "    expect: {per_minute.late: [], clicks.bad: [{_offset: 1}]}\n");
+    let output = run(folder.path(), "test p.yaml");
+    assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
+    let folder = failing("    on_late: drop\n", "", "    expect: {per_minute.late: [{id: d}]}\n");
+    let output = run(folder.path(), "test p.yaml");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("`per_minute.late` stays empty"), "{}", stderr(&output));
+}
+
 /// Two ways of running that differ fail a case, whatever it expects: here, lateness that depends on the chunk.
 #[cfg(feature = "planted-fault")]
 #[test]

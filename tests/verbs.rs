@@ -575,3 +575,58 @@ fn a_second_signal_ends_what_cannot_stop() {
         drop(writer);
     }
 }
+
+/// The last windows of the year 9999 end in the next one; both modes write that alike, and the time itself is refused.
+#[test]
+fn a_window_may_end_after_the_year_9999() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    std::fs::write(
+        at.join("p.yaml"),
+        "version: 1\nname: far\nsources:\n  s: {journal: {path: log}, schema: {at: timestamp!}, event_time: {column: at}}\n\
+         steps:\n  w: {from: s, window: {tumbling: {size: 1h}}, aggregate: {n: \"count(*)\"}}\n\
+         sinks:\n  out: {from: w, jsonl: {path: out.jsonl}}\n",
+    )
+    .unwrap();
+    let lines = "{\"at\":\"9999-12-31T23:59:59.999999Z\"}\n{\"at\":\"+10000-01-01T00:00:00Z\"}\n{\"at\":\"10000-01-01T00:00:00Z\"}\n";
+    std::fs::write(at.join("e.jsonl"), lines).unwrap();
+    ok(at, "append log e.jsonl --partitions 1");
+    let mut texts = Vec::new();
+    for mode in ["stream --until-caught-up --fresh", "batch"] {
+        ok(at, &format!("run p.yaml --mode {mode} --summary s.json"));
+        assert_eq!(json(&at.join("s.json"))["rows_bad"], 2);
+        texts.push(std::fs::read_to_string(at.join("out.jsonl")).unwrap());
+    }
+    assert_eq!(texts[0], texts[1]);
+    let row: serde_json::Value = serde_json::from_str(&texts[0]).unwrap();
+    assert_eq!(row["window_start"], "9999-12-31T23:00:00.000000Z");
+    assert_eq!(row["window_end"], "+10000-01-01T00:00:00.000000Z");
+}
+
+/// A set that no run has kept is named with the reason, not only as an unknown table.
+#[test]
+fn query_says_why_there_are_no_late_rows() {
+    let folder = project();
+    let at = folder.path();
+    let path = at.join("pipelines/page_views.yaml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replacen("\nsteps:\n", "\nsteps:\n  cleaned: {from: clicks}\n", 1)).unwrap();
+    let text = fails_sql(at, "select * from per_page.late");
+    assert!(text.contains("there is no `per_page.late`: no run kept any"), "{text}");
+    let text = fails_sql(at, "select * from cleaned.late");
+    assert!(text.contains("nothing is late at that step") && text.contains("per_page.late"), "{text}");
+    let dropping = std::fs::read_to_string(&path).unwrap().replacen(
+        "\n    event_time:",
+        "\n    on_late: drop\n    event_time:",
+        1,
+    );
+    std::fs::write(&path, dropping.split("\ntests:\n").next().unwrap()).unwrap();
+    let text = fails_sql(at, "select * from per_page.late");
+    assert!(text.contains("its sources drop late records"), "{text}");
+}
+
+fn fails_sql(folder: &Path, sql: &str) -> String {
+    let output = samestream(folder).args(["query", sql, "page_views"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}{}", stdout(&output), stderr(&output));
+    stderr(&output)
+}

@@ -34,7 +34,11 @@ pub(crate) fn text(report: &Report, pipeline: Option<&str>) -> String {
             Some(time) => format!("windows that end after {time} are open"),
             None => "it has no valid record, so no window is final".to_string(),
         };
-        out.push_str(&format!("  held by  {} partition {}: {until}\n", held.source, held.partition));
+        let others = match held.others {
+            0 => String::new(),
+            others => format!(" and {others} more"),
+        };
+        out.push_str(&format!("  held by  {} partition {}{others}: {until}\n", held.source, held.partition));
     }
     for caveat in &summary.caveats {
         out.push_str(&format!("  note     {caveat}\n"));

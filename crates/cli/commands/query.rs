@@ -37,9 +37,11 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments, global: &Global) -> Done {
-    let mut tables = Vec::new();
+    let (mut tables, mut absent) = (Vec::new(), Vec::new());
     for text in &arguments.tables {
-        tables.extend(named(text, arguments, global)?);
+        let (found, lacking) = named(text, arguments, global)?;
+        tables.extend(found);
+        absent.extend(lacking);
     }
     let sql = match arguments.sql.as_str() {
         "-" => {
@@ -49,7 +51,7 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Done {
             text
         }
         word if !word.contains(char::is_whitespace) => {
-            let found = named(word, arguments, global)?;
+            let (found, _) = named(word, arguments, global)?;
             let shown = found
                 .first()
                 .ok_or_else(|| Error::new(Code::Empty, format!("pipeline `{word}` has no sink with rows to show")))?;
@@ -59,20 +61,38 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Done {
         }
         sql => sql.to_string(),
     };
-    let frame = analysis::query(&sql, &tables).map_err(analysis_error)?;
+    let frame = analysis::query(&sql, &tables).map_err(|error| match (&error, absent_in(&sql, &absent)) {
+        (analysis::Error::Sql(_), Some(Absent { name, why, help })) => {
+            Error::new(Code::Empty, format!("there is no `{name}`: {why}")).help(help.clone())
+        }
+        _ => analysis_error(error),
+    })?;
     Ok(output::frame(&frame, global)?)
 }
 
-/// Returns the tables that a word stands for.
-fn named(text: &str, arguments: &Arguments, global: &Global) -> Result<Vec<Table>, Failure> {
+/// A set of rows that a pipeline might have kept aside and has not.
+struct Absent {
+    name: String,
+    why: String,
+    help: String,
+}
+
+/// Returns the absent set that a query names, the one with the longest name where names begin alike.
+fn absent_in<'a>(sql: &str, absent: &'a [Absent]) -> Option<&'a Absent> {
+    absent.iter().filter(|set| sql.contains(&set.name)).max_by_key(|set| set.name.len())
+}
+
+/// Returns the tables that a word stands for, and what it might stand for and is not there.
+fn named(text: &str, arguments: &Arguments, global: &Global) -> Result<(Vec<Table>, Vec<Absent>), Failure> {
     if let Some((name, path)) = text.split_once('=') {
-        return Ok(vec![Table { name: name.to_string(), path: PathBuf::from(path) }]);
+        return Ok((vec![Table { name: name.to_string(), path: PathBuf::from(path) }], Vec::new()));
     }
     let path = Path::new(text);
     let is_pipeline = path.extension().is_some_and(|kind| kind == "yaml" || kind == "yml");
     if !is_pipeline && path.exists() {
         let name = path.file_stem().map(|name| name.to_string_lossy().into_owned());
-        return Ok(vec![Table { name: name.unwrap_or_else(|| "result".into()), path: path.to_path_buf() }]);
+        let table = Table { name: name.unwrap_or_else(|| "result".into()), path: path.to_path_buf() };
+        return Ok((vec![table], Vec::new()));
     }
     match pipelines::find(text) {
         Ok(_) => Ok(of_pipeline(&pipelines::load(text, global)?.plan, &arguments.state_dir)),
@@ -82,8 +102,8 @@ fn named(text: &str, arguments: &Arguments, global: &Global) -> Result<Vec<Table
     }
 }
 
-/// Returns the tables of a pipeline, its sinks first.
-fn of_pipeline(plan: &Plan, state_dir: &Path) -> Vec<Table> {
+/// Returns the tables of a pipeline, its sinks first; and the sets that its runs have not kept.
+fn of_pipeline(plan: &Plan, state_dir: &Path) -> (Vec<Table>, Vec<Absent>) {
     let mut tables: Vec<Table> = Vec::new();
     for sink in &plan.sinks {
         if let Some(path) = sink.target.settings.get("path") {
@@ -100,12 +120,42 @@ fn of_pipeline(plan: &Plan, state_dir: &Path) -> Vec<Table> {
     }
     let sources = (0..plan.sources.len()).map(Input::SourceBad);
     let steps = (0..plan.steps.len()).flat_map(|step| [Input::StepLate(step), Input::StepBad(step)]);
+    let mut absent = Vec::new();
     for input in sources.chain(steps) {
-        if let Some(path) = newest(plan, input, &state_dir.join(&plan.name)) {
-            tables.push(Table { name: aside_name(plan, input), path });
+        let folder = state_dir.join(&plan.name);
+        match newest(plan, input, &folder) {
+            Some(path) => tables.push(Table { name: aside_name(plan, input), path }),
+            None => absent.push(why_absent(plan, input, &folder)),
         }
     }
-    tables
+    (tables, absent)
+}
+
+/// Says why there is no set of that kind.
+fn why_absent(plan: &Plan, input: Input, folder: &Path) -> Absent {
+    let name = aside_name(plan, input);
+    let (why, help) = match input {
+        Input::StepLate(step) if !plan.steps[step].has_late() => {
+            let with: Vec<String> = (0..plan.steps.len())
+                .filter(|other| plan.steps[*other].keeps_late(&plan.sources))
+                .map(|other| aside_name(plan, Input::StepLate(other)))
+                .collect();
+            let has = if with.is_empty() { "none here has".into() } else { with.join(", ") };
+            (
+                "nothing is late at that step".to_string(),
+                format!("steps with windows or joins over records have late rows: {has}"),
+            )
+        }
+        Input::StepLate(step) if !plan.steps[step].keeps_late(&plan.sources) => (
+            "its sources drop late records".to_string(),
+            "`on_late: quarantine` keeps them; with `drop` they are only counted, in the summary".to_string(),
+        ),
+        _ => (
+            format!("no run kept any below `{}`", folder.display()),
+            "has the pipeline been run from this folder? `--state-dir` says where runs keep such rows".to_string(),
+        ),
+    };
+    Absent { name, why, help }
 }
 
 /// Returns the set that the last run in either mode kept.

@@ -23,7 +23,8 @@ use crate::{output, pipelines};
 ///
 /// A case gives records and expects rows. It runs as a stream and as a batch job, record by record and all at once, with
 /// partitions interleaved in several ways, stopped in the middle and started again; that two of these differ fails it,
-/// even when each looks right. Nothing is read but the file, and nothing is written to its sinks.
+/// even when each looks right. A case that says `fails: E_LATE` passes when the run ends so in every way. Nothing is read
+/// but the file, and nothing is written to its sinks.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     samestream test\n  \
@@ -50,7 +51,7 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Done {
     for path in &paths {
         let loaded = pipelines::read(path, global)?;
         report::warnings(&loaded.warnings, global);
-        let plan = Arc::new(loaded.observed.clone());
+        let plan = Arc::new(loaded.tested.clone());
         let mut edits = Edits::default();
         let text = std::fs::read_to_string(path)
             .map_err(|error| Error::io(format!("cannot read `{}`", path.display()), error))?;
@@ -58,6 +59,8 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Done {
             let ran = Ran::of(path, &plan, case);
             if let (true, Ok(trial)) = (arguments.bless, &ran.trial)
                 && trial.disagreements.is_empty()
+                && trial.failures.is_empty()
+                && case.fails.is_none()
             {
                 cases::blessed(&text, &plan, case, &|input| rows_of(&plan, trial, input), &mut edits);
             }
@@ -98,6 +101,8 @@ struct Ran {
     file: String,
     name: String,
     line: usize,
+    /// The code that the run is to end with.
+    fails: Option<Code>,
     trial: Result<Trial, Error>,
     wrong: Vec<WrongRow>,
 }
@@ -118,10 +123,13 @@ impl Ran {
             file: path.display().to_string(),
             name: case.name.clone(),
             line: case.line,
+            fails: case.fails,
             trial: attempt(plan, case),
             wrong: Vec::new(),
         };
-        if let Ok(trial) = &ran.trial {
+        if let Ok(trial) = &ran.trial
+            && trial.failures.is_empty()
+        {
             for expectation in &case.expect {
                 ran.wrong.extend(wrong_rows(expectation, &rows_of(plan, trial, expectation.input)));
             }
@@ -131,8 +139,21 @@ impl Ran {
 
     fn passed(&self, is_blessed: bool) -> bool {
         match &self.trial {
-            Ok(trial) => trial.disagreements.is_empty() && (is_blessed || self.wrong.is_empty()),
+            Ok(trial) => {
+                self.ended_as_expected(trial) && trial.disagreements.is_empty() && (is_blessed || self.wrong.is_empty())
+            }
             Err(_) => false,
+        }
+    }
+
+    /// Returns whether no way of running failed, or all of them as it was to be.
+    fn ended_as_expected(&self, trial: &Trial) -> bool {
+        match self.fails {
+            None => trial.failures.is_empty(),
+            Some(code) => {
+                trial.failures.len() == trial.whole_ways()
+                    && trial.failures.iter().all(|failure| failure.error.code == code)
+            }
         }
     }
 }
@@ -156,7 +177,7 @@ fn attempt(plan: &Arc<Plan>, case: &Case) -> Result<Trial, Error> {
         let log: MemoryLog = trial::log_of(source, &records, given.map_or(&empty, |given| &given.columns))?;
         logs.push(log);
     }
-    trial::run(plan, &logs)
+    Ok(trial::run(plan, &logs))
 }
 
 /// Returns what was found of an input; a table without rows where nothing was.
@@ -245,6 +266,9 @@ fn why(ran: &Ran, is_blessed: bool) -> String {
             return format!("    the run failed: {error}{help}\n");
         }
     };
+    if !ran.ended_as_expected(trial) {
+        return failure_text(ran.fails, trial);
+    }
     let mut out = String::new();
     let wrong: &[WrongRow] = if is_blessed { &[] } else { &ran.wrong };
     let mut of = "";
@@ -260,6 +284,40 @@ fn why(ran: &Ran, is_blessed: bool) -> String {
     }
     for disagreement in trial.disagreements.iter().take(3) {
         out.push_str(&disagreement_text(disagreement));
+    }
+    out
+}
+
+/// Says how a case ended that was to end otherwise.
+fn failure_text(fails: Option<Code>, trial: &Trial) -> String {
+    let ways = trial.whole_ways();
+    let Some(first) = trial.failures.iter().find(|failure| Some(failure.error.code) != fails) else {
+        let code = fails.map_or("", Code::name);
+        return match trial.failures.first() {
+            None => format!("    the run succeeds, and is to fail with {code}\n"),
+            Some(failure) => format!(
+                "    {} of {ways} ways of running fail with {code}, such as `{}`; the others succeed\n",
+                trial.failures.len(),
+                failure.way
+            ),
+        };
+    };
+    let mut out = match trial.failures.len() == ways {
+        true => format!("    the run failed: {}", first.error),
+        false => format!(
+            "    {} of {ways} ways of running failed, such as `{}`: {}",
+            trial.failures.len(),
+            first.way,
+            first.error
+        ),
+    };
+    out = out.replace("\n  help:", "\n    help:");
+    out.push('\n');
+    match fails {
+        Some(code) => out.push_str(&format!("    the case says `fails: {}`\n", code.name())),
+        None => {
+            out.push_str(&format!("    if that is right, the case says so: `fails: {}`\n", first.error.code.name()))
+        }
     }
     out
 }
@@ -300,6 +358,8 @@ fn disagreement_text(disagreement: &Disagreement) -> String {
 fn as_json(done: &[Ran], failed: usize, blessed: &[String], is_blessed: bool) -> Value {
     let case = |ran: &Ran| {
         let trial = ran.trial.as_ref().ok();
+        let failures = trial.map_or(&[][..], |trial| &trial.failures);
+        let error = ran.trial.as_ref().err().or_else(|| failures.first().map(|failure| &failure.error));
         let disagreement = |found: &Disagreement| {
             json!({
                 "first": found.first,
@@ -325,7 +385,8 @@ fn as_json(done: &[Ran], failed: usize, blessed: &[String], is_blessed: bool) ->
             "name": ran.name,
             "passed": ran.passed(is_blessed),
             "ways": trial.map(|trial| trial.ways),
-            "error": ran.trial.as_ref().err().map(ToString::to_string),
+            "fails": ran.fails.map(Code::name),
+            "error": error.map(ToString::to_string),
             "rows": ran.wrong.iter().map(row).collect::<Vec<_>>(),
             "disagreements": trial.into_iter().flat_map(|trial| &trial.disagreements).map(disagreement).collect::<Vec<_>>(),
         })

@@ -272,6 +272,18 @@ impl StepPlan {
         }
     }
 
+    /// Returns whether records that are late at it are kept aside, which is for their sources to say.
+    pub fn keeps_late(&self, sources: &[SourcePlan]) -> bool {
+        let of_records = match &self.work {
+            Work::Join(join) => {
+                let sides = join.sides.iter().filter(|side| side.are_records);
+                sides.flat_map(|side| side.sources.iter().copied()).collect()
+            }
+            Work::Rows | Work::Dedup(_) | Work::Lookup(_) | Work::Window(_) => self.sources.clone(),
+        };
+        self.has_late() && of_records.iter().any(|source| sources[*source].on_late != OnLate::Drop)
+    }
+
     /// Returns what a sink that reads the failed rows sees: position (of records), the columns of the step's input, and
     /// the reason. A row that failed after `select` or `drop` is null in the columns that were gone by then.
     pub fn bad_schema(&self, input: &Schema) -> Schema {

@@ -60,6 +60,8 @@ pub(crate) enum Shape {
     Columns,
     /// Names and `{name: expression}` pairs, or a map of these.
     ColumnList,
+    /// The same, at least one.
+    SomeColumns,
     /// Names, or `{name: other name}` pairs.
     Matches,
     /// A map of names to expressions.
@@ -161,6 +163,13 @@ pub(crate) const CASE: Block = Block {
             "The rows of steps, `STEP.late`, `STEP.bad`, `SOURCE.bad`: each with the columns that matter",
         )
         .like("expect: {per_page: [{page: /x, views: 1, final: true}]}"),
+        optional(
+            "fails",
+            Shape::Choice(&["E_LATE", "E_BAD_RECORD", "E_CHECK", "E_OVERFLOW"]),
+            "The error with which the run is to end, in both modes; stands instead of `expect`",
+        )
+        .or("the run succeeds")
+        .like("fails: E_LATE"),
     ],
 };
 
@@ -288,7 +297,7 @@ pub(crate) const STEP: Block = Block {
         optional("where", Shape::Expression, "Keeps the rows for which it is true").like("where: \"page <> ''\""),
         optional("derive", Shape::ColumnList, "Adds columns or replaces some").like("derive: {day: \"cast(at as date)\"}"),
         optional("drop", Shape::Names, "Takes columns away").like("drop: [amount]"),
-        optional("select", Shape::ColumnList, "Keeps exactly these columns").like("select: [user_id, {page: \"lower(page)\"}]"),
+        optional("select", Shape::SomeColumns, "Keeps exactly these columns").like("select: [user_id, {page: \"lower(page)\"}]"),
         optional("check", Shape::List(&CHECK), "Rules that the rows must keep, looked at after `select`").like("check: [{name: has_amount, rule: \"amount is not null\"}]"),
         optional("dedup", Shape::Block(&DEDUP), "Takes repetitions away, partition by partition").like("dedup: {key: [event_id], within: 10m}"),
         optional("join", Shape::Block(&JOIN), "Rows of two inputs side by side; row work is done after it").like("join: {left: orders, right: payments, on: [order_id], within: {before: 1m, after: 30m}}"),
@@ -301,7 +310,7 @@ pub(crate) const STEP: Block = Block {
         optional("allowed_lateness", Shape::Duration, "How long after its end a window stays open for late records").or("0s").like("allowed_lateness: 5m"),
         optional(
             "unique_by",
-            Shape::ColumnList,
+            Shape::SomeColumns,
             "What a row is told by that counts once in its window, across partitions",
         ).like("unique_by: [event_id]"),
     ],
@@ -351,7 +360,7 @@ pub(crate) const LOOKUP: Block = Block {
 pub(crate) const DEDUP: Block = Block {
     what: "`dedup`",
     fields: &[
-        required("key", Shape::ColumnList, "What a row is told by, such as an id").like("key: [event_id]"),
+        required("key", Shape::SomeColumns, "What a row is told by, such as an id").like("key: [event_id]"),
         required("within", Shape::Duration, "The pause, in event time, after which an id is let through again")
             .like("within: 10m"),
     ],
@@ -436,7 +445,7 @@ pub(crate) const SINK: Block = Block {
         required("from", Shape::Input, "The step that it writes; also `SOURCE.bad`, `STEP.late`, `STEP.bad`")
             .like("from: per_page"),
         optional("where", Shape::Expression, "Writes only the rows for which it is true").like("where: \"views > 10\""),
-        optional("select", Shape::ColumnList, "Writes exactly these columns")
+        optional("select", Shape::SomeColumns, "Writes exactly these columns")
             .like("select: [window_start, page, views]"),
         optional(
             "emit",

@@ -27,6 +27,7 @@ pub mod schema;
 pub mod sql;
 pub mod variables;
 
+use check::Plans;
 use engine::plan::Plan;
 use engine::{Code, Error};
 
@@ -41,6 +42,8 @@ pub struct Loaded {
     /// A plan that gives the same rows and shows more of them: every step has a sink (of a kind that is never opened),
     /// nothing late or bad is dropped or ends the run, and late and bad rows hold all their columns.
     pub observed: Plan,
+    /// What `samestream test` runs: as `observed`, but what is late or bad is kept, dropped or ends the run as in a run.
+    pub tested: Plan,
     /// What is odd in it but not wrong.
     pub warnings: Vec<Error>,
     /// What it says for people.
@@ -69,24 +72,25 @@ pub fn load(path: &str, text: &str, variables: &Variables) -> Result<Loaded, Vec
     let (errors, warnings) = problems.finish(loaded.as_ref().map(|(.., secrets)| secrets));
     match loaded {
         Some((Some(understood), secrets)) if errors.is_empty() => {
-            let (plan, observed, about, cases) = understood;
-            Ok(Loaded { plan, observed, warnings, about, secrets, cases })
+            let (Plans { plan, observed, tested }, about, cases) = understood;
+            Ok(Loaded { plan, observed, tested, warnings, about, secrets, cases })
         }
         _ if errors.is_empty() => Err(vec![Error::new(Code::Yaml, "the file cannot be read")]),
         _ => Err(errors),
     }
 }
 
-type Understood = (Plan, Plan, About, Vec<cases::Case>);
+type Understood = (Plans, About, Vec<cases::Case>);
 
 fn understand(problems: &mut problems::Problems, variables: &Variables) -> Option<(Option<Understood>, Secrets)> {
     let mut tree = yaml::parse(problems)?;
     let (mut table, secrets) = variables::Table::read(&tree, variables, problems);
     table.fill(&mut tree, problems);
     let Some(spec) = spec::PipelineSpec::read(&tree, problems) else { return Some((None, secrets)) };
-    let (plan, observed) = check::check(&spec, problems);
+    let plans = check::check(&spec, problems);
     let about = About { description: spec.description, owner: spec.owner, tags: spec.tags };
     // What a case may name is known only of a whole plan.
-    let cases = if problems.errors.is_empty() { cases::check(&spec.cases, &observed, problems) } else { Vec::new() };
-    Some((Some((plan, observed, about, cases)), secrets))
+    let cases =
+        if problems.errors.is_empty() { cases::check(&spec.cases, &plans.tested, problems) } else { Vec::new() };
+    Some((Some((plans, about, cases)), secrets))
 }

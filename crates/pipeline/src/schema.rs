@@ -104,6 +104,12 @@ fn shape(shape: &Shape) -> Value {
             let item = json!({"anyOf": [pattern("((left|right)\\.)?[A-Za-z_][A-Za-z0-9_]{0,62}"), expressions()]});
             json!({"anyOf": [{"type": "array", "items": item}, expressions()]})
         }
+        Shape::SomeColumns => {
+            let mut lists = self::shape(&Shape::ColumnList);
+            lists["anyOf"][0]["minItems"] = 1.into();
+            lists["anyOf"][1]["minProperties"] = 1.into();
+            lists
+        }
         Shape::Matches => {
             let pairs =
                 json!({"type": "object", "minProperties": 1, "additionalProperties": {"type": ["string", "number"]}});
@@ -120,7 +126,8 @@ fn shape(shape: &Shape) -> Value {
         Shape::List(block) => json!({"type": "array", "items": self::block(block)}),
         Shape::Blocks(block) => {
             let mut each = self::block(block);
-            if !block.fields.iter().any(|field| field.required) {
+            // A step without anything reads nothing.
+            if !block.fields.iter().any(|field| field.required) && !std::ptr::eq(*block, &fields::STEP) {
                 each = json!({"anyOf": [{"type": "null"}, each]});
             }
             json!({

@@ -194,6 +194,8 @@ pub(crate) struct CaseSpec {
     pub(crate) expect: Vec<RowsSpec>,
     /// Where `expect` and what follows it stand.
     pub(crate) expect_key: Option<(Span, Span)>,
+    /// The code that the run is to end with.
+    pub(crate) fails: Option<&'static str>,
     pub(crate) span: Span,
 }
 

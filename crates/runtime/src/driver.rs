@@ -180,7 +180,9 @@ impl Outcome {
     /// Returns the partition whose watermark is least.
     pub fn held_by(&self, plan: &Plan) -> Option<HeldBy> {
         let (source, state, mark) = slowest(plan, &self.partitions)?;
+        let others = watermarks(plan, &self.partitions).filter(|(_, _, other)| *other == mark).count() as u64 - 1;
         Some(HeldBy {
+            others,
             source: plan.sources[source].name.clone(),
             partition: state.partition,
             watermark: (mark != NEVER).then(|| crate::time::rfc3339(mark)),
@@ -190,14 +192,21 @@ impl Outcome {
 
 /// Returns the partition with the least watermark, the first of several.
 pub(crate) fn slowest<'a>(
-    plan: &Plan,
+    plan: &'a Plan,
     partitions: &'a [Vec<PartitionState>],
 ) -> Option<(usize, &'a PartitionState, i64)> {
-    let all = partitions.iter().enumerate().flat_map(|(source, states)| {
+    watermarks(plan, partitions).min_by_key(|(source, state, mark)| (*mark, *source, state.partition))
+}
+
+/// Returns every partition with its source and its watermark.
+pub(crate) fn watermarks<'a>(
+    plan: &'a Plan,
+    partitions: &'a [Vec<PartitionState>],
+) -> impl Iterator<Item = (usize, &'a PartitionState, i64)> {
+    partitions.iter().enumerate().flat_map(|(source, states)| {
         let bound = plan.sources[source].out_of_orderness;
         states.iter().map(move |state| (source, state, watermark(state.maximum, bound)))
-    });
-    all.min_by_key(|(source, state, mark)| (*mark, *source, state.partition))
+    })
 }
 
 /// Returns `G` of each source.
@@ -233,23 +242,11 @@ impl<'a> Output<'a> {
     }
 
     pub(crate) fn asides(&mut self, asides: Vec<Aside>) -> Result<()> {
-        use engine::plan::{Input, OnBad, OnLate};
         let plan = self.engine.plan().clone();
         for aside in asides {
             self.tally.aside(&plan, &aside);
-            let source = &plan.sources[aside.source];
-            if aside.ends_run {
-                return Err(first_aside(&plan, &aside, Code::Check, "else: fail"));
-            }
-            match aside.input {
-                Input::StepLate(_) if source.on_late == OnLate::Fail => {
-                    return Err(first_aside(&plan, &aside, Code::Late, "on_late: fail"));
-                }
-                Input::StepLate(_) if source.on_late == OnLate::Drop => continue,
-                Input::SourceBad(_) if source.on_bad == OnBad::Fail => {
-                    return Err(first_aside(&plan, &aside, Code::BadRecord, "on_bad_record: fail"));
-                }
-                _ => self.outlet.aside(&aside)?,
+            if is_kept(&plan, &aside)? {
+                self.outlet.aside(&aside)?;
             }
         }
         self.limits(false)
@@ -303,6 +300,25 @@ impl<'a> Output<'a> {
             .help("a larger `out_of_orderness` or `allowed_lateness` lets them in, at the price of later results"));
         }
         Ok(())
+    }
+}
+
+/// Returns whether late, failed or bad rows are kept aside; the error of those that end the run.
+pub(crate) fn is_kept(plan: &Plan, aside: &Aside) -> Result<bool> {
+    use engine::plan::{Input, OnBad, OnLate};
+    let source = &plan.sources[aside.source];
+    if aside.ends_run {
+        return Err(first_aside(plan, aside, Code::Check, "else: fail"));
+    }
+    match aside.input {
+        Input::StepLate(_) if source.on_late == OnLate::Fail => {
+            Err(first_aside(plan, aside, Code::Late, "on_late: fail"))
+        }
+        Input::StepLate(_) => Ok(source.on_late != OnLate::Drop),
+        Input::SourceBad(_) if source.on_bad == OnBad::Fail => {
+            Err(first_aside(plan, aside, Code::BadRecord, "on_bad_record: fail"))
+        }
+        _ => Ok(true),
     }
 }
 

@@ -14,7 +14,7 @@ use engine::edge::{Published, Replace, Sink};
 use engine::expr::Expr;
 use engine::group::plain;
 use engine::log::KeyAndValue;
-use engine::plan::{INDEX, Input, JoinPlan, OnLate, Plan, SinkPlan, SinkTarget, Work};
+use engine::plan::{INDEX, Input, JoinPlan, Plan, SinkPlan, SinkTarget, Work};
 use engine::{Aside, Code, DataType, Emission, Error, Field, Identity, Result, Schema};
 
 use crate::checkpoint::{Checkpoint, Line, Manifest, RowsKind, SinkMark};
@@ -343,7 +343,7 @@ pub fn shaped(plan: &SinkPlan, rows: &RecordBatch, is_final: bool) -> Result<Rec
 fn kept_aside(plan: &Plan, folder: &Path) -> Vec<SinkPlan> {
     let mut inputs = Vec::new();
     for (index, step) in plan.steps.iter().enumerate() {
-        if step.has_late() && step.sources.iter().any(|source| plan.sources[*source].on_late != OnLate::Drop) {
+        if step.keeps_late(&plan.sources) {
             inputs.push(Input::StepLate(index));
         }
         inputs.push(Input::StepBad(index));

@@ -127,6 +127,13 @@ pub struct HeldBy {
     pub partition: Partition,
     /// Its watermark (RFC 3339): windows that end after it are open. Absent when it has no valid record.
     pub watermark: Option<String>,
+    /// How many other partitions hold it back just as far.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub others: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Returns the JSON Schema of a summary.

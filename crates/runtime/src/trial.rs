@@ -19,11 +19,11 @@ use engine::group::{KeyCodec, canonical, plain};
 use engine::log::{KeyAndValue, Offset, Partition, RawRecords};
 use engine::plan::{Input, Plan, SourcePlan};
 use engine::watermark::NEVER;
-use engine::{Aside, Emission, Engine, Result, Schema, State};
+use engine::{Aside, Emission, Engine, Error, Result, Schema, State};
 
 use crate::checkpoint::Checkpoint;
 use crate::cut::Cut;
-use crate::driver::{Outlet, PartitionState, Settings, frontiers};
+use crate::driver::{Outlet, PartitionState, Settings, frontiers, is_kept};
 use crate::memory::{MemoryLog, Pieces};
 use crate::outlet::aside_table;
 use crate::stream::{Begin, Until};
@@ -32,12 +32,24 @@ use crate::{batch, stream};
 /// What a trial found.
 #[derive(Clone, Debug)]
 pub struct Trial {
-    /// The rows of each input that has any, in a fixed order; of steps with a last column `final`.
+    /// The rows of each input that has any, in a fixed order; of steps with a last column `final`. None at all where a way
+    /// of running failed.
     pub rows: BTreeMap<String, RecordBatch>,
+    /// The ways of running that failed, and how. Which record a run fails for first may depend on the way.
+    pub failures: Vec<Failure>,
     /// Ways of running whose rows differ from those of the first, each with what differs.
     pub disagreements: Vec<Disagreement>,
     /// How many ways were tried.
     pub ways: usize,
+}
+
+/// A way of running that failed.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The way, such as `batch, all records at once`.
+    pub way: String,
+    /// What the run ended with.
+    pub error: Error,
 }
 
 /// A way of running that gave other rows.
@@ -113,30 +125,48 @@ fn event_millis(source: &SourcePlan, columns: &RecordBatch, row: usize) -> Optio
 }
 
 /// Runs a plan over its sources' logs in every way.
-pub fn run(plan: &Arc<Plan>, logs: &[MemoryLog]) -> Result<Trial> {
+pub fn run(plan: &Arc<Plan>, logs: &[MemoryLog]) -> Trial {
     let engine = Engine::new(plan.clone());
     let trial = Ways { engine: &engine, logs };
-    let mut runs: Vec<(String, Found)> = Vec::new();
+    let mut runs: Vec<(String, Result<Found>)> = Vec::new();
     for (size, said) in [(usize::MAX, "all records at once"), (1, "records one by one")] {
-        runs.push((format!("batch, {said}"), trial.batch(size)?));
+        runs.push((format!("batch, {said}"), trial.batch(size)));
         for seed in 0..SEEDS {
-            runs.push((format!("stream, {said}, interleaving {seed}"), trial.stream(seed, size, None)?));
+            runs.push((format!("stream, {said}, interleaving {seed}"), trial.stream(seed, size, None)));
         }
     }
-    runs.push(("folded in two halves that are joined".into(), trial.halves()?));
-    let mut disagreements = Vec::new();
-    let (first, whole) = &runs[0];
-    for (other, found) in &runs[1..] {
-        disagreements.extend(differences(first, whole, other, found, false));
-    }
-    for seed in 0..SEEDS {
-        let stopped = trial.stream(seed, 1, Some(trial.middle()))?;
-        let way = format!("stream, stopped in the middle, interleaving {seed}");
-        disagreements.extend(differences(first, whole, &way, &stopped, true));
-    }
+    runs.push(("folded in two halves that are joined".into(), trial.halves()));
     let ways = runs.len() + SEEDS as usize;
-    let rows = runs.swap_remove(0).1.tables();
-    Ok(Trial { rows, disagreements, ways })
+    let (mut done, mut failures): (Vec<(String, Found)>, Vec<Failure>) = (Vec::new(), Vec::new());
+    for (way, run) in runs {
+        match run {
+            Ok(found) => done.push((way, found)),
+            Err(error) => failures.push(Failure { way, error }),
+        }
+    }
+    let mut disagreements = Vec::new();
+    if failures.is_empty() {
+        let (first, whole) = &done[0];
+        for (other, found) in &done[1..] {
+            disagreements.extend(differences(first, whole, other, found, false));
+        }
+        for seed in 0..SEEDS {
+            let way = format!("stream, stopped in the middle, interleaving {seed}");
+            match trial.stream(seed, 1, Some(trial.middle())) {
+                Ok(stopped) => disagreements.extend(differences(first, whole, &way, &stopped, true)),
+                Err(error) => failures.push(Failure { way, error }),
+            }
+        }
+    }
+    let rows = if failures.is_empty() { done.swap_remove(0).1.tables() } else { BTreeMap::new() };
+    Trial { rows, failures, disagreements, ways }
+}
+
+impl Trial {
+    /// Returns how many ways ran the whole log: all but those that were stopped in its middle.
+    pub fn whole_ways(&self) -> usize {
+        self.ways - SEEDS as usize
+    }
 }
 
 /// How many interleavings are tried.
@@ -205,7 +235,7 @@ impl Ways<'_> {
         self.engine.merge(&mut after, before);
         let closed = self.engine.close(&frontiers(plan, &partitions), &mut after)?;
         closed.emissions.iter().for_each(|emission| found.add(emission));
-        closed.asides.iter().for_each(|aside| found.keep(aside));
+        closed.asides.iter().try_for_each(|aside| found.judge(aside))?;
         let closed = self.engine.finish(after)?;
         closed.emissions.iter().for_each(|emission| found.add(emission));
         Ok(found)
@@ -225,7 +255,7 @@ impl Ways<'_> {
         let chunk = codec(&self.engine.plan().sources[source])?.decode(records);
         let folded = self.engine.fold(source, &chunk, maximum, state);
         folded.emissions.iter().for_each(|emission| found.add(emission));
-        folded.asides.iter().for_each(|aside| found.keep(aside));
+        folded.asides.iter().try_for_each(|aside| found.judge(aside))?;
         Ok(folded.maximum)
     }
 }
@@ -251,6 +281,14 @@ impl Found {
         let rows = emission.rows.num_rows();
         let finals: ArrayRef = Arc::new(BooleanArray::from(vec![emission.is_final; rows]));
         self.push(emission.input, &emission.rows, Some(("final", finals)));
+    }
+
+    /// Takes late or bad rows as a driver does.
+    fn judge(&mut self, aside: &Aside) -> Result<()> {
+        if is_kept(&self.plan, aside)? {
+            self.keep(aside);
+        }
+        Ok(())
     }
 
     fn keep(&mut self, aside: &Aside) {

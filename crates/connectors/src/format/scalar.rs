@@ -293,13 +293,12 @@ fn civil(days: i64) -> (i64, i64, i64) {
     (year_of_era + era * 400 + i64::from(month <= 2), month, day_of_year - (153 * index + 2) / 5 + 1)
 }
 
-/// Writes a date as `YYYY-MM-DD`.
+/// Writes a date as `YYYY-MM-DD`; a year outside 0000 to 9999 with its sign, as ISO 8601 has it.
 pub(crate) fn write_date(days: i64, out: &mut Vec<u8>) {
     let (year, month, day) = civil(days);
-    let _ = if year < 0 {
-        write!(out, "-{:04}-{month:02}-{day:02}", -year)
-    } else {
-        write!(out, "{year:04}-{month:02}-{day:02}")
+    let _ = match year {
+        0..=9999 => write!(out, "{year:04}-{month:02}-{day:02}"),
+        _ => write!(out, "{year:+05}-{month:02}-{day:02}"),
     };
 }
 

@@ -13,6 +13,7 @@ use std::ops::Range;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::compute::concat;
+use engine::error::CODES;
 use engine::log::{KeyAndValue, Offset, Partition};
 use engine::plan::{Input, Plan, SourcePlan, ValueFrom, Work};
 use engine::{Code, DataType, Field, Schema};
@@ -38,6 +39,8 @@ pub struct Case {
     pub given: Vec<Given>,
     /// What it expects, in the order of the file.
     pub expect: Vec<Expectation>,
+    /// The code that the run is to end with; None: it is to succeed.
+    pub fails: Option<Code>,
     place: CasePlace,
 }
 
@@ -157,7 +160,7 @@ pub fn expectable(plan: &Plan) -> Vec<(String, Input)> {
     all
 }
 
-/// Checks the cases of a file against its plan, the observed one.
+/// Checks the cases of a file against its plan, the tested one.
 pub(crate) fn check(specs: &[CaseSpec], plan: &Plan, problems: &mut Problems) -> Vec<Case> {
     specs.iter().map(|spec| check_case(spec, plan, problems)).collect()
 }
@@ -170,6 +173,7 @@ fn check_case(spec: &CaseSpec, plan: &Plan, problems: &mut Problems) -> Case {
         line: problems.line(spec.name.span.start),
         given,
         expect,
+        fails: spec.fails.and_then(|name| CODES.iter().copied().find(|code| code.name() == name)),
         place: CasePlace {
             whole: range(spec.span),
             expect: spec.expect_key.map(|(key, value)| (range(key), range(value))),
@@ -350,6 +354,14 @@ fn check_expectation(spec: &RowsSpec, plan: &Plan, problems: &mut Problems) -> O
         problems.error(Code::Name, spec.name.span, message, "not a step").help = Some(help);
         return None;
     };
+    if let (Input::StepLate(step), false) = (*input, spec.rows.is_empty())
+        && !plan.steps[step].keeps_late(&plan.sources)
+    {
+        let message = format!("`{name}` stays empty: the sources of `{}` drop late records", plan.steps[step].name);
+        problems.error(Code::Name, spec.name.span, message, "nothing is kept here").help =
+            Some("`on_late: quarantine` on the source keeps them; with `drop` they are only counted".into());
+        return None;
+    }
     let schema = columns_of(plan, *input);
     let rows = spec.rows.iter().map(|row| {
         let cells = row.cells.iter().filter_map(|cell| expected_cell(cell, name, &schema, problems)).collect();

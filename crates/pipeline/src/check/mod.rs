@@ -39,8 +39,15 @@ pub(crate) struct Checker<'a> {
     sinks: Vec<SinkPlan>,
 }
 
-/// Checks a pipeline. Reports what is wrong; the plan is whole only if nothing was reported.
-pub(crate) fn check(spec: &PipelineSpec, problems: &mut Problems) -> (Plan, Plan) {
+/// What a pipeline means, for those who run it, ask about it and test it.
+pub(crate) struct Plans {
+    pub(crate) plan: Plan,
+    pub(crate) observed: Plan,
+    pub(crate) tested: Plan,
+}
+
+/// Checks a pipeline. Reports what is wrong; the plans are whole only if nothing was reported.
+pub(crate) fn check(spec: &PipelineSpec, problems: &mut Problems) -> Plans {
     let graph = Graph::resolve(spec, problems);
     let mut checker = Checker {
         spec,
@@ -66,17 +73,37 @@ pub(crate) fn check(spec: &PipelineSpec, problems: &mut Problems) -> (Plan, Plan
         definition: String::new(),
     };
     tombstones::find(&mut plan);
+    if error_count == 0 {
+        tombstones::warn(&plan, spec, checker.problems);
+    }
     let whole = plan.clone();
     demand::settle(&mut plan);
     plan.definition = crate::digest::definition(&plan);
-    // Of a plan that is not whole nothing can be observed.
-    let observed = if error_count == 0 { observed(&plan, &whole) } else { whole };
-    (plan, observed)
+    if error_count > 0 {
+        // Of a plan that is not whole nothing can be observed.
+        return Plans { plan, observed: whole.clone(), tested: whole };
+    }
+    let tested = observed(&plan, &whole);
+    let mut observed = tested.clone();
+    keep_all(&mut observed);
+    Plans { plan, observed, tested }
 }
 
-/// Returns a plan that gives the same rows and shows more of them: every step has a sink, nothing late or bad is
-/// dropped or ends the run, and late and bad rows hold all their columns. Its sinks have no kind that could be opened.
-/// `whole` is the plan before the columns were taken out of joins that nothing reads.
+/// Lets nothing late or bad be dropped or end the run. Which columns are read does not depend on it.
+fn keep_all(plan: &mut Plan) {
+    for source in &mut plan.sources {
+        (source.on_bad, source.on_late) = (OnBad::Quarantine, OnLate::Quarantine);
+    }
+    for rule in plan.steps.iter_mut().flat_map(|step| &mut step.rules) {
+        if rule.otherwise == OnBroken::Fail {
+            rule.otherwise = OnBroken::Quarantine;
+        }
+    }
+}
+
+/// Returns a plan that gives the same rows and shows more of them: every step has a sink, and late and bad rows hold all
+/// their columns. Its sinks have no kind that could be opened. `whole` is the plan before the columns were taken out of
+/// joins that nothing reads.
 fn observed(plan: &Plan, whole: &Plan) -> Plan {
     let mut plan = plan.clone();
     for (step, whole) in plan.steps.iter_mut().zip(&whole.steps) {
@@ -101,14 +128,8 @@ fn observed(plan: &Plan, whole: &Plan) -> Plan {
         sinks.push((Input::StepLate(index), late));
         sinks.push((Input::StepBad(index), input_schema(&plan, index)));
     }
-    for (index, source) in plan.sources.iter_mut().enumerate() {
-        (source.on_bad, source.on_late) = (OnBad::Quarantine, OnLate::Quarantine);
+    for (index, source) in plan.sources.iter().enumerate() {
         sinks.push((Input::SourceBad(index), source.bad_schema()));
-    }
-    for rule in plan.steps.iter_mut().flat_map(|step| &mut step.rules) {
-        if rule.otherwise == OnBroken::Fail {
-            rule.otherwise = OnBroken::Quarantine;
-        }
     }
     let nowhere = SinkTarget { kind: "observed".into(), settings: Default::default() };
     let sink = |(number, (input, schema))| SinkPlan {

@@ -137,6 +137,16 @@ impl Checker<'_> {
     fn step_late(&mut self, target: Target, from: &Scalar) -> Option<(Input, Relation)> {
         let (Input::Step(step), _) = self.resolve(target)? else { return None };
         let plan = &self.steps[step];
+        if plan.has_late() && !plan.keeps_late(&self.sources) {
+            let sources = plan.sources.iter().map(|source| self.sources[*source].name.as_str());
+            let help = format!(
+                "{} drop late records: `on_late: quarantine` keeps them, with `drop` they are only counted",
+                list(sources)
+            );
+            let message = format!("`{}` would stay empty", from.text);
+            self.problems.error(Code::Name, from.span, message, "nothing late is kept here").help = Some(help);
+            return None;
+        }
         let help = match (&plan.work, plan.over_windows) {
             (Work::Join(join), _) if plan.has_late() => {
                 let relation = self.source_relations[plan.sources[0]].clone()?;

@@ -23,6 +23,7 @@ impl Checker<'_> {
             let before = self.problems.errors.len();
             let inputs = self.graph.inputs[i].clone();
             let checked = inputs.and_then(|inputs| self.check_step(&self.spec.steps[step], &inputs));
+            self.problems.hint(before, |name| (name == INDEX).then(|| NO_COLUMN.to_owned()));
             let is_right = self.problems.errors.len() == before && self.spec.steps[step].is_whole;
             let checked = checked.filter(|_| is_right).map(|(plan, input, relation)| {
                 self.steps.push(plan);
@@ -110,6 +111,11 @@ impl Checker<'_> {
         }
     }
 }
+
+/// What to do without a column that says which element of its record's list a row is.
+const NO_COLUMN: &str = "`_index` tells exploded rows apart in sinks and cannot be named: number the elements in a step \
+    before, `derive: {places: \"range(1, list_length(tags) + 1)\"}`, and explode the numbers, `explode: {places: place}` with \
+    `derive: {tag: \"tags[place]\"}`";
 
 /// Returns what a reader of all these inputs sees. They must have the same columns, and all be records or all window rows.
 fn check_union(names: &[Scalar], inputs: &[(Input, Relation)], problems: &mut Problems) -> Option<Relation> {
@@ -429,16 +435,17 @@ fn check_windowing(windowing: Windowing, window: &Placed<WindowSpec>, over: &Rel
     }
     let (message, help) = match over.rows {
         Rows::Windows => return,
-        Rows::Records => {
-            ("`window: same` needs window rows", "this step reads records: give it `tumbling`, `hopping` or `session`")
-        }
+        Rows::Records => (
+            "`window: same` needs window rows",
+            "this step reads records: give it `tumbling`, `hopping`, `cumulative`, `calendar` or `session`",
+        ),
         Rows::Pairs => (
             "`window: same` needs window rows",
-            "rows of a join without a window are in none: use `tumbling`, `hopping` or `session`",
+            "rows of a join without a window are in none: use `tumbling`, `hopping`, `cumulative`, `calendar` or `session`",
         ),
         Rows::Sessions => (
             "`window: same` does not work over sessions",
-            "sessions of different keys have different bounds: use `tumbling` or `hopping` here",
+            "sessions of different keys have different bounds: use `tumbling`, `hopping`, `cumulative` or `calendar` here",
         ),
     };
     problems.error(Code::Field, window.span, message, "not over this input").help = Some(help.into());

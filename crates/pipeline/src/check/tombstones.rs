@@ -4,7 +4,11 @@
 //! them if it is read as the right of `as_of` joins and as nothing else, and if their `on` columns and its event time
 //! stand there.
 
+use engine::Code;
 use engine::plan::{Input, JoinPlan, JoinTime, Plan, SourcePlan, ValueFrom, Work};
+
+use crate::problems::Problems;
+use crate::spec::PipelineSpec;
 
 /// Marks the sources that keep records without a value.
 pub(super) fn find(plan: &mut Plan) {
@@ -24,6 +28,49 @@ fn keeps(plan: &Plan, index: usize) -> bool {
         && !is_sunk
         && is_beside(source, &source.event_time)
         && readers.all(|step| is_table(&step.work))
+}
+
+/// Warns of sources that look like keyed tables, on the right of `as_of`, and whose records without a value are bad all
+/// the same: a column that joins them stands beside the value, and something else is missing.
+pub(super) fn warn(plan: &Plan, spec: &PipelineSpec, problems: &mut Problems) {
+    for (index, source) in plan.sources.iter().enumerate().filter(|(_, source)| !source.tombstones) {
+        let input = Input::Source(index);
+        let mut misses: Vec<String> = Vec::new();
+        let (mut is_keyed, mut others) = (false, Vec::new());
+        for step in plan.steps.iter().filter(|step| step.inputs.contains(&input)) {
+            let join = match &step.work {
+                Work::Join(join) if matches!(join.time, JoinTime::AsOf { .. }) && join.sides[1].input == input => join,
+                _ => {
+                    others.push(step.name.as_str());
+                    continue;
+                }
+            };
+            let keys = || join.on.iter().map(|key| key.names[1].as_str());
+            is_keyed |= keys()
+                .any(|name| source.columns.iter().any(|column| column.field.name == name) && is_beside(source, name));
+            misses.extend(
+                keys().filter(|name| !is_beside(source, name)).map(|name| format!("`{name}` stands in the value")),
+            );
+            if join.sides[0].input == input {
+                misses.push(format!("it is the left of `{}` too", step.name));
+            }
+        }
+        if !is_keyed {
+            continue;
+        }
+        if !is_beside(source, &source.event_time) {
+            misses.push(format!("its event time `{}` stands in the value", source.event_time));
+        }
+        misses.extend(others.into_iter().map(|step| format!("`{step}` reads it too")));
+        misses.dedup();
+        let Some(named) = spec.sources.iter().find(|named| named.name.text == source.name) else { continue };
+        let message = format!("records of `{}` without a value are bad, and end no version", source.name);
+        problems.warning(Code::Field, named.name.span, message, misses.join(", ")).help = Some(
+            "on the right of `as_of` such a record ends the version of its key if the `on` columns and the event time come \
+             from `key`, `header.NAME` or `_timestamp`, and nothing else reads the source"
+                .into(),
+        );
+    }
 }
 
 /// Returns whether the source is the right of an `as_of` join, and nothing else there, with keys beside the value.

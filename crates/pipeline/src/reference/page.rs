@@ -109,7 +109,7 @@ fn value(shape: &Shape) -> String {
         Shape::Inputs => "a name, or a list of names".into(),
         Shape::ColumnType => "a [type](#columns)".into(),
         Shape::Columns => "`{NAME: type}`: [columns](#columns)".into(),
-        Shape::ColumnList => "a [column list](#column-lists)".into(),
+        Shape::ColumnList | Shape::SomeColumns => "a [column list](#column-lists)".into(),
         Shape::Matches => "a list of names and `{NAME: other}` pairs".into(),
         Shape::Expressions => "`{NAME: expression}`".into(),
         Shape::Order => "a list of names, `{NAME: asc}` or `{NAME: desc}`".into(),

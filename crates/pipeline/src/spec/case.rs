@@ -39,8 +39,23 @@ impl CaseSpec {
         fields.text("description", problems);
         let given = fields.entry("given").map(|entry| read_sets(entry, "a source", problems)).unwrap_or_default();
         let expect = fields.entry("expect").map(|entry| read_sets(entry, "a step", problems)).unwrap_or_default();
+        let fails = fields.choice("fails", problems);
+        if let (Some(fails), Some(expect)) = (&fails, fields.entry("expect")) {
+            problems
+                .error(
+                    Code::Field,
+                    expect.key.span,
+                    "`expect` has no place beside `fails`",
+                    "no rows of a run that fails",
+                )
+                .help = Some(format!(
+                "which rows there are when a run ends with {} depends on how far it came: leave one of the two out",
+                fails.value
+            ));
+        }
         Some(Self {
             name: fields.some_text("name", problems)?,
+            fails: fails.map(|word| word.value),
             given,
             expect,
             expect_key: fields.entry("expect").map(|entry| (entry.key.span, entry.value.span)),

@@ -73,6 +73,12 @@ fn read_format(fields: &Fields<'_>, problems: &mut Problems) -> Option<&'static 
             Some("write JSON to the topic, or load files with `samestream append`, which turns CSV into JSON".into());
         return None;
     }
+    if let Kind::Mapping(_) = &node.kind {
+        let message = format!("`format` is {}, not one of its words", node.what());
+        problems.error(Code::Field, node.span, message, "not a word").help =
+            Some("write `format: json`; it has no settings of its own".into());
+        return None;
+    }
     fields.choice("format", problems).map(|word| word.value)
 }
 

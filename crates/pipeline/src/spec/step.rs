@@ -352,12 +352,9 @@ impl TopSpec {
         let n = fields.text("n", problems).and_then(|n| match n.text.parse::<usize>() {
             Ok(count) if count > 0 && n.text.bytes().all(|byte| byte.is_ascii_digit()) => Some(count),
             _ => {
-                problems.error(
-                    Code::Field,
-                    n.span,
-                    format!("`n: {}` is not a count", n.shown()),
-                    "not an integer of at least 1",
-                );
+                let message = format!("`n: {}` is not a count", n.shown());
+                problems.error(Code::Field, n.span, message, "not an integer of at least 1").help =
+                    Some("write it like `n: 10`; without `top` all rows of a window are kept".into());
                 None
             }
         });

@@ -22,7 +22,7 @@ fn what_results_do_not_depend_on_is_not_in_it() {
             "topic: clicks}",
             "topic: clicks, options: {a: b}}\n    lake: {path: x, layout: files}\n    journal: {path: j}",
         ),
-        ("topic: clicks}", "topic: clicks}\n    description: A source\n    on_late: drop\n    on_bad_record: fail"),
+        ("topic: clicks}", "topic: clicks}\n    description: A source\n    on_late: fail\n    on_bad_record: fail"),
         ("\"localhost:9092\"", "\"other:9092\""),
         ("path: out/per_page", "path: elsewhere"),
         ("parquet: {path: out/per_page}", "csv: {path: x.csv}"),

@@ -79,3 +79,22 @@ fn what_cannot_be_exploded_is_refused() {
     let Err(errors) = load("tags.yaml", &twice, &Variables::new()) else { panic!("exploded twice") };
     assert!(errors[0].message.contains("elements of exploded records already"), "{}", errors[0].message);
 }
+
+#[test]
+fn the_index_cannot_be_named_and_the_way_round_is_told() {
+    for (old, new) in [
+        ("select: [tag, {id: author.id}]", "select: [tag, _index, {id: author.id}]"),
+        ("where: \"tag <> ''\"", "where: \"_index = 0\""),
+        ("group_by: [tag]", "group_by: [tag, _index]"),
+        ("posts: \"count(*)\"", "posts: \"max(_index)\""),
+    ] {
+        let Err(errors) = load("p.yaml", &TAGS.replacen(old, new, 1), &Variables::new()) else { panic!("{new}") };
+        let help = errors[0].help.clone().unwrap_or_default();
+        assert!(help.contains("explode: {places: place}"), "{new}: {} {help}", errors[0].message);
+    }
+    // What it tells to do can be done.
+    let numbered = TAGS
+        .replacen("  per_post:\n    from: posts\n    explode: {tags: tag}\n", "  numbered:\n    from: posts\n    derive: {places: \"range(1, list_length(tags) + 1)\"}\n  per_post:\n    from: numbered\n    explode: {places: place}\n    derive: {tag: \"tags[place]\"}\n", 1)
+        .replacen("    where: \"tag <> ''\"\n", "", 1);
+    assert!(good(&numbered).plan.steps.iter().any(|step| step.name == "numbered"));
+}

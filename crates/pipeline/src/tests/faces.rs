@@ -239,6 +239,11 @@ fn the_schema_allows_good_files_and_refuses_misshapen_ones() {
         ("parquet: {path: out/per_page}", "where: views > 0"),
         ("parquet: {path: out/per_page}", "parquet: {path: a}, csv: {path: b}"),
         ("parquet: {path: out/per_page}", "parquet: {}"),
+        ("where: page <> ''", "dedup: {key: [], within: 1m}"),
+        ("where: page <> ''", "dedup: {key: {}, within: 1m}"),
+        ("where: page <> ''", "select: []"),
+        ("group_by: [page]", "unique_by: []"),
+        ("  top_pages:\n", "  nothing:\n  top_pages:\n"),
     ] {
         assert!(CLICKS.contains(old), "`{old}` is in the file");
         assert!(!is_allowed(&CLICKS.replacen(old, new, 1)), "{old} -> {new}");

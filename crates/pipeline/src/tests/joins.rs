@@ -295,6 +295,30 @@ fn a_record_without_a_value_counts_where_nothing_is_asked_of_the_value() {
     assert!(!keeps_tombstones(by_key, "at", &format!("{table}\n  o: {{from: users, where: \"user_id > 1\"}}")));
 }
 
+/// A keyed table that nearly keeps records without a value is warned of, with what is missing; others are not.
+#[test]
+fn a_table_that_just_misses_it_is_warned_of() {
+    let warned = |columns: &str, step: &str| {
+        let text = format!(
+            "version: 1\nname: t\nsources:\n  orders:\n    journal: {{path: orders}}\n    schema: {{id: int64!, user_id: int64!, at: timestamp!}}\n    \
+             event_time: {{column: at}}\n  users:\n    journal: {{path: users}}\n    schema: {{{columns}, at: timestamp!}}\n    event_time: {{column: at}}\n\
+             steps:\n  j: {{join: {{left: orders, right: users, on: [user_id], {step}}}, select: [user_id]}}\n\
+             sinks:\n  out: {{from: j, jsonl: {{path: out}}}}\n"
+        );
+        let about = |warning: engine::Error| {
+            let label = warning.place.map(|place| place.label).unwrap_or_default();
+            warning.message.contains("without a value are bad").then_some(label)
+        };
+        good(&text).warnings.into_iter().find_map(about)
+    };
+    let keyed = "user_id: {type: int64!, from: key}";
+    assert_eq!(warned(keyed, "as_of: {}").as_deref(), Some("its event time `at` stands in the value"));
+    assert_eq!(warned("user_id: int64!", "as_of: {}"), None, "it is no table by key");
+    assert_eq!(warned(keyed, "within: {before: 1s, after: 1s}"), None);
+    let beside = "user_id: {type: int64!, from: key}, seen: {type: timestamp, from: header.at}";
+    assert!(warned(beside, "as_of: {}").is_some());
+}
+
 #[test]
 fn what_becomes_of_records_without_a_value_is_part_of_the_definition() {
     let of = |from: &str| {

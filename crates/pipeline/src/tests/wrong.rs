@@ -44,6 +44,8 @@ const CASES: &[Case] = &[
     ("topic: clicks}", "topic: clicks}\n    format: «avro»", Code::NotBuilt, "`avro`"),
     ("topic: clicks}", "topic: clicks}\n    format: {«regex»: '(?<a>.)'}", Code::NotBuilt, "`regex`"),
     ("topic: clicks}", "topic: clicks}\n    on_late: «ignore»", Code::Field, "`drop`"),
+    ("topic: clicks}", "topic: clicks}\n    format: «{json: {}}»", Code::Field, "write `format: json`"),
+    ("topic: clicks}", "topic: clicks}\n    on_late: drop", Code::Name, "`per_page.late` would stay empty"),
     ("topic: clicks}", "topic: clicks}\n    partitions: [0, «x»]", Code::Field, "not a partition number"),
     ("topic: clicks}", "topic: clicks}\n    partitions: [1, «1»]", Code::Field, "there twice"),
     ("topic: clicks}", "topic: clicks}\n    partitions: «[]»", Code::Field, "names none"),
@@ -121,7 +123,7 @@ const CASES: &[Case] = &[
     ("{tumbling: {size: 1m}}", "{«tumbling»: {offset: 1m}}", Code::Field, "`tumbling` needs `size`"),
     ("{tumbling: {size: 1m}}", "{hopping: «{size: 1m, every: 2m}»}", Code::Field, "belong to none"),
     ("{tumbling: {size: 1m}}", "{tumbling: {size: «1min»}}", Code::Field, "the unit is unknown"),
-    ("{tumbling: {size: 1m}}", "«same»", Code::Field, "needs window rows"),
+    ("{tumbling: {size: 1m}}", "«same»", Code::Field, "`hopping`, `cumulative`, `calendar` or `session`"),
     ("group_by: [page]", "group_by: [«user»]", Code::Name, "did you mean `user_id`?"),
     ("group_by: [page]", "group_by: [«lower(page)»]", Code::Name, "an expression needs a name"),
     ("group_by: [page]", "unique_by: [«user_»]", Code::Name, "did you mean `user_id`?"),
@@ -137,6 +139,7 @@ const CASES: &[Case] = &[
     ("by: [{views: desc}]", "by: [{«user_id»: desc}]", Code::Name, "there is no column `user_id`"),
     ("by: [{views: desc}]", "by: [{views: «down»}]", Code::Field, "not an order"),
     ("n: 10", "n: «0»", Code::Field, "not a count"),
+    ("n: 10", "n: «all»", Code::Field, "write it like `n: 10`"),
     ("{session: {gap: 30m}}", "{session: {gap: 30m}}\n    «top»: {n: 1, by: [n]}", Code::Field, "not work on sessions"),
     ("window: {hopping: {size: 10m, every: 1m}}", "window: {hopping: {size: 10m, every: 1m}}\n    allowed_lateness: «1m»", Code::Field, "final rows only"),
     ("  top_pages:\n", "  again: {from: visits, window: «same»}\n  top_pages:\n", Code::Field, "over sessions"),
@@ -228,6 +231,8 @@ const CASES: &[Case] = &[
     ("owner: data", "tests:\n- {name: x, given: {}, expect: {«top_pages.late»: []}}", Code::Name, "no `top_pages.late`"),
     ("owner: data", "tests:\n- {name: x, given: {}, expect: {per_page: [{«view»: 1}]}}", Code::Name, "did you mean `views`?"),
     ("owner: data", "tests:\n- {name: x, given: {}, expect: {per_page: [{views: «many»}]}}", Code::Type, "not int64"),
+    ("owner: data", "tests:\n- {name: x, given: {}, fails: «E_LAT»}", Code::Field, "did you mean `E_LATE`?"),
+    ("owner: data", "tests:\n- {name: x, given: {}, fails: E_LATE, «expect»: {per_page: []}}", Code::Field, "how far it came"),
 ];
 
 /// Takes the marks out of a change and returns where they were.
