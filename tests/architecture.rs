@@ -12,7 +12,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("connectors", &["engine"]),
     ("runtime", &["connectors", "engine"]),
     ("analysis", &[]),
-    ("cli", &["analysis", "connectors", "engine", "pipeline", "runtime"]),
+    ("web", &["engine", "runtime"]),
+    ("cli", &["analysis", "connectors", "engine", "pipeline", "runtime", "web"]),
     ("testkit", &["connectors", "engine", "pipeline", "runtime"]),
 ];
 
@@ -24,6 +25,8 @@ const KEPT_APART: &[(&str, &str)] = &[
     ("serde-saphyr", "pipeline"),
     ("rayon", "runtime"),
     ("clap", "cli"),
+    ("axum", "web"),
+    ("prometheus-client", "web"),
 ];
 
 /// All that the engine uses. None of these opens a file or socket, starts a thread or draws a number for it.

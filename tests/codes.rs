@@ -67,6 +67,7 @@ const CASES: &[(&str, i32, Case)] = &[
     ("E_CUT", 2, Case::Run(|project| project.batch(&["--end", "clicks:0=7"]))),
     ("E_ORIGIN", 2, Case::Run(a_log_that_lost_its_beginning)),
     ("E_NOT_COMPARABLE", 2, Case::Run(|project| project.changed(&[("lake}", "lake, layout: files}")]).run(&["verify", "coins.yaml"]))),
+    ("E_OPEN_BIND", 2, Case::Run(|project| project.run(&["run", "coins.yaml", "--mode", "stream", "--metrics", "0.0.0.0:0"]))),
     ("E_LATE", 1, Case::Run(a_late_record)),
     ("E_BAD_RECORD", 3, Case::Run(a_bad_record)),
     ("E_CHECK", 3, Case::Run(a_broken_rule)),

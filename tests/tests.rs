@@ -17,6 +17,7 @@ mod differential;
 mod docs;
 mod inspect_verb;
 mod live;
+mod metrics_verb;
 mod restart;
 mod tables;
 mod test_verb;

@@ -74,6 +74,9 @@ pub(crate) fn all(command: &Command, matches: &ArgMatches, profile: Option<&Prof
 /// Variables that only this project's tests read, besides those that begin with `SAMESTREAM_TEST_`.
 const FOR_TESTS: &[&str] = &["SAMESTREAM_CASES", "SAMESTREAM_FLOAT_ROUNDS"];
 
+/// Secrets, which have no option: a command line can be seen by others.
+const SECRETS: &[&str] = &[crate::watch::TOKEN];
+
 /// Returns a warning for each environment variable that is named as if it stood for an option, and stands for none.
 pub(crate) fn unknown_variables(command: &Command) -> Vec<Error> {
     let mut known: Vec<String> = Vec::new();
@@ -86,7 +89,8 @@ pub(crate) fn unknown_variables(command: &Command) -> Vec<Error> {
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     let is_unknown = |name: &String| {
         let is_for_tests = name.starts_with("SAMESTREAM_TEST_") || FOR_TESTS.contains(&name.as_str());
-        name.starts_with("SAMESTREAM_") && !is_for_tests && !known.contains(name)
+        let is_secret = SECRETS.contains(&name.as_str());
+        name.starts_with("SAMESTREAM_") && !is_for_tests && !is_secret && !known.contains(name)
     };
     let mut unknown: Vec<String> = names.filter(is_unknown).collect();
     unknown.sort();

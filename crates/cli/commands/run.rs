@@ -21,6 +21,7 @@ use crate::global::Global;
 use crate::pipelines;
 use crate::progress::Shown;
 use crate::report::{self, Done};
+use crate::watch::{self, Watched};
 use crate::{console, output, signals, summary};
 
 /// Run a pipeline as a stream over its log, or as a batch job over its lake
@@ -31,6 +32,7 @@ use crate::{console, output, signals, summary};
 #[command(after_help = "Examples:\n  \
     samestream run page_views --mode stream\n  \
     samestream run page_views --mode stream --until-caught-up --summary stream.json\n  \
+    samestream run page_views --mode stream --metrics 127.0.0.1:9464\n  \
     samestream run page_views --mode batch --end stream.json\n  \
     samestream run page_views --mode batch --end stream.json --verify-against stream.json\n  \
     samestream run page_views --mode batch --input /backup/lake/clicks --out /tmp/restored\n  \
@@ -83,6 +85,12 @@ pub(crate) struct Arguments {
     /// Forget a stream's checkpoints: start at the log's first records and replace the results
     #[arg(long, value_parser = BoolishValueParser::new())]
     fresh: bool,
+    /// Serve a stream's numbers for Prometheus, /healthz and /readyz on this address: HOST:PORT, or a port of this machine
+    #[arg(long, value_name = "ADDR")]
+    metrics: Option<String>,
+    /// The file of the token that /metrics wants to be told; else it is in SAMESTREAM_METRICS_TOKEN
+    #[arg(long, value_name = "FILE")]
+    metrics_token_file: Option<PathBuf>,
     /// Fail (exit 1) when more records than this are late: a count, or a share such as 1%
     #[arg(long, value_name = "N|P%", value_parser = parse_limit)]
     fail_on_late: Option<Limit>,
@@ -149,8 +157,16 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Done {
         Some(path) => Some((path, verify::read_summary(path, &plan)?)),
         None => None,
     };
+    let served = match &arguments.metrics {
+        Some(address) => Some(watch::serve(&plan, address, arguments.metrics_token_file.as_deref())?),
+        None => None,
+    };
+    if let (Some((server, _)), false) = (&served, global.quiet) {
+        report::say(&format!("metrics  http://{}/metrics\n", server.address()));
+    }
     let shown = Shown::new(&plan.name, mode, global);
-    let done = runtime::run(&plan, &options, &shown);
+    let watched = Watched::new(&shown, served.as_ref().map(|(_, board)| board.clone()));
+    let done = runtime::run(&plan, &options, &watched);
     shown.finish();
     let done = done?;
     if !global.quiet {
@@ -233,6 +249,10 @@ fn check(arguments: &Arguments, plan: &Plan) -> Result<()> {
         return Err(
             Error::new(Code::Usage, "`--input` is for `--mode batch`").help("a stream reads its topic or journal")
         );
+    }
+    if is_batch && arguments.metrics.is_some() {
+        return Err(Error::new(Code::Usage, "`--metrics` is for `--mode stream`")
+            .help("a batch run ends: `--summary FILE` writes its numbers"));
     }
     if is_batch && arguments.fresh {
         return Err(Error::new(Code::Usage, "`--fresh` is for `--mode stream`")

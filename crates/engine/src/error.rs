@@ -66,6 +66,7 @@ codes! {
     Cut, "E_CUT", Usage, "Start or end offsets do not fit the log";
     Origin, "E_ORIGIN", Usage, "The log begins later than the one that the sinks' results were made of, so a run would replace what it cannot give again";
     NotComparable, "E_NOT_COMPARABLE", Usage, "The two sides do not have the same definition, start or partitions, so their digests say nothing";
+    OpenBind, "E_OPEN_BIND", Usage, "An address that other machines reach would be served without a token";
     // Answers.
     Late, "E_LATE", No, "More records were late than the pipeline or the command line allows";
     // Data.

@@ -32,6 +32,17 @@ pub struct State {
     pub(crate) memories: BTreeMap<(usize, Partition), Memory>,
 }
 
+/// What a step keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StepSize {
+    /// The step.
+    pub step: usize,
+    /// How many groups its open windows have, or how many sessions are open; None: it is a join.
+    pub keys: Option<usize>,
+    /// About how many bytes it occupies.
+    pub bytes: usize,
+}
+
 impl State {
     /// Returns how many windows and sessions are open.
     pub fn open_windows(&self) -> usize {
@@ -46,6 +57,22 @@ impl State {
         windows
             + joins
             + self.memories.values().flat_map(|memory| memory.0.values()).map(Seen::size_bytes).sum::<usize>()
+    }
+
+    /// Returns what each step keeps, of those that keep anything.
+    pub fn sizes(&self) -> Vec<StepSize> {
+        let windows = self.windows.iter().enumerate().filter_map(|(step, state)| {
+            let state = state.as_ref()?;
+            Some(StepSize { step, keys: Some(state.keys()), bytes: state.size_bytes() })
+        });
+        let joins = self
+            .joins
+            .iter()
+            .enumerate()
+            .filter_map(|(step, state)| Some(StepSize { step, keys: None, bytes: state.as_ref()?.size_bytes() }));
+        let mut sizes: Vec<StepSize> = windows.chain(joins).collect();
+        sizes.sort_unstable_by_key(|size| size.step);
+        sizes
     }
 
     /// Takes out what a partition remembers, to be given back by [`State::put_memory`].

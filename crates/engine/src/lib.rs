@@ -36,7 +36,7 @@ pub mod window;
 
 pub use close::Closed;
 pub use error::{Code, Error, Exit, Place, Result};
-pub use fold::{Checked, Folding, Memory, State};
+pub use fold::{Checked, Folding, Memory, State, StepSize};
 pub use rows::Identity;
 pub use snapshot::{Part, PartName};
 pub use task::{Aside, Deduped, Emission, Engine, Folded, duration, rfc3339};

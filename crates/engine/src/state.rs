@@ -194,6 +194,15 @@ impl WindowState {
         }
     }
 
+    /// Returns how many groups the open windows have, ids where these count once, or how many sessions are open.
+    pub(crate) fn keys(&self) -> usize {
+        match self {
+            WindowState::Fixed(state) => state.tables.values().map(|table| table.groups.len()).sum(),
+            WindowState::Unique(state) => state.ids(),
+            WindowState::Session(state) => state.open(),
+        }
+    }
+
     /// Returns how many groups the accumulators of sessions have, those of ended sessions too.
     #[cfg(test)]
     pub(crate) fn slots(&self) -> usize {

@@ -206,6 +206,11 @@ impl UniqueState {
         self.0.len()
     }
 
+    /// Returns how many ids are in them.
+    pub(crate) fn ids(&self) -> usize {
+        self.0.values().map(|table| table.ids.len()).sum()
+    }
+
     /// Returns about how many bytes it occupies.
     pub(crate) fn size_bytes(&self) -> usize {
         let of_copy = |copy: &Copy| 32 + copy.order.len() + copy.row.len();

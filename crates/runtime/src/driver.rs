@@ -11,6 +11,7 @@ use engine::{Aside, Closed, Code, Emission, Engine, Error, Result};
 
 use crate::checkpoint::Checkpoint;
 use crate::cut::Cut;
+use crate::numbers::{Counters, Numbers, SinkNumbers};
 use crate::summary::{HeldBy, Mode};
 use crate::tally::Tally;
 
@@ -27,6 +28,10 @@ pub trait Outlet {
     /// Returns true when commits of a stream come with checkpoints.
     fn keeps_checkpoints(&self) -> bool {
         false
+    }
+    /// Returns the numbers of the pipeline's sinks.
+    fn sinks(&self) -> Vec<SinkNumbers> {
+        Vec::new()
     }
     /// Makes visible what was taken since the last commit; what the stream goes on from is kept first.
     fn commit(&mut self, checkpoint: Option<Checkpoint>) -> Result<()>;
@@ -126,6 +131,12 @@ pub struct Progress {
 pub trait Observer {
     /// Tells how far the run is.
     fn progress(&self, progress: &Progress);
+    /// Returns true when it wants the numbers of a stream.
+    fn watches(&self) -> bool {
+        false
+    }
+    /// Gives the numbers of a stream, about once a second.
+    fn numbers(&self, _: Numbers) {}
 }
 
 /// An observer that does not care.
@@ -222,13 +233,15 @@ pub(crate) fn frontiers(plan: &Plan, partitions: &[Vec<PartitionState>]) -> Vec<
 pub(crate) struct Output<'a> {
     pub(crate) engine: &'a Engine,
     pub(crate) tally: Tally,
+    pub(crate) counters: Counters,
     pub(crate) outlet: &'a mut dyn Outlet,
     pub(crate) settings: &'a Settings,
 }
 
 impl<'a> Output<'a> {
     pub(crate) fn new(engine: &'a Engine, outlet: &'a mut dyn Outlet, settings: &'a Settings) -> Self {
-        Self { engine, tally: Tally::new(engine.plan(), settings.range), outlet, settings }
+        let (tally, counters) = (Tally::new(engine.plan(), settings.range), Counters::default());
+        Self { engine, tally, counters, outlet, settings }
     }
 
     pub(crate) fn emissions(&mut self, emissions: Vec<Emission>) -> Result<()> {
@@ -245,6 +258,7 @@ impl<'a> Output<'a> {
         let plan = self.engine.plan().clone();
         for aside in asides {
             self.tally.aside(&plan, &aside);
+            self.counters.aside(&plan, &aside);
             if is_kept(&plan, &aside)? {
                 self.outlet.aside(&aside)?;
             }

@@ -19,6 +19,7 @@ use engine::{Aside, Code, DataType, Emission, Error, Field, Identity, Result, Sc
 
 use crate::checkpoint::{Checkpoint, Line, Manifest, RowsKind, SinkMark};
 use crate::driver::Outlet;
+use crate::numbers::SinkNumbers;
 
 /// Sinks and kept-aside sets of a run.
 pub struct SinkOutlet {
@@ -270,6 +271,16 @@ impl Outlet for SinkOutlet {
 
     fn keeps_checkpoints(&self) -> bool {
         self.line.is_some()
+    }
+
+    fn sinks(&self) -> Vec<SinkNumbers> {
+        let own = self.targets.iter().filter(|target| target.is_own);
+        let numbers = |target: &Target| SinkNumbers {
+            sink: target.plan.name.clone(),
+            rows: target.rows + target.open_rows,
+            epoch: target.epoch,
+        };
+        own.map(numbers).collect()
     }
 
     fn commit(&mut self, checkpoint: Option<Checkpoint>) -> Result<()> {

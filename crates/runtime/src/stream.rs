@@ -19,6 +19,7 @@ use crate::checkpoint::{Checkpoint, Resumed};
 use crate::cut::{Cut, check_partitions};
 use crate::driver::{Observer, Outcome, Outlet, Output, PartitionState, Progress, Settings, frontiers, slowest};
 use crate::identity;
+use crate::numbers::{self, Counters, Numbers, StateNumbers};
 use crate::summary::Mode;
 
 /// Where a stream run ends.
@@ -55,6 +56,8 @@ pub fn run(
     let mut stream = Stream::new(engine, streams, begin, until, outlet, settings)?;
     let (mut closed_at, mut committed_at, mut told_at) = (Instant::now(), Instant::now(), Instant::now());
     let mut pause = settings.checkpoint_every;
+    let mut watch = Watch::new(observer);
+    watch.tell(&mut stream)?;
     let ended = loop {
         if settings.stopped() {
             break false;
@@ -73,12 +76,16 @@ pub fn run(
             let begun = Instant::now();
             stream.publish(true)?;
             committed_at = Instant::now();
+            stream.output.counters.commits.add(committed_at - begun);
             // A state that takes long to keep is kept less often.
             pause = settings.checkpoint_every.max((committed_at - begun) * COMMITS_SHARE);
         }
         if told_at.elapsed() >= Duration::from_millis(250) {
             observer.progress(&stream.progress()?);
             told_at = Instant::now();
+            if watch.is_due() {
+                watch.tell(&mut stream)?;
+            }
         }
     };
     stream.close()?;
@@ -96,9 +103,49 @@ pub fn run(
     }
     if let Ok(progress) = stream.progress() {
         observer.progress(&progress);
+        watch.tell(&mut stream)?;
     }
     Ok(Outcome { tally: stream.output.tally, partitions: stream.partitions, ended, caveats: Vec::new() })
 }
+
+/// Hands numbers to an observer that wants them, about once a second.
+struct Watch<'a> {
+    observer: &'a dyn Observer,
+    watches: bool,
+    told_at: Instant,
+    /// What steps keep, and when to look again: to see it takes time where there is much.
+    state: (Vec<StateNumbers>, Instant),
+}
+
+impl<'a> Watch<'a> {
+    fn new(observer: &'a dyn Observer) -> Self {
+        let now = Instant::now();
+        Self { observer, watches: observer.watches(), told_at: now, state: (Vec::new(), now) }
+    }
+
+    fn is_due(&self) -> bool {
+        self.watches && self.told_at.elapsed() >= Duration::from_secs(1)
+    }
+
+    fn tell(&mut self, stream: &mut Stream<'_>) -> Result<()> {
+        if !self.watches {
+            return Ok(());
+        }
+        let begun = Instant::now();
+        if begun >= self.state.1 {
+            self.state.0 = numbers::of_state(stream.engine.plan(), &stream.state);
+            self.state.1 = Instant::now() + begun.elapsed() * LOOKS_SHARE;
+        }
+        let mut numbers = stream.numbers();
+        numbers.state.clone_from(&self.state.0);
+        self.observer.numbers(numbers);
+        self.told_at = Instant::now();
+        Ok(())
+    }
+}
+
+/// How many times as long as a look at the state takes the stream goes on before the next one.
+const LOOKS_SHARE: u32 = 200;
 
 /// How many times as long as a commit takes the stream goes on before the next one.
 const COMMITS_SHARE: u32 = 9;
@@ -116,6 +163,10 @@ struct Stream<'a> {
     idle: Vec<Vec<bool>>,
     paused: Vec<Vec<bool>>,
     ends: Vec<Vec<Offset>>,
+    /// Windows that runs before had closed.
+    windows_before: u64,
+    /// Where the logs ended at first.
+    first_ends: Vec<Vec<Offset>>,
     ends_at: Instant,
     unclosed: bool,
     unpublished: bool,
@@ -177,6 +228,7 @@ impl<'a> Stream<'a> {
             all_ends.push(ends);
         }
         let mut output = Output::new(engine, outlet, settings);
+        output.counters = Counters::new(&partitions);
         let mut state = engine.empty();
         if let Some(resumed) = resumed {
             output.tally = resumed.tally;
@@ -188,11 +240,13 @@ impl<'a> Stream<'a> {
             codecs: engine.plan().sources.iter().map(codec).collect::<Result<_>>()?,
             streams,
             ids,
+            windows_before: output.tally.windows,
             output,
             state,
             partitions,
             idle: flags.clone(),
             paused: flags,
+            first_ends: all_ends.clone(),
             ends: all_ends,
             ends_at: Instant::now(),
             unclosed: false,
@@ -262,6 +316,7 @@ impl<'a> Stream<'a> {
         let next = last + 1;
         if let Some(row) = records.offsets.len().checked_sub(1) {
             state.last = Some((records.offsets[row], identity::fingerprint(&records, row)));
+            self.output.counters.records(source, place, &records);
             let chunk = self.codecs[source].decode(&records);
             let folded = self.engine.fold(source, &chunk, state.maximum, &mut self.state);
             state.maximum = folded.maximum;
@@ -352,6 +407,18 @@ impl<'a> Stream<'a> {
             }
         }
         Ok(())
+    }
+
+    fn numbers(&self) -> Numbers {
+        let (plan, output) = (self.engine.plan(), &self.output);
+        let ends = self.first_ends.iter().flatten();
+        Numbers {
+            windows_open: self.state.open_windows() as u64,
+            windows_final: output.tally.windows - self.windows_before,
+            sinks: output.outlet.sinks(),
+            has_caught_up: self.partitions.iter().flatten().zip(ends).all(|(state, end)| state.next >= *end),
+            ..output.counters.numbers(plan, &self.partitions, &self.ends)
+        }
     }
 
     fn progress(&mut self) -> Result<Progress> {
