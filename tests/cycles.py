@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Kills a stream again and again while records come, and looks for each of them afterwards.
 
-    python3 tests/cycles.py SAMESTREAM FOLDER [--cycles N] [--rate N] [--seed N]
+    python3 tests/cycles.py SAMESTREAM FOLDER [--cycles N] [--restarts N] [--rate N] [--seed N]
 
 Needs the broker of `tests/services/kafka.sh` (environment KAFKA_PORT). Kafka's own console producer writes the records,
 its console consumer reads what the stream has published; neither shares code with samestream. One pipeline writes, into
 files and into topics, what it counts and, as a shadow of that, the ids of the records that each row is made of. In each
 cycle the stream is started, makes a checkpoint, and is killed with SIGKILL at some moment; in every third cycle it is
-stopped with SIGSTOP first and goes on for a while. In the end it runs until it has caught up, and is compared with a batch
+stopped with SIGSTOP first and goes on for a while; in the first `--restarts` cycles the broker, which holds the log, the
+rows and the coordinators of both, is stopped and started under it. In the end it runs until it has caught up, and is compared with a batch
 run over the lake that was archived from the same topic: digests, and every row. A record that is lost or doubled is named.
 
 Recovery is the time from the start of a process to its first checkpoint, which the sinks publish then.
@@ -21,6 +22,7 @@ parser = argparse.ArgumentParser()
 parser.add_argument("samestream")
 parser.add_argument("folder")
 parser.add_argument("--cycles", type=int, default=5)
+parser.add_argument("--restarts", type=int, default=0, help="in how many cycles the broker is started again, too")
 parser.add_argument("--rate", type=int, default=15_000, help="records per second")
 parser.add_argument("--seed", type=int, default=None)
 options = parser.parse_args()
@@ -214,6 +216,11 @@ for cycle in range(options.cycles):
     if cycle > 0:
         recoveries.append(recovery)
     time.sleep(chance.random() * 0.8)
+    if cycle < options.restarts:
+        broker("stop")
+        gone = checkpoint()
+        broker("start")
+        wait_for_newer(child, gone + 1, 120)
     if cycle % 3 == 2:
         sleeps += 1
         child.send_signal(signal.SIGSTOP)
@@ -259,7 +266,7 @@ wrong.append(compare("records by id in the rows of shadow_topic", ids(published[
 wrong = [text for text in wrong if text]
 
 print(
-    f"{options.cycles} cycles ({sleeps} with a stop before), seed {seed}: {producer.sent:,} records, "
+    f"{options.cycles} cycles ({sleeps} with a stop before, {min(options.restarts, options.cycles)} with a restart of the broker), seed {seed}: {producer.sent:,} records, "
     f"{sum(expected.values()):,} final rows of the shadow in the topic, {sum(ids(expected).values()):,} records in them; "
     f"{newer} of {options.cycles} starts led to a newer checkpoint, the last is number {checkpoint()}; "
     f"recovery median {statistics.median(recoveries or [0]):.2f} s, at most {max(recoveries or [0]):.2f} s; "

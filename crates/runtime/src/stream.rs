@@ -55,7 +55,7 @@ pub fn run(
 ) -> Result<Outcome> {
     let mut stream = Stream::new(engine, streams, begin, until, outlet, settings)?;
     let (mut closed_at, mut committed_at, mut told_at) = (Instant::now(), Instant::now(), Instant::now());
-    let mut pause = settings.checkpoint_every;
+    let (mut pause, mut took_before) = (settings.checkpoint_every, Duration::ZERO);
     let mut watch = Watch::new(observer);
     watch.tell(&mut stream)?;
     let ended = loop {
@@ -76,9 +76,11 @@ pub fn run(
             let begun = Instant::now();
             stream.publish(true)?;
             committed_at = Instant::now();
-            stream.output.counters.commits.add(committed_at - begun);
-            // A state that takes long to keep is kept less often.
-            pause = settings.checkpoint_every.max((committed_at - begun) * COMMITS_SHARE);
+            // A state that takes long to keep is kept less often. One commit alone may have waited for a broker that was away.
+            let took = committed_at - begun;
+            pause = settings.checkpoint_every.max(took.min(took_before) * COMMITS_SHARE);
+            took_before = took;
+            stream.output.counters.commits.add(took);
         }
         if told_at.elapsed() >= Duration::from_millis(250) {
             observer.progress(&stream.progress()?);
