@@ -199,9 +199,13 @@ impl Line {
     }
 
     /// Returns the outboxes that a sink lacks which has published up to `published`, by epoch; None: they are no longer kept.
-    pub fn outboxes_after(&self, published: u64) -> Option<Vec<(u64, &[OutboxEntry])>> {
+    /// A sink does not note epochs in which there was nothing for it, so these are not missed.
+    pub fn outboxes_after(&self, sink: &str, published: u64) -> Option<Vec<(u64, &[OutboxEntry])>> {
         let first = self.kept.first()?;
-        let is_whole = first.number <= published + 1 || first.is_first;
+        let had_before = |mark: &SinkMark| if mark.epoch == first.number { mark.before } else { Some(mark.epoch) };
+        let is_whole = first.number <= published + 1
+            || first.is_first
+            || first.sinks.get(sink).and_then(had_before).is_some_and(|before| before <= published);
         let missing = self.kept.iter().filter(|manifest| manifest.number > published);
         is_whole.then(|| missing.map(|manifest| (manifest.number, manifest.outbox.as_slice())).collect())
     }

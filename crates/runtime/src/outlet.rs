@@ -43,8 +43,9 @@ struct Target {
     rows: u64,
     /// Rows of the end of input.
     open_rows: u64,
-    /// The last epoch in which there was something for it.
+    /// The last epoch in which there was something for it, and the one before.
     epoch: u64,
+    before: Option<u64>,
     /// Whether there is something for it since.
     is_due: bool,
     /// Whether what it has published must be kept for it.
@@ -124,7 +125,8 @@ impl SinkOutlet {
                 }
                 Some((line, last)) => {
                     mark = last.sinks.get(&key).copied().unwrap_or_default();
-                    let (replace, since) = going_on(published, told.get(&key), mark, line, last).map_err(named)?;
+                    let (replace, since) =
+                        going_on(published, told.get(&key), mark, &key, line, last).map_err(named)?;
                     lacking.extend(since.map(|since| (number, since)));
                     replace
                 }
@@ -141,6 +143,7 @@ impl SinkOutlet {
                 rows: mark.rows,
                 open_rows: 0,
                 epoch: mark.epoch,
+                before: mark.before,
                 is_due: false,
                 is_told: published == Published::Unknown,
             });
@@ -160,7 +163,7 @@ impl SinkOutlet {
         let (rows, open_rows) = (target.rows, target.open_rows);
         let input = target.plan.input;
         let name = input_name(&self.plan, input);
-        for (epoch, outbox) in line.outboxes_after(since).expect("it was asked whether they are kept") {
+        for (epoch, outbox) in line.outboxes_after(&target.key, since).expect("it was asked whether they are kept") {
             for entry in outbox.iter().filter(|entry| entry.input == name) {
                 target.take(entry.kind, input, &line.rows(entry)?)?;
             }
@@ -210,6 +213,7 @@ fn going_on(
     published: Published,
     told: Option<&u64>,
     mark: SinkMark,
+    sink: &str,
     line: &Line,
     last: &Manifest,
 ) -> Result<(Replace, Option<u64>)> {
@@ -234,7 +238,7 @@ fn going_on(
     if replace == Replace::Nothing && mark.epoch <= has {
         return Ok((replace, None));
     }
-    match line.outboxes_after(has) {
+    match line.outboxes_after(sink, has) {
         Some(_) => Ok((replace, Some(has))),
         None => Err(diverged(match has {
             0 => "it holds nothing of what this job has published: it was removed, or another run has written it since"
@@ -288,9 +292,13 @@ impl Outlet for SinkOutlet {
         if let (Some(line), Some(checkpoint)) = (&mut self.line, checkpoint) {
             self.epoch = line.number();
             for target in self.targets.iter_mut().filter(|target| target.is_due) {
+                target.before = Some(target.epoch);
                 target.epoch = self.epoch;
             }
-            let mark = |target: &Target| (target.key.clone(), SinkMark { epoch: target.epoch, rows: target.rows });
+            let mark = |target: &Target| {
+                let (epoch, before, rows) = (target.epoch, target.before, target.rows);
+                (target.key.clone(), SinkMark { epoch, before, rows })
+            };
             line.keep(&self.plan, checkpoint, self.targets.iter().map(mark).collect())?;
         }
         for target in &mut self.targets {

@@ -7,7 +7,7 @@
 //!   {"partition": 0, "start": 0, "next": 1200, "maximum": 1767225600000000,
 //!    "last": {"offset": 1199, "xxh3": "…"}}]}, "tally": {…},
 //!  "parts": [{"name": {"step": "per_page", "window": [0, 60000000]}, "tables": [{"file": "….parts", "offset": 0, …}]}],
-//!  "outbox": [{"input": "per_page", "kind": "final", "rows": {…}}], "sinks": {"page_views": {"epoch": 7, "rows": 41}}}
+//!  "outbox": [{"input": "per_page", "kind": "final", "rows": {…}}], "sinks": {"page_views": {"epoch": 7, "before": 5, "rows": 41}}}
 //! ```
 //!
 //! The version in its first line is that of the whole: of this text, of the tables of parts, of the packing of data files.
@@ -179,6 +179,9 @@ pub enum RowsKind {
 pub struct SinkMark {
     /// The last epoch in which there was something for it.
     pub epoch: u64,
+    /// The one before that, 0 for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<u64>,
     /// How many rows that stay it has had so far.
     pub rows: u64,
 }

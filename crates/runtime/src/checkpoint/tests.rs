@@ -85,13 +85,42 @@ fn a_sink_gets_the_outboxes_that_it_lacks_as_long_as_they_are_kept() {
     }
     let line = open(store);
     let epochs = |since: u64| {
-        let outboxes = line.outboxes_after(since)?;
+        let outboxes = line.outboxes_after("s", since)?;
         Some(outboxes.iter().map(|(epoch, entries)| (*epoch, line.rows(&entries[0]).unwrap())).collect::<Vec<_>>())
     };
     assert_eq!(epochs(3), Some(vec![(4, rows([4])), (5, rows([5]))]));
     assert_eq!(epochs(2).map(|epochs| epochs.len()), Some(3));
     assert_eq!(epochs(1), None, "epoch 2 is not kept any more");
     assert_eq!(epochs(5), Some(Vec::new()));
+}
+
+#[test]
+fn an_epoch_without_anything_for_a_sink_is_not_missed() {
+    let store = Memory::default();
+    let mut line = open(&|| Box::new(store.clone()));
+    let tally = Tally::new(&plan("d"), (None, None));
+    // By epoch, the last one with something for a sink, and the one before.
+    let rare = [(1, 0), (1, 0), (1, 0), (1, 0), (5, 1)];
+    let late = [(0, 0), (0, 0), (0, 0), (0, 0), (5, 0)];
+    let busy = [(1, 0), (1, 0), (3, 1), (3, 1), (5, 3)];
+    let mark = |(epoch, before)| SinkMark { epoch, before: Some(before), rows: 0 };
+    for epoch in 0..5 {
+        let marks = [("rare", rare[epoch]), ("late", late[epoch]), ("busy", busy[epoch])];
+        let marks = marks.map(|(name, of)| (name.to_string(), mark(of)));
+        let checkpoint = Checkpoint { partitions: Vec::new(), tally: tally.clone(), parts: Vec::new() };
+        line.keep(&plan("d"), checkpoint, marks.into()).unwrap();
+    }
+    // Kept are 3, 4 and 5.
+    let numbers = |sink: &str, since: u64| {
+        let outboxes = line.outboxes_after(sink, since)?;
+        Some(outboxes.into_iter().map(|(epoch, _)| epoch).collect::<Vec<_>>())
+    };
+    assert_eq!(numbers("rare", 1), Some(vec![3, 4, 5]));
+    assert_eq!(numbers("rare", 0), None, "it had something in epoch 1");
+    assert_eq!(numbers("late", 0), Some(vec![3, 4, 5]));
+    assert_eq!(numbers("busy", 1), Some(vec![3, 4, 5]));
+    assert_eq!(numbers("busy", 0), None);
+    assert_eq!(numbers("other", 1), None, "nothing is known of it");
 }
 
 #[test]
