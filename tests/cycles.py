@@ -95,7 +95,11 @@ class Producer(threading.Thread):
     def run(self):
         arguments = ["tool", "org.apache.kafka.tools.ConsoleProducer", "--bootstrap-server", brokers, "--topic", topic]
         arguments += ["--reader-property", "parse.key=true", "--command-property", "acks=all"]
-        child = subprocess.Popen([kafka, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        # It gives up after three tries otherwise, which a restart of the broker outlasts.
+        arguments += ["--message-send-max-retries", "1000000"]
+        # Into a file: it has much to say while the broker is away, and would wait for somebody to read it.
+        log = os.path.join(folder, "producer.log")
+        child = subprocess.Popen([kafka, *arguments], stdin=subprocess.PIPE, stdout=open(log, "w"), stderr=subprocess.STDOUT, text=True)
         begun, clock = time.monotonic(), 1_767_225_600_000
         while not self.over.is_set():
             due = int((time.monotonic() - begun) * options.rate) - self.sent
@@ -112,13 +116,14 @@ class Producer(threading.Thread):
                 child.stdin.write("".join(lines))
                 child.stdin.flush()
             except OSError as error:
-                self.failure = f"{error}: {child.stdout.read()}"
+                self.failure = f"{error}: {open(log).read()[-2000:]}"
                 return
             time.sleep(0.02)
-        said = child.communicate()[0]
+        child.communicate()
+        said = open(log).read()
         # The console producer says what was not delivered, and goes on.
         if child.returncode != 0 or "ERROR" in said or "Exception" in said:
-            self.failure = said
+            self.failure = "\n".join(line for line in said.splitlines() if "WARN" not in line)[:2000]
 
 
 def consume(name):
@@ -191,6 +196,8 @@ def wait_for_newer(child, last, patience=60):
     while checkpoint() <= last:
         if child.poll() is not None:
             fail(f"the stream ended with {child.returncode}: {open(os.path.join(folder, 'stream.err')).read()}")
+        if producer.failure:
+            fail(f"the producer failed: {producer.failure}")
         if time.monotonic() - begun > patience:
             fail(f"no checkpoint after {last} in {patience} s")
         time.sleep(0.005)
