@@ -21,6 +21,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 const KEPT_APART: &[(&str, &str)] = &[
     ("polars", "analysis"),
     ("rdkafka", "connectors"),
+    ("postgres", "connectors"),
+    ("redis", "connectors"),
     ("sqlparser", "pipeline"),
     ("serde-saphyr", "pipeline"),
     ("rayon", "runtime"),
@@ -348,14 +350,22 @@ fn the_rule_about_places_sees_them() {
     }
 }
 
-/// A test that needs a broker is run where there is one: `cargo test broker -- --include-ignored` picks it by its name.
+/// Servers that tests may need, by the variable that tells where one is: those tests are run where it runs, and
+/// `cargo test broker -- --include-ignored` picks them by their names.
+const SERVERS: &[(&str, &str)] = &[("KAFKA", "broker"), ("POSTGRES", "postgres"), ("REDIS", "redis")];
+
 #[test]
-fn tests_that_need_a_broker_have_it_in_their_names() {
-    for (path, text) in code() {
-        let Some(file) = path.strip_prefix("tests/").filter(|path| path.ends_with(".rs")) else { continue };
-        for after in text.split("#[ignore = \"needs SAMESTREAM_TEST_KAFKA\"]").skip(1) {
-            let name = after.split("fn ").nth(1).and_then(|rest| rest.split('(').next()).unwrap_or_default();
-            assert!(file.contains("broker") || name.contains("broker"), "tests/{file}: `{name}` is never run");
+fn tests_that_need_a_server_have_it_in_their_names() {
+    let gate = read(".ci/run");
+    for (variable, word) in SERVERS {
+        let run = |line: &str| line.contains("--include-ignored") && line.split_whitespace().any(|part| part == *word);
+        assert!(gate.lines().any(run), "the gate does not run the tests with `{word}` in their names");
+        for (path, text) in code() {
+            let Some(file) = path.strip_prefix("tests/").filter(|path| path.ends_with(".rs")) else { continue };
+            for after in text.split(&format!("#[ignore = \"needs SAMESTREAM_TEST_{variable}\"]")).skip(1) {
+                let name = after.split("fn ").nth(1).and_then(|rest| rest.split('(').next()).unwrap_or_default();
+                assert!(file.contains(word) || name.contains(word), "tests/{file}: `{name}` is never run");
+            }
         }
     }
 }

@@ -80,6 +80,7 @@ const CASES: &[(&str, i32, Case)] = &[
     ("E_GAP", 3, Case::Run(a_start_before_the_lake)),
     ("E_NO_OFFSETS", 3, Case::Run(a_file_without_offset_in_its_name)),
     ("E_BROKER", 4, Case::Run(a_closed_port)),
+    ("E_DATABASE", 4, Case::Run(a_database_that_is_not_there)),
     ("E_IO", 4, Case::Run(|project| project.batch(&["--state-dir", "coins.yaml/state"]))),
     ("E_DISK", 4, Case::Run(a_full_disk)),
     ("E_PARTITIONS_CHANGED", 5, Case::Library(a_record_of_a_new_partition)),
@@ -379,6 +380,13 @@ fn a_file_without_offset_in_its_name(project: &Project) -> Output {
 fn a_closed_port(project: &Project) -> Output {
     unreachable(project);
     project.run(&["run", "coins.yaml", "--mode", "stream"])
+}
+
+fn a_database_that_is_not_there(project: &Project) -> Output {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let table = format!("postgres: {{url: \"postgres://nobody@127.0.0.1:{port}/x\", table: coins}}");
+    project.changed(&[("jsonl: {path: out.jsonl}", &table)]);
+    project.run(&["validate", "coins.yaml", "--online"])
 }
 
 /// Writes to a device that is always full.

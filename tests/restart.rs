@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::cli::{samestream, stderr, stdout};
 
 /// Every kind of state and of file sink, and a shadow of the first step that names the records of each row.
-const PIPELINE: &str = r#"version: 1
+pub(crate) const PIPELINE: &str = r#"version: 1
 name: clicks
 sources:
   clicks:
@@ -49,7 +49,7 @@ sinks:
 
 const SINKS: [&str; 6] = ["per_page", "shadow.jsonl", "visits", "bought", "hot.csv", "late.jsonl"];
 
-fn project(events: u32) -> tempfile::TempDir {
+pub(crate) fn project(events: u32) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("clicks.yaml"), PIPELINE).unwrap();
     let events = events.to_string();
@@ -60,11 +60,11 @@ fn project(events: u32) -> tempfile::TempDir {
     folder
 }
 
-fn run(folder: &Path, line: &str) -> std::process::Output {
+pub(crate) fn run(folder: &Path, line: &str) -> std::process::Output {
     samestream(folder).args(line.split_whitespace()).output().unwrap()
 }
 
-fn ok(folder: &Path, line: &str) {
+pub(crate) fn ok(folder: &Path, line: &str) {
     let output = run(folder, line);
     assert!(output.status.success(), "`samestream {line}`\n{}{}", stdout(&output), stderr(&output));
 }
@@ -74,7 +74,7 @@ fn start(folder: &Path) -> Child {
     samestream(folder).args(line).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap()
 }
 
-fn newest_checkpoint(folder: &Path) -> Option<String> {
+pub(crate) fn newest_checkpoint(folder: &Path) -> Option<String> {
     let entries = std::fs::read_dir(folder.join(".samestream/clicks/stream/checkpoints")).ok()?;
     let names = entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
     names.filter(|name| name.ends_with(".json") && name != "told.json").max()

@@ -18,6 +18,8 @@ mod docs;
 mod inspect_verb;
 mod live;
 mod metrics_verb;
+mod postgres_sink;
+mod redis_sink;
 mod restart;
 mod tables;
 mod test_verb;

@@ -124,7 +124,7 @@ fn online(plan: &Plan) -> Vec<Error> {
                 Code::NotFound => Ok(()),
                 _ => Err(error),
             }),
-            Ok(None) => Ok(()),
+            Ok(None) => sink::probe(plan),
             Err(error) => Err(error),
         };
         wrong.extend(checked.err().map(|error| error.context(format!("sink `{}`", plan.name))));

@@ -82,6 +82,7 @@ codes! {
     NoOffsets, "E_NO_OFFSETS", Data, "A lake without offsets cannot be read as a log";
     // The world.
     Broker, "E_BROKER", Environment, "The broker cannot be reached, refused us or failed";
+    Database, "E_DATABASE", Environment, "The database of a sink cannot be reached, refused us or failed";
     Io, "E_IO", Environment, "Reading or writing a file failed";
     Disk, "E_DISK", Environment, "The disk is full";
     PartitionsChanged, "E_PARTITIONS_CHANGED", State, "The topic's partitions are not the ones the run started with";

@@ -267,7 +267,7 @@ fn named(exprs: &[(String, engine::expr::Expr)]) -> String {
 }
 
 fn target(target: &SinkTarget) -> String {
-    let settings = target.settings.iter().map(|(name, value)| match name.starts_with("options.") {
+    let settings = target.settings.iter().map(|(name, value)| match name.starts_with("options.") || name == "url" {
         true => format!(" {name}=…"),
         false => format!(" {name}={value}"),
     });

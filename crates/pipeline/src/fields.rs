@@ -460,8 +460,10 @@ pub(crate) const SINK: Block = Block {
         optional("stdout", Shape::OptionalBlock(&STDOUT), "The terminal, or JSON lines in a pipe").like("stdout: {}"),
         optional("kafka", Shape::Block(&KAFKA_SINK), "A topic")
             .like("kafka: {brokers: \"localhost:9092\", topic: per_page}"),
-        not_built("postgres", "write `parquet`, `jsonl`, `csv` or `kafka` and load from there"),
-        not_built("redis", "write `parquet`, `jsonl`, `csv` or `kafka` and load from there"),
+        optional("postgres", Shape::Block(&POSTGRES), "A table of PostgreSQL")
+            .like("postgres: {url: \"${DATABASE_URL}\", table: per_page}"),
+        optional("redis", Shape::Block(&REDIS), "A hash of Redis, a field a row")
+            .like("redis: {url: \"${REDIS_URL}\", key: per_page}"),
         not_built("cassandra", "write `parquet`, `jsonl`, `csv` or `kafka` and load from there"),
     ],
 };
@@ -489,6 +491,9 @@ pub(crate) const SINK_KINDS: &[SinkKind] = &[
     SinkKind { name: "csv", settings: &CSV, upserts: false },
     SinkKind { name: "stdout", settings: &STDOUT, upserts: false },
     SinkKind { name: "kafka", settings: &KAFKA_SINK, upserts: true },
+    // Rows without identity are only added; the epoch keeps them from coming twice.
+    SinkKind { name: "postgres", settings: &POSTGRES, upserts: false },
+    SinkKind { name: "redis", settings: &REDIS, upserts: true },
 ];
 
 pub(crate) const PARQUET: Block = Block {
@@ -551,6 +556,33 @@ pub(crate) const KAFKA_SINK: Block = Block {
     ],
 };
 
+pub(crate) const POSTGRES: Block = Block {
+    what: "a `postgres` sink",
+    fields: &[
+        required(
+            "url",
+            Shape::Text,
+            "`postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=…`; a password comes from a variable with `secret: true`",
+        )
+        .like("url: \"${DATABASE_URL}\""),
+        required("table", Shape::Text, "The table, `NAME` or `SCHEMA.NAME`").like("table: analytics.per_page"),
+        optional("create", Shape::Boolean, "Whether the table is made if it is not there").or("true"),
+    ],
+};
+
+pub(crate) const REDIS: Block = Block {
+    what: "a `redis` sink",
+    fields: &[
+        required(
+            "url",
+            Shape::Text,
+            "`redis://USER:PASSWORD@HOST:PORT/DATABASE`; a password comes from a variable with `secret: true`",
+        )
+        .like("url: \"${REDIS_URL}\""),
+        required("key", Shape::Text, "The key of the hash").like("key: per_page"),
+    ],
+};
+
 /// Every block.
 pub(crate) const ALL: &[&Block] = &[
     &PIPELINE,
@@ -575,6 +607,8 @@ pub(crate) const ALL: &[&Block] = &[
     &CSV,
     &STDOUT,
     &KAFKA_SINK,
+    &POSTGRES,
+    &REDIS,
     &CASE,
 ];
 

@@ -117,6 +117,7 @@ pub fn run(plan: &Arc<Plan>, options: &RunOptions, observer: &dyn Observer) -> R
     // Both modes write the same sinks, so what a sink remembers is not kept by mode.
     context.state.get_or_insert_with(|| options.state_dir.join(&plan.name));
     context.pipeline = plan.name.clone();
+    context.stop = options.settings.stop.clone();
     context.job = line.as_ref().map(|line| line.job().to_string());
     let mut outlet = SinkOutlet::open(plan, &sinks, &context, Some(&aside), options.settings.range, line)?;
     let outcome = drive(&engine, sources, options, resumed, &mut outlet, observer)?;

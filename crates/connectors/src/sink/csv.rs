@@ -22,6 +22,8 @@ pub(super) const KIND: SinkKind = SinkKind {
         is_required: true,
         is_built: true,
     }],
+    check: super::nothing,
+    probe: super::nothing,
     open: |plan, context| text::open(plan, context, &Csv, &TextFiles(&Csv)),
 };
 

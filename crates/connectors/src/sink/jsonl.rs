@@ -20,6 +20,8 @@ pub(super) const KIND: SinkKind = SinkKind {
         is_required: true,
         is_built: true,
     }],
+    check: super::nothing,
+    probe: super::nothing,
     open: |plan, context| text::open(plan, context, &JsonLines, &TextFiles(&JsonLines)),
 };
 

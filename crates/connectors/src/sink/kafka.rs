@@ -75,6 +75,8 @@ pub(super) const KIND: SinkKind = SinkKind {
         },
         Setting { name: "options.", help: "settings of librdkafka", is_required: false, is_built: true },
     ],
+    check: super::nothing,
+    probe: super::nothing,
     open,
 };
 

@@ -12,6 +12,9 @@ mod kafka;
 pub mod manifest;
 mod note;
 mod parquet;
+mod patience;
+mod postgres;
+mod redis;
 mod rows;
 mod single;
 mod spool;
@@ -26,13 +29,15 @@ use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use engine::edge::Sink;
 use engine::plan::{KafkaBinding, SinkPlan, SinkTarget};
 use engine::{Code, Error, Result};
 
 /// Every kind of sink.
-pub const SINKS: &[SinkKind] = &[parquet::KIND, jsonl::KIND, csv::KIND, stdout::KIND, kafka::KIND];
+pub const SINKS: &[SinkKind] =
+    &[parquet::KIND, jsonl::KIND, csv::KIND, stdout::KIND, kafka::KIND, postgres::KIND, redis::KIND];
 
 /// One kind of sink.
 pub struct SinkKind {
@@ -44,6 +49,10 @@ pub struct SinkKind {
     pub file_kind: &'static str,
     /// Its settings.
     pub settings: &'static [Setting],
+    /// Checks what its settings say, as far as that can be without touching what they name.
+    check: fn(&SinkPlan) -> Result<()>,
+    /// Asks the outside whether a run could write there, and changes nothing.
+    probe: fn(&SinkPlan) -> Result<()>,
     /// Opens one; settings were checked.
     open: fn(&SinkPlan, &Context) -> Result<Box<dyn Sink>>,
 }
@@ -71,11 +80,13 @@ pub struct Context {
     pub pipeline: String,
     /// The job that runs, if it goes on from checkpoints: a sink that keeps its epochs keeps its name with them.
     pub job: Option<String>,
+    /// Set when the run is to stop: a sink that waits for its server gives up.
+    pub stop: Arc<AtomicBool>,
 }
 
 impl Default for Context {
     fn default() -> Self {
-        Self { console: Console::stdout(), state: None, pipeline: String::new(), job: None }
+        Self { console: Console::stdout(), state: None, pipeline: String::new(), job: None, stop: Arc::default() }
     }
 }
 
@@ -132,7 +143,7 @@ pub fn check(plan: &SinkPlan) -> Result<()> {
         }
     }
     match kind.settings.iter().find(|setting| setting.is_required && !plan.target.settings.contains_key(setting.name)) {
-        None => Ok(()),
+        None => (kind.check)(plan),
         Some(setting) => {
             let message = format!("sink `{}`: {} needs `{}`", plan.name, kind.name, setting.name);
             Err(Error::new(Code::Field, message).help(format!("`{}` is {}", setting.name, setting.help)))
@@ -143,6 +154,12 @@ pub fn check(plan: &SinkPlan) -> Result<()> {
 /// Returns the topic that a sink writes to, if it writes to one.
 pub fn topic(plan: &SinkPlan) -> Result<Option<KafkaBinding>> {
     (plan.target.kind == kafka::KIND.name).then(|| kafka::binding(plan)).transpose()
+}
+
+/// Asks the outside whether a run could write where a sink says, and changes nothing.
+pub fn probe(plan: &SinkPlan) -> Result<()> {
+    check(plan)?;
+    (kind(&plan.target.kind)?.probe)(plan)
 }
 
 /// Checks a sink's settings and opens it. Nothing is written before its `begin`.
@@ -200,6 +217,17 @@ fn flag(plan: &SinkPlan, name: &str) -> Result<bool> {
             Err(Error::new(Code::Field, format!("sink `{}`: `{name}` is `{other}`, not true or false", plan.name)))
         }
     }
+}
+
+/// Says that there is nothing to check or to ask.
+fn nothing(_: &SinkPlan) -> Result<()> {
+    Ok(())
+}
+
+/// Makes a word that no other process makes: of the clock and its number, which are nowhere part of a result.
+fn token() -> String {
+    let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |time| time.as_nanos());
+    format!("{nanos:x}-{:x}", std::process::id())
 }
 
 /// Refuses a path with an extension for a kind that writes folders only.

@@ -40,6 +40,8 @@ pub(super) const KIND: SinkKind = SinkKind {
         Setting { name: "path", help: "the folder", is_required: true, is_built: true },
         Setting { name: "partition_by", help: "columns that name sub-folders", is_required: false, is_built: false },
     ],
+    check: super::nothing,
+    probe: super::nothing,
     open,
 };
 

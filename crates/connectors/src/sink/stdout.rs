@@ -25,6 +25,8 @@ pub(super) const KIND: SinkKind = SinkKind {
     help: "a table on a terminal, JSON lines in a pipe",
     file_kind: "jsonl",
     settings: &[Setting { name: "open_rows", help: "print open rows too", is_required: false, is_built: true }],
+    check: super::nothing,
+    probe: super::nothing,
     open,
 };
 

@@ -189,7 +189,11 @@ fn every_kind_in_the_table_is_complete_and_tested() {
         assert!(!kind.help.is_empty() && kind.settings.iter().all(|setting| !setting.help.is_empty()), "{}", kind.name);
         assert!(FILE_SINKS.iter().any(|(tested, _)| *tested == kind.file_kind), "{}", kind.file_kind);
         let is_tested = FILE_SINKS.iter().any(|(tested, _)| *tested == kind.name);
-        assert!(is_tested || ["stdout", "kafka"].contains(&kind.name), "{} has no test", kind.name);
+        assert!(
+            is_tested || ["stdout", "kafka", "postgres", "redis"].contains(&kind.name),
+            "{} has no test",
+            kind.name
+        );
         let mut wrong = plan(kind.name, &[("colour", "red")]);
         let error = check(&wrong).unwrap_err();
         assert_eq!(error.code, Code::Field, "{error}");

@@ -224,9 +224,13 @@ impl Checker<'_> {
         for sink in order {
             let Some(kind) = &sink.kind else { continue };
             let setting = |wanted: &str| kind.settings.iter().find(|(name, _)| name == wanted).map(|(_, value)| value);
-            let Some(last) = setting("path").or_else(|| setting("topic")) else { continue };
+            let Some(last) =
+                setting("path").or_else(|| setting("topic")).or_else(|| setting("table")).or_else(|| setting("key"))
+            else {
+                continue;
+            };
             let mut place = vec![last.value.trim_end_matches('/')];
-            place.extend(setting("brokers").map(|brokers| brokers.value.as_str()));
+            place.extend(setting("brokers").or_else(|| setting("url")).map(|server| server.value.as_str()));
             if let Some((_, first)) = seen.iter().find(|(other, _)| *other == place) {
                 self.problems
                     .error(

@@ -32,6 +32,8 @@ const BLOCKS: &[(&str, &Block, &str)] = &[
     ("csv", &fields::CSV, "sinks"),
     ("stdout", &fields::STDOUT, "sinks"),
     ("kafka sink", &fields::KAFKA_SINK, "sinks"),
+    ("postgres", &fields::POSTGRES, "sinks"),
+    ("redis", &fields::REDIS, "sinks"),
     ("test", &fields::CASE, "tests"),
 ];
 

@@ -9,7 +9,7 @@ use crate::fields::{self, Block, Shape};
 use crate::problems::Problems;
 use crate::read::{Fields, Placed, check_topic};
 use crate::suggest::list;
-use crate::yaml::Entry;
+use crate::yaml::{Entry, Scalar};
 
 impl SinkSpec {
     pub(super) fn read(entry: &Entry, block: &'static Block, problems: &mut Problems) -> Option<Self> {
@@ -26,6 +26,23 @@ impl SinkSpec {
             kind: SinkKindSpec::read(&fields, entry, refused, problems),
         })
     }
+}
+
+/// Refuses a password that stands in the file.
+fn check_url(url: &Scalar, problems: &mut Problems) -> bool {
+    let after_scheme = url.text.split_once("://").map_or(url.text.as_str(), |(_, rest)| rest);
+    let user = after_scheme.rsplit_once('@').map_or("", |(user, _)| user);
+    let has_password = user.contains(':') || after_scheme.contains("password=");
+    if url.is_secret || !has_password {
+        return true;
+    }
+    problems
+        .error(Code::Field, url.span, "a password stands in the `url`", "can be read by everybody who reads the file")
+        .help = Some(
+        "declare `vars: {DATABASE_URL: {secret: true}}`, say `url: \"${DATABASE_URL}\"` and set it in the environment"
+            .into(),
+    );
+    false
 }
 
 impl SinkKindSpec {
@@ -81,6 +98,7 @@ impl SinkKindSpec {
             Shape::Text => {
                 let value = settings.some_text(field.name, problems);
                 let value = value.filter(|value| field.name != "topic" || check_topic(value, problems));
+                let value = value.filter(|value| field.name != "url" || check_url(value, problems));
                 self.settings.extend(value.map(|value| (field.name.into(), Placed::new(value.text, value.span))));
             }
             Shape::Boolean => {

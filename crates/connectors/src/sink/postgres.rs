@@ -1,0 +1,543 @@
+//! A table in PostgreSQL: an epoch is one transaction, so a reader sees all of it or nothing.
+//!
+//! ```text
+//! "visits"               the rows: the sink's columns and `final`; their identity is the primary key
+//! "_samestream_epochs"   beside it, a row for each sink's table: who may write, which epoch of which job it holds
+//! ```
+//!
+//! A start puts a word of its own into `owner` of that row. A commit, in one transaction: the row is updated *if* the owner
+//! and the count of commits are those that this process knows – else another one has taken over, and this one stops –;
+//! what is to be replaced is deleted; the rows come by COPY, never as text in a statement, and are put over those of the
+//! same identity. Rows that have lost their identity are only added: the epoch alone keeps them from coming twice.
+//!
+//! Open rows are those with `final = false`; every commit replaces them. A table belongs to one sink of one pipeline.
+//!
+//! A connection that breaks is made again, and the same commit tried again for five minutes. Was the answer to a commit
+//! lost, the row of epochs tells whether it came to be: it counts commits.
+
+mod address;
+mod copy;
+mod table;
+
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use engine::edge::{Published, Replace, Sink};
+use engine::plan::SinkPlan;
+use engine::{Code, Error, Result};
+use postgres::{Client, Transaction};
+
+use self::address::{Address, Trouble};
+use self::copy::{HEADER, Rows, TRAILER};
+use self::table::{EPOCHS, STAGED, Table, create_epochs, quoted};
+use super::patience::patiently;
+use super::rows::{FINAL, WINDOW_START, WindowRange, conform, written_schema};
+use super::spool::Spool;
+use super::{Context, Setting, SinkKind, flag, required, token};
+
+/// The table's entry.
+pub(super) const KIND: SinkKind = SinkKind {
+    name: "postgres",
+    help: "a table of PostgreSQL",
+    file_kind: "parquet",
+    settings: &[
+        Setting { name: "url", help: "the address of the database", is_required: true, is_built: true },
+        Setting { name: "table", help: "the table, `NAME` or `SCHEMA.NAME`", is_required: true, is_built: true },
+        Setting {
+            name: "create",
+            help: "whether the table is made if it is not there",
+            is_required: false,
+            is_built: true,
+        },
+    ],
+    check: |plan| PostgresSink::new(plan, &Context::default()).map(|_| ()),
+    probe,
+    open: |plan, context| Ok(Box::new(PostgresSink::new(plan, context)?)),
+};
+
+/// Which epoch of which job a table holds.
+type JobAndEpoch = (Option<String>, Option<i64>);
+
+/// Bytes of rows that are handed to the connection at once.
+const PIECE: usize = 64 * 1024;
+
+struct PostgresSink {
+    address: Address,
+    table: Table,
+    names: Vec<String>,
+    schema: SchemaRef,
+    /// Whether the table is made if it is not there.
+    creates: bool,
+    pipeline: String,
+    sink: String,
+    /// The job that runs, if it goes on from checkpoints.
+    job: Option<String>,
+    /// What tells this process from others that write the same table.
+    owner: String,
+    /// Whether the table was taken when it was asked what it holds.
+    has_place: bool,
+    stop: Arc<AtomicBool>,
+    client: Option<Client>,
+    /// The schema that the table is in.
+    place: String,
+    staged: Staged,
+    staged_open: Staged,
+    /// What the first commit still has to replace.
+    pending: Option<Replace>,
+    /// The run replaces a range: the epoch is another run's, and so are open rows outside of it.
+    range: Option<WindowRange>,
+    /// How many commits the row of epochs counts.
+    commits: i64,
+    /// How many open rows this run may have to replace.
+    open_rows: u64,
+    /// The last epoch that this run, or the one it continues, has published.
+    published: Option<u64>,
+}
+
+/// Rows that wait for a commit, in the form in which they are sent.
+#[derive(Default)]
+struct Staged {
+    rows: Spool,
+    count: u64,
+}
+
+impl PostgresSink {
+    fn new(plan: &SinkPlan, context: &Context) -> Result<Self> {
+        let named = |error: Error| error.context(format!("sink `{}`", plan.name));
+        let table = Table::new(plan, required(plan, "table")?)?;
+        Ok(Self {
+            address: Address::parse(required(plan, "url")?).map_err(named)?,
+            names: table.column_names(),
+            table,
+            schema: written_schema(plan),
+            creates: !plan.target.settings.contains_key("create") || flag(plan, "create")?,
+            pipeline: context.pipeline.clone(),
+            sink: plan.name.clone(),
+            job: context.job.clone(),
+            owner: token(),
+            has_place: false,
+            stop: context.stop.clone(),
+            client: None,
+            place: String::new(),
+            staged: Staged::default(),
+            staged_open: Staged::default(),
+            pending: None,
+            range: None,
+            commits: 0,
+            open_rows: 0,
+            published: None,
+        })
+    }
+
+    fn explained<T>(&self, result: Result<T, Trouble>) -> Result<T> {
+        result.map_err(|trouble| self.address.explain(trouble))
+    }
+
+    fn shown(&self) -> String {
+        match &self.table.schema {
+            Some(schema) => format!("{schema}.{}", self.table.name),
+            None => self.table.name.clone(),
+        }
+    }
+
+    fn stage_into(&mut self, rows: &RecordBatch, is_open: bool) -> Result<()> {
+        let rows = conform(rows, &self.schema)?;
+        let staged = if is_open { &mut self.staged_open } else { &mut self.staged };
+        let (encoder, mut bytes) = (Rows::new(&rows, &self.names), Vec::new());
+        for row in 0..rows.num_rows() {
+            encoder.write(row, &mut bytes)?;
+            if bytes.len() >= PIECE || row + 1 == rows.num_rows() {
+                staged.rows.push(&[], &bytes)?;
+                bytes.clear();
+            }
+        }
+        staged.count += rows.num_rows() as u64;
+        Ok(())
+    }
+
+    /// Returns the schema of the table and, if it is there, its number.
+    fn find(&self, transaction: &mut Transaction<'_>) -> Result<(String, Option<u32>), Trouble> {
+        let schema = match &self.table.schema {
+            Some(schema) => schema.clone(),
+            None => {
+                let row = transaction.query_one("SELECT current_schema()::text", &[])?;
+                row.get::<_, Option<String>>(0).ok_or_else(|| {
+                    Error::new(Code::Database, "the connection's search path names no schema that is there")
+                        .help("name one in `table: SCHEMA.NAME`")
+                })?
+            }
+        };
+        let found = transaction.query_opt(
+            "SELECT c.oid, c.relkind::text FROM pg_catalog.pg_class c \
+             JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2",
+            &[&schema, &self.table.name],
+        )?;
+        match found {
+            None => Ok((schema, None)),
+            Some(row) if ["r", "p"].contains(&row.get::<_, &str>(1)) => Ok((schema, Some(row.get(0)))),
+            Some(_) => {
+                let message = format!("{} is there and is no table", self.shown());
+                Err(Error::new(Code::Target, message).help("name another `table`").into())
+            }
+        }
+    }
+
+    /// Takes the table for this process if it is there, so that an older one publishes nothing from now on; returns what it holds.
+    fn take_place(&self) -> Result<Option<JobAndEpoch>, Trouble> {
+        let mut client = self.address.connect()?;
+        let mut transaction = client.transaction()?;
+        let (schema, Some(oid)) = self.find(&mut transaction)? else { return Ok(None) };
+        if !has_epochs(&mut transaction, &schema)? {
+            return Ok(None);
+        }
+        let row = transaction.query_opt(
+            &format!(
+                "UPDATE {} SET owner = $5 WHERE \"table\" = $1 AND table_oid = $2 AND pipeline = $3 AND sink = $4 \
+                 RETURNING job, epoch",
+                epochs_at(&schema)
+            ),
+            &[&self.table.name, &oid, &self.pipeline, &self.sink, &self.owner],
+        )?;
+        transaction.commit()?;
+        Ok(row.map(|row| (row.get(0), row.get(1))))
+    }
+
+    /// Checks the table, makes it if it is not there, and takes it for this process.
+    fn take_over(&mut self, client: &mut Client, replace: Replace) -> Result<(), Trouble> {
+        let mut transaction = client.transaction()?;
+        must_be_utf8(&mut transaction)?;
+        let (schema, found) = self.find(&mut transaction)?;
+        if !has_epochs(&mut transaction, &schema)? {
+            transaction.batch_execute(&create_epochs(&schema))?;
+        }
+        let oid = match found {
+            Some(oid) => {
+                self.table.must_fit(&mut transaction, oid, &self.shown())?;
+                oid
+            }
+            None if self.creates => {
+                for statement in self.table.create(&schema) {
+                    transaction.batch_execute(&statement).map_err(|error| self.cannot_create(error))?;
+                }
+                self.find(&mut transaction)?.1.expect("the table was just made")
+            }
+            None => {
+                let message = format!("there is no table {}", self.shown());
+                let help =
+                    format!("make it: `{}`, or leave `create: false` out", self.table.create(&schema).join("; "));
+                return Err(Error::new(Code::NotFound, message).help(help).into());
+            }
+        };
+        self.must_be_ours(&mut transaction, &schema, oid, replace)?;
+        // A table that was made anew holds nothing of what the row speaks of.
+        let row = transaction.query_one(
+            &format!(
+                "INSERT INTO {at} AS e (\"table\", table_oid, pipeline, sink, owner, commits, open_rows) \
+                 VALUES ($1, $2, $3, $4, $5, 0, 0) ON CONFLICT (\"table\") DO UPDATE SET \
+                 owner = excluded.owner, pipeline = excluded.pipeline, sink = excluded.sink, \
+                 job = CASE WHEN e.table_oid = excluded.table_oid THEN e.job END, \
+                 epoch = CASE WHEN e.table_oid = excluded.table_oid THEN e.epoch END, \
+                 open_rows = CASE WHEN e.table_oid = excluded.table_oid THEN e.open_rows ELSE 0 END, \
+                 table_oid = excluded.table_oid \
+                 RETURNING job, epoch, commits, open_rows",
+                at = epochs_at(&schema)
+            ),
+            &[&self.table.name, &oid, &self.pipeline, &self.sink, &self.owner],
+        )?;
+        transaction.commit()?;
+        let (job, epoch): (Option<String>, Option<i64>) = (row.get(0), row.get(1));
+        self.place = schema;
+        self.commits = row.get(2);
+        self.open_rows = row.get::<_, i64>(3) as u64;
+        let is_of_job = self.job.is_some() && job == self.job;
+        self.published = epoch.filter(|_| replace == Replace::Nothing && is_of_job).map(|epoch| epoch as u64);
+        Ok(())
+    }
+
+    fn cannot_create(&self, error: postgres::Error) -> Trouble {
+        if error.code() == Some(&postgres::error::SqlState::SYNTAX_ERROR) {
+            let message =
+                format!("this server cannot make the table {}: rows have keys that may be null", self.shown());
+            return Error::new(Code::Unsupported, message)
+                .help("such a table needs PostgreSQL 15 or newer; or let `select` or `where` keep nulls out of the keys and mark the source's columns with `!`")
+                .into();
+        }
+        error.into()
+    }
+
+    /// Refuses a table whose rows another sink has written, or nobody that we know.
+    fn must_be_ours(
+        &self,
+        transaction: &mut Transaction<'_>,
+        schema: &str,
+        oid: u32,
+        replace: Replace,
+    ) -> Result<(), Trouble> {
+        let held = transaction.query_opt(
+            &format!(
+                "SELECT pipeline, sink, owner FROM {} WHERE \"table\" = $1 AND table_oid = $2 FOR UPDATE",
+                epochs_at(schema)
+            ),
+            &[&self.table.name, &oid],
+        )?;
+        if let Some(row) = held {
+            let (pipeline, sink): (String, String) = (row.get(0), row.get(1));
+            if (pipeline.as_str(), sink.as_str()) != (&self.pipeline, &self.sink) {
+                let message = format!("the table {} belongs to the sink `{sink}` of `{pipeline}`", self.shown());
+                return Err(Error::new(Code::Target, message)
+                    .help("give each sink a table of its own; a table that is to change hands is dropped first")
+                    .into());
+            }
+            if self.has_place && row.get::<_, &str>(2) != self.owner {
+                return Err(self.fenced().into());
+            }
+        } else {
+            let exists = format!("SELECT EXISTS (SELECT 1 FROM {})", self.table.at(schema));
+            if transaction.query_one(&exists, &[])?.get(0) {
+                let message = format!("the table {} holds rows that no sink wrote", self.shown());
+                return Err(Error::new(Code::Target, message).help("empty it, or name another `table`").into());
+            }
+        }
+        if matches!(replace, Replace::Range(..)) && !self.table.has_windows() {
+            let exists = format!("SELECT EXISTS (SELECT 1 FROM {})", self.table.at(schema));
+            if transaction.query_one(&exists, &[])?.get(0) {
+                return Err(Error::new(Code::Target, format!("rows of {} have no `window_start`", self.shown()))
+                    .help("a range can be replaced only where rows say in which window they are: select it, or run without --from and --to")
+                    .into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes what is staged, once.
+    fn publish(&mut self, epoch: u64) -> Result<(), Trouble> {
+        let mut client = match self.client.take() {
+            Some(client) if !client.is_closed() => client,
+            _ => self.address.connect()?,
+        };
+        self.transact(&mut client, epoch)?;
+        self.client = Some(client);
+        Ok(())
+    }
+
+    fn transact(&mut self, client: &mut Client, epoch: u64) -> Result<(), Trouble> {
+        let mut transaction = client.transaction()?;
+        let at = self.table.at(&self.place);
+        let open_rows = self.staged_open.count as i64;
+        // A run over a range leaves the epoch of the line, and the open rows of others.
+        let updated = match self.range {
+            Some(_) => transaction.execute(
+                &format!(
+                    "UPDATE {} SET commits = commits + 1, open_rows = open_rows + $4, committed_at = now() \
+                     WHERE \"table\" = $1 AND owner = $2 AND commits = $3",
+                    epochs_at(&self.place)
+                ),
+                &[&self.table.name, &self.owner, &self.commits, &open_rows],
+            )?,
+            None => transaction.execute(
+                &format!(
+                    "UPDATE {} SET commits = commits + 1, open_rows = $4, committed_at = now(), job = $5, epoch = $6 \
+                     WHERE \"table\" = $1 AND owner = $2 AND commits = $3",
+                    epochs_at(&self.place)
+                ),
+                &[
+                    &self.table.name,
+                    &self.owner,
+                    &self.commits,
+                    &open_rows,
+                    &self.job,
+                    &self.job.as_ref().map(|_| epoch as i64),
+                ],
+            )?,
+        };
+        if updated == 0 {
+            return self.why_not(&mut transaction);
+        }
+        let not_final = format!("NOT {}", quoted(FINAL));
+        match (self.pending, &self.range) {
+            (Some(Replace::All), _) => _ = transaction.execute(&format!("DELETE FROM {at}"), &[])?,
+            (pending, Some(range)) if self.table.has_windows() => {
+                let what = if pending.is_some() { "true" } else { &not_final };
+                let column = quoted(WINDOW_START);
+                transaction.execute(
+                    &format!(
+                        "DELETE FROM {at} WHERE {what} \
+                         AND ($1::timestamptz IS NULL OR {column} >= $1) AND ($2::timestamptz IS NULL OR {column} < $2)"
+                    ),
+                    &[&range.from.map(system_time), &range.to.map(system_time)],
+                )?;
+            }
+            _ if self.open_rows > 0 => _ = transaction.execute(&format!("DELETE FROM {at} WHERE {not_final}"), &[])?,
+            _ => {}
+        }
+        if self.staged.count + self.staged_open.count > 0 {
+            let upsert = self.table.upsert(&self.place);
+            if upsert.is_some() {
+                transaction.batch_execute(&self.table.create_staged())?;
+            }
+            let sent =
+                send(&mut transaction, &self.table.copy(&self.place), [&mut self.staged, &mut self.staged_open])?;
+            assert_eq!(sent, self.staged.count + self.staged_open.count, "the server has read every row that was sent");
+            if let Some(upsert) = upsert {
+                let written = transaction.execute(&upsert, &[])?;
+                assert_eq!(written, sent, "every staged row is written");
+                // So that a later commit on this connection finds the place empty, whatever the server's settings say.
+                transaction.execute(&format!("DELETE FROM pg_temp.{}", quoted(STAGED)), &[])?;
+            }
+        }
+        Ok(transaction.commit()?)
+    }
+
+    fn fenced(&self) -> Error {
+        Error::new(Code::StateBusy, format!("another run has taken over the table {}", self.shown()))
+            .help("only the newest may write: this one stops, and has published nothing since")
+    }
+
+    /// Says why the row of epochs did not fit: the commit has come to be and its answer was lost, or somebody else has come.
+    fn why_not(&self, transaction: &mut Transaction<'_>) -> Result<(), Trouble> {
+        let row = transaction.query_opt(
+            &format!("SELECT owner, commits FROM {} WHERE \"table\" = $1", epochs_at(&self.place)),
+            &[&self.table.name],
+        )?;
+        match row {
+            Some(row) if row.get::<_, &str>(0) == self.owner && row.get::<_, i64>(1) == self.commits + 1 => Ok(()),
+            Some(_) => Err(self.fenced().into()),
+            None => {
+                let message = format!("{EPOCHS} knows the table {} no longer", self.shown());
+                Err(Error::new(Code::SinkDiverged, message)
+                    .help(
+                        "somebody has removed its row; `--fresh` starts the log again and replaces what the sink holds",
+                    )
+                    .into())
+            }
+        }
+    }
+}
+
+impl Sink for PostgresSink {
+    fn published(&mut self) -> Result<Published> {
+        let taken = self.take_place();
+        let Some((job, epoch)) = self.explained(taken)? else { return Ok(Published::Nothing) };
+        self.has_place = true;
+        let is_of_job = self.job.is_some() && job == self.job;
+        Ok(epoch.filter(|_| is_of_job).map_or(Published::Nothing, |epoch| Published::Epoch(epoch as u64)))
+    }
+
+    fn begin(&mut self, replace: Replace) -> Result<()> {
+        let client = self.address.connect();
+        let mut client = self.explained(client)?;
+        let taken = self.take_over(&mut client, replace);
+        self.explained(taken)?;
+        self.client = Some(client);
+        self.range = match replace {
+            Replace::Range(from, to) => Some(WindowRange { from, to }),
+            Replace::All | Replace::Nothing => None,
+        };
+        self.pending = Some(replace);
+        Ok(())
+    }
+
+    fn stage(&mut self, rows: &RecordBatch) -> Result<()> {
+        self.stage_into(rows, false)
+    }
+
+    fn stage_open(&mut self, rows: &RecordBatch) -> Result<()> {
+        self.stage_into(rows, true)
+    }
+
+    fn commit(&mut self, epoch: u64) -> Result<()> {
+        let is_published = self.published.is_some_and(|published| epoch <= published);
+        let is_empty = self.staged.count == 0 && self.staged_open.count == 0 && self.open_rows == 0;
+        // Nothing to publish: the row need not know the epoch, which is empty again when it is told again.
+        if !is_published && (!is_empty || self.pending.is_some()) {
+            let stop = self.stop.clone();
+            patiently(&stop, || {
+                self.publish(epoch).map_err(|trouble| {
+                    let may_pass = trouble.may_pass();
+                    (self.address.explain(trouble), may_pass)
+                })
+            })?;
+            self.commits += 1;
+            self.open_rows = self.staged_open.count;
+            self.pending = None;
+            self.published = Some(epoch);
+        }
+        (self.staged, self.staged_open) = (Staged::default(), Staged::default());
+        Ok(())
+    }
+
+    fn describe(&self) -> String {
+        format!("table {} of PostgreSQL", self.shown())
+    }
+}
+
+/// Asks whether the database is there and lets us in, and whether the table fits if it is there.
+fn probe(plan: &SinkPlan) -> Result<()> {
+    let sink = PostgresSink::new(plan, &Context::default())?;
+    let ask = || -> Result<(), Trouble> {
+        let mut client = sink.address.connect()?;
+        let mut transaction = client.transaction()?;
+        must_be_utf8(&mut transaction)?;
+        match sink.find(&mut transaction)?.1 {
+            Some(oid) => sink.table.must_fit(&mut transaction, oid, &sink.shown()),
+            None if sink.creates => Ok(()),
+            None => Err(Error::new(Code::NotFound, format!("there is no table {}", sink.shown())).into()),
+        }
+    };
+    sink.explained(ask())
+}
+
+/// Sends rows by COPY and returns how many the server has taken.
+fn send(transaction: &mut Transaction<'_>, copy: &str, staged: [&mut Staged; 2]) -> Result<u64, Trouble> {
+    let mut writer = transaction.copy_in(copy)?;
+    let mut sent = writer.write_all(HEADER).map_err(Trouble::sending);
+    for staged in staged {
+        // The spool's own troubles are ours, those of the connection may pass.
+        let read = staged.rows.each(|_, bytes| {
+            if sent.is_ok() {
+                sent = writer.write_all(bytes).map_err(Trouble::sending);
+            }
+            Ok(())
+        });
+        read?;
+    }
+    sent?;
+    writer.write_all(TRAILER).map_err(Trouble::sending)?;
+    Ok(writer.finish()?)
+}
+
+/// Refuses a database that cannot hold every character.
+fn must_be_utf8(transaction: &mut Transaction<'_>) -> Result<(), Trouble> {
+    let row = transaction.query_one("SELECT pg_catalog.current_setting('server_encoding')", &[])?;
+    let encoding: &str = row.get(0);
+    if encoding == "UTF8" {
+        return Ok(());
+    }
+    let message = format!("the database stores text in {encoding}, which cannot hold every character");
+    Err(Error::new(Code::Database, message)
+        .help("make one with `createdb --encoding UTF8 --template template0`")
+        .into())
+}
+
+/// Returns microseconds since 1970 as a time that the driver sends exactly.
+fn system_time(micros: i64) -> SystemTime {
+    let distance = Duration::from_micros(micros.unsigned_abs());
+    if micros < 0 { UNIX_EPOCH - distance } else { UNIX_EPOCH + distance }
+}
+
+fn has_epochs(transaction: &mut Transaction<'_>, schema: &str) -> Result<bool, Trouble> {
+    let row = transaction.query_one(
+        "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         WHERE n.nspname = $1 AND c.relname = $2)",
+        &[&schema, &EPOCHS],
+    )?;
+    Ok(row.get(0))
+}
+
+fn epochs_at(schema: &str) -> String {
+    format!("{}.{}", quoted(schema), quoted(EPOCHS))
+}
