@@ -47,7 +47,7 @@ sinks:
   late: {from: per_page.late, jsonl: {path: out/late.jsonl}}
 "#;
 
-const SINKS: [&str; 6] = ["per_page", "shadow.jsonl", "visits", "bought", "hot.csv", "late.jsonl"];
+pub(crate) const SINKS: [&str; 6] = ["per_page", "shadow.jsonl", "visits", "bought", "hot.csv", "late.jsonl"];
 
 pub(crate) fn project(events: u32) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -69,7 +69,7 @@ pub(crate) fn ok(folder: &Path, line: &str) {
     assert!(output.status.success(), "`samestream {line}`\n{}{}", stdout(&output), stderr(&output));
 }
 
-fn start(folder: &Path) -> Child {
+pub(crate) fn start(folder: &Path) -> Child {
     let line = ["run", "clicks.yaml", "--mode", "stream", "--checkpoint-every", "20ms"];
     samestream(folder).args(line).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap()
 }
@@ -80,7 +80,7 @@ pub(crate) fn newest_checkpoint(folder: &Path) -> Option<String> {
     names.filter(|name| name.ends_with(".json") && name != "told.json").max()
 }
 
-fn summary(folder: &Path, name: &str) -> serde_json::Value {
+pub(crate) fn summary(folder: &Path, name: &str) -> serde_json::Value {
     serde_json::from_str(&std::fs::read_to_string(folder.join(name)).unwrap()).unwrap()
 }
 
@@ -161,7 +161,7 @@ fn what_does_not_fit_a_checkpoint_is_refused_with_a_way_on() {
     // Another definition.
     let changed = PIPELINE.replace("gap: 5m", "gap: 6m");
     std::fs::write(at.join("clicks.yaml"), changed).unwrap();
-    refused("E_STATE_FOREIGN", 5);
+    assert!(refused("E_STATE_FOREIGN", 5).contains("\n    steps.visits.window.gap: 5m -> 6m\n"));
     std::fs::write(at.join("clicks.yaml"), PIPELINE).unwrap();
     // A sink that somebody else has written, and one that is gone.
     ok(at, "run clicks.yaml --mode batch --sinks visits");
@@ -195,4 +195,62 @@ fn what_does_not_fit_a_checkpoint_is_refused_with_a_way_on() {
     let line = ["gen", "--to", "journal:log", "--events", "100"];
     assert!(samestream(at).args(line).output().unwrap().status.success());
     refused("E_TOPIC_ID", 5);
+}
+
+/// What a change of the pipeline file is called, which is where it stands in the file.
+#[test]
+fn a_changed_definition_is_told_field_by_field() {
+    let folder = project(300);
+    let at = folder.path();
+    ok(at, "run clicks.yaml --mode stream --until-caught-up");
+    /// Replacements in the file, and lines of the error.
+    type Change<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
+    let cases: &[Change<'_>] = &[
+        (&[("page: string!,", "page: string,")], &["sources.clicks.schema.page: string! -> string"]),
+        (
+            &[("out_of_orderness: 30s", "out_of_orderness: 90s")],
+            &["sources.clicks.event_time.out_of_orderness: 30s -> 90s"],
+        ),
+        (&[("within: 10m", "within: 1h")], &["steps.unique.dedup.within: 10m -> 1h"]),
+        (
+            &[(
+                "tumbling: {size: 1m}}\n    group_by: [page]\n    aggregate: {views",
+                "hopping: {size: 10m, every: 1m}}\n    group_by: [page, user_id]\n    aggregate: {views",
+            )],
+            &[
+                "steps.per_page.window.kind: tumbling -> hopping",
+                "steps.per_page.window.size: 1m -> 10m",
+                "steps.per_page.window.every: (none) -> 1m",
+                "steps.per_page.group_by.user_id: (none) -> ",
+            ],
+        ),
+        (&[("sum(amount)", "max(amount)")], &["steps.per_page.aggregate.revenue: sum("]),
+        (
+            &[("type: left", "type: inner"), ("after: 1s", "after: 2s")],
+            &["steps.bought.join.type: left -> inner", "steps.bought.join.within.after: 1s -> 2s"],
+        ),
+        (&[("n: 3", "n: 4")], &["steps.hot.top.n: 3 -> 4"]),
+        (
+            &[("  hot: {from: per_page", "  warm: {from: per_page"), ("hot: {from: hot", "hot: {from: warm")],
+            &["steps.hot is gone", "steps.warm is new"],
+        ),
+        (
+            &[("late: {from: per_page.late", "late: {from: per_page.late, where: \"page = 'x'\"")],
+            &["sinks of per_page.late.where: (none) -> "],
+        ),
+    ];
+    for (replacements, expected) in cases {
+        let mut changed = PIPELINE.to_string();
+        for (old, new) in *replacements {
+            assert!(changed.contains(old), "{old}");
+            changed = changed.replacen(old, new, 1);
+        }
+        std::fs::write(at.join("clicks.yaml"), changed).unwrap();
+        let output = run(at, "run clicks.yaml --mode stream --until-caught-up");
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(5), "{text}");
+        expected.iter().for_each(|line| assert!(text.contains(&format!("\n    {line}")), "{line}\n{text}"));
+        let told = text.lines().filter(|line| line.starts_with("    ") && !line.contains("help")).count();
+        assert!(told >= expected.len() && told <= expected.len() + 3, "{text}");
+    }
 }

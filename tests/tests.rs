@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod architecture;
+mod bootstrap;
 mod broker;
 mod broker_exact;
 mod broker_identity;
@@ -18,9 +19,11 @@ mod docs;
 mod inspect_verb;
 mod live;
 mod metrics_verb;
+mod object_store;
 mod postgres_sink;
 mod redis_sink;
 mod restart;
+mod state_verb;
 mod tables;
 mod test_verb;
 mod tombstones;

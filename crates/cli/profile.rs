@@ -76,7 +76,10 @@ impl Profile {
         let mut wrong = None;
         let mut command = self.fill(command, &mut wrong);
         if let Some(verb) = verb {
-            command = command.mut_subcommand(verb, |command| self.fill(command, &mut wrong));
+            command = command.mut_subcommand(verb, |command| {
+                let command = self.fill(command, &mut wrong);
+                command.mut_subcommands(|action| self.fill(action, &mut wrong))
+            });
         }
         wrong.map_or(Ok(command), Err)
     }

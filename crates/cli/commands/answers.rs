@@ -64,6 +64,14 @@ json      one object: `records`, `cut`, `not_objects`, `bad`, `columns` (`name`,
           `conflicts`), `left_out`, `event_time`, `partitions`, `disorder`, `out_of_orderness`, `sources` (the block)
 others    YAML: what was found as comments, then the `sources:` block
 ",
+        "state" => "\
+list      json: an array of objects; jsonl: one a line; else text: `pipeline`, `number`, `pin`, `made_at`, `definition`,
+          `offsets`, `rows_read`, `state_rows`, `state_bytes`, `parts`
+show      json: one such object with `partitions`, `counts`, `state` (by step), `outbox`, `sinks`, `logs`, `job`, `program`,
+          `forked_from`; else text
+others    json: one object (`pin`, `fork`: as of `list`; `export`: `files`; `clear`: `checkpoints`, `pins`); else nothing on
+          standard output, what was done is said on stderr
+",
         "plan" => "\
 json      one object: the resolved plan
 others    the plan as text; `--as text|json|dot` goes before

@@ -17,6 +17,7 @@ mod query;
 mod replay;
 mod run;
 mod schema;
+mod state;
 mod test;
 mod validate;
 mod verify;
@@ -44,6 +45,7 @@ pub(crate) enum Command {
     WhyNot(why::RecordArguments),
     Lateness(lateness::Arguments),
     Inspect(inspect::Arguments),
+    State(state::Arguments),
     Init(init::Arguments),
     Demo(demo::Arguments),
     Archive(archive::Arguments),
@@ -72,6 +74,7 @@ impl Command {
             Command::WhyNot(arguments) => why::run_record(&arguments, global),
             Command::Lateness(arguments) => lateness::run(&arguments, global),
             Command::Inspect(arguments) => inspect::run(&arguments, global),
+            Command::State(arguments) => state::run(&arguments, global),
             Command::Init(arguments) => Ok(init::run(&arguments, global)?),
             Command::Demo(arguments) => demo::run(&arguments, global),
             Command::Archive(arguments) => archive::run(&arguments, global),

@@ -8,6 +8,7 @@ use analysis::Table;
 use clap::Args;
 use engine::plan::{Input, Layout, Plan};
 use engine::{Code, Error, Result};
+use runtime::checkpoint::Place;
 use runtime::outlet::{aside_folder, aside_name};
 
 use crate::commands::analysis_error;
@@ -33,7 +34,7 @@ pub(crate) struct Arguments {
     tables: Vec<String>,
     /// Where runs keep late and bad records
     #[arg(long, value_name = "DIR", default_value = ".samestream")]
-    state_dir: PathBuf,
+    state_dir: Place,
 }
 
 pub(crate) fn run(arguments: &Arguments, global: &Global) -> Done {
@@ -95,7 +96,7 @@ fn named(text: &str, arguments: &Arguments, global: &Global) -> Result<(Vec<Tabl
         return Ok((vec![table], Vec::new()));
     }
     match pipelines::find(text) {
-        Ok(_) => Ok(of_pipeline(&pipelines::load(text, global)?.plan, &arguments.state_dir)),
+        Ok(_) => Ok(of_pipeline(&pipelines::load(text, global)?.plan, &arguments.state_dir.local())),
         Err(_) => Err(Error::new(Code::NotFound, format!("there is no table or pipeline `{text}`"))
             .help("a table is NAME=PATH, or the path of a file or folder of Parquet, JSON lines or CSV")
             .into()),

@@ -10,6 +10,7 @@ use clap::{Args, ValueEnum};
 use engine::error::Exit;
 use engine::plan::{LakeBinding, Layout, Plan};
 use engine::{Code, Error, Result};
+use runtime::checkpoint::Place;
 use runtime::cut::{self, Side};
 use runtime::driver::Limit;
 use runtime::verify::compare_summaries;
@@ -33,6 +34,7 @@ use crate::{console, output, signals, summary};
     samestream run page_views --mode stream\n  \
     samestream run page_views --mode stream --until-caught-up --summary stream.json\n  \
     samestream run page_views --mode stream --metrics 127.0.0.1:9464\n  \
+    samestream run page_views --mode stream --bootstrap lake\n  \
     samestream run page_views --mode batch --end stream.json\n  \
     samestream run page_views --mode batch --end stream.json --verify-against stream.json\n  \
     samestream run page_views --mode batch --input /backup/lake/clicks --out /tmp/restored\n  \
@@ -81,7 +83,10 @@ pub(crate) struct Arguments {
     checkpoint_every: Duration,
     /// Where checkpoints, late and bad records are kept
     #[arg(long, value_name = "DIR", default_value = ".samestream")]
-    state_dir: PathBuf,
+    state_dir: Place,
+    /// Build the state of a new stream from the lake, at batch speed, to the offsets where the lake ends; then go on in the log
+    #[arg(long, value_name = "FROM", value_enum)]
+    bootstrap: Option<Bootstrap>,
     /// Forget a stream's checkpoints: start at the log's first records and replace the results
     #[arg(long, value_parser = BoolishValueParser::new())]
     fresh: bool,
@@ -125,6 +130,13 @@ impl Cuts {
     }
 }
 
+/// What a stream's beginning is read from.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Bootstrap {
+    /// The lakes of its sources
+    Lake,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ModeWord {
     Stream,
@@ -148,7 +160,9 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Done {
     options.out = arguments.out.clone();
     options.sinks = arguments.sinks.clone();
     options.print = arguments.print;
-    options.state_dir = arguments.state_dir.clone();
+    options.state_dir = arguments.state_dir.local();
+    options.checkpoints = Some(arguments.state_dir.clone());
+    options.bootstrap = arguments.bootstrap.is_some();
     options.fresh = arguments.fresh;
     options.settings.allow_empty = arguments.allow_empty;
     options.context.console = console::console(global, stop);
@@ -253,6 +267,15 @@ fn check(arguments: &Arguments, plan: &Plan) -> Result<()> {
     if is_batch && arguments.metrics.is_some() {
         return Err(Error::new(Code::Usage, "`--metrics` is for `--mode stream`")
             .help("a batch run ends: `--summary FILE` writes its numbers"));
+    }
+    if arguments.bootstrap.is_some() {
+        let has_range = arguments.from.is_some() || arguments.to.is_some();
+        if is_batch || has_range || arguments.cut.start.is_some() {
+            let message = "`--bootstrap` is for `--mode stream`, and for all that its lake and log hold";
+            return Err(Error::new(Code::Usage, message).help(
+                "it does not go with `--mode batch`, `--start`, `--from` or `--to`; a batch run reads the lake anyway",
+            ));
+        }
     }
     if is_batch && arguments.fresh {
         return Err(Error::new(Code::Usage, "`--fresh` is for `--mode stream`")

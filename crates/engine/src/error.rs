@@ -103,6 +103,8 @@ pub struct Error {
     pub code: Code,
     /// What happened, to what; no trailing full stop.
     pub message: String,
+    /// What it consists of, a line each, if there is more to say.
+    pub details: Vec<String>,
     /// What to do about it, if there is something to say.
     pub help: Option<String>,
     /// Where in a text file, if the cause is a text the user wrote.
@@ -130,12 +132,18 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// Makes an error from its code and message.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), help: None, place: None }
+        Self { code, message: message.into(), details: Vec::new(), help: None, place: None }
     }
 
     /// Adds what to do about it.
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
+        self
+    }
+
+    /// Adds what it consists of.
+    pub fn details(mut self, details: impl IntoIterator<Item = String>) -> Self {
+        self.details.extend(details);
         self
     }
 
@@ -159,6 +167,7 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "error[{}]: {}", self.code.name(), self.message)?;
+        self.details.iter().try_for_each(|detail| write!(f, "\n    {detail}"))?;
         if let Some(help) = &self.help {
             write!(f, "\n  help: {help}")?;
         }

@@ -94,6 +94,7 @@ fn plan(windowing: Windowing, top: Option<Top>) -> Arc<Plan> {
         steps: vec![step],
         sinks: Vec::new(),
         definition: String::new(),
+        canonical: String::new(),
     })
 }
 

@@ -23,6 +23,7 @@ pub mod log;
 pub mod lookup;
 pub mod plan;
 pub mod reach;
+mod readable;
 mod rows;
 mod rules;
 mod snapshot;

@@ -23,6 +23,8 @@ pub struct Plan {
     pub sinks: Vec<SinkPlan>,
     /// The definition digest: 32 hex digits over what the results depend on.
     pub definition: String,
+    /// The canonical text that it is the digest of.
+    pub canonical: String,
 }
 
 /// A source: a log, and how its records become rows.

@@ -129,6 +129,21 @@ impl Engine {
         Ok(state)
     }
 
+    /// Returns the table of a part of that name, without a row; None: a state has no such part.
+    pub(crate) fn empty_rows(&self, index: usize, name: &PartName) -> Option<RecordBatch> {
+        let codec = self.codecs[index].as_ref()?;
+        Some(match (&self.plan.steps[index].work, &self.empty().windows[index]) {
+            (Work::Window(window), Some(WindowState::Fixed(_))) => {
+                group_rows(window, codec, &Table::new(&window.calls), &[])
+            }
+            (Work::Window(window), Some(WindowState::Session(state))) => session_rows(window, codec, state, &[]),
+            (Work::Window(window), Some(WindowState::Unique(_))) => self.uniques[index].as_ref()?.empty_rows(window),
+            (Work::Join(join), _) => crate::join::empty_rows(join, codec, name.side?),
+            (Work::Dedup(dedup), _) => id_rows(dedup, codec, &[]),
+            _ => return None,
+        })
+    }
+
     /// Takes in a part; None: it does not fit.
     fn restore_part(&self, index: usize, part: &Part, state: &mut State) -> Option<()> {
         let codec = self.codecs[index].as_ref()?;

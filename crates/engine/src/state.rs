@@ -34,7 +34,7 @@ impl Accumulators {
         Self(calls.iter().map(AggregateCall::accumulator).collect())
     }
 
-    fn resize(&mut self, groups: usize) {
+    pub(crate) fn resize(&mut self, groups: usize) {
         self.0.iter_mut().for_each(|accumulator| accumulator.resize(groups));
     }
 
@@ -75,7 +75,7 @@ impl Accumulators {
     }
 
     /// Takes in the states of all calls, side by side: row `i` joins group `into[i]`.
-    fn restore(&mut self, into: &[GroupId], mut states: &[ArrayRef]) {
+    pub(crate) fn restore(&mut self, into: &[GroupId], mut states: &[ArrayRef]) {
         for accumulator in &mut self.0 {
             let (state, rest) = states.split_at(accumulator.state(&[]).len());
             accumulator.merge(into, state);

@@ -57,6 +57,11 @@ impl UniqueCodecs {
         ranges(sizes).map(|range| self.some_rows(window, table, &ids[range])).collect()
     }
 
+    /// Returns the table of no copies.
+    pub(crate) fn empty_rows(&self, window: &WindowPlan) -> RecordBatch {
+        self.some_rows(window, &UniqueTable::default(), &[])
+    }
+
     fn some_rows(&self, window: &WindowPlan, table: &UniqueTable, ids: &[u32]) -> RecordBatch {
         let copies = || ids.iter().map(|id| &table.copies[*id as usize]);
         let id_columns = self.ids.decode(ids.iter().map(|id| table.ids.key(*id)));

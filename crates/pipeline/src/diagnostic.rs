@@ -42,6 +42,7 @@ pub fn render(error: &Error, severity: Severity, color: bool) -> String {
     };
     let head = paint(&format!("{}[{}]", severity.name(), error.code.name()), accent);
     let mut out = format!("{head}: {}\n", plain(&error.message));
+    error.details.iter().for_each(|detail| out.push_str(&format!("    {}\n", plain(detail))));
     if let Some(place) = &error.place {
         render_place(place, &mut out, |text| paint(text, accent));
     }
@@ -87,7 +88,7 @@ pub fn to_json(error: &Error, severity: Severity) -> Value {
             json!({"line": line, "column": column, "offset": offset(place)})
         })
     };
-    json!({
+    let mut json = json!({
         "code": error.code.name(),
         "severity": severity.name(),
         "message": error.message,
@@ -96,7 +97,11 @@ pub fn to_json(error: &Error, severity: Severity) -> Value {
         "end": at(|place| place.end),
         "label": place.map(|place| &place.label),
         "help": error.help,
-    })
+    });
+    if !error.details.is_empty() {
+        json["details"] = json!(error.details);
+    }
+    json
 }
 
 /// Returns line and column (in characters) of a byte, both from 1.

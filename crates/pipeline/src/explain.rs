@@ -10,7 +10,7 @@ use engine::{Field, Schema};
 use serde_json::{Value, json};
 
 use crate::digest;
-use crate::{Loaded, duration};
+use crate::{Loaded, Secrets, duration};
 
 /// Returns the plan as text.
 pub fn text(loaded: &Loaded) -> String {
@@ -310,16 +310,24 @@ pub fn to_json(loaded: &Loaded) -> Value {
         "sinks": sinks.collect::<Vec<_>>(),
         "canonical": digest::canonical(plan),
     });
-    redact(value, loaded)
+    redact(value, &loaded.secrets)
 }
 
 /// Redacts every text of a value; after the value is made, because a secret may look otherwise inside JSON.
-fn redact(value: Value, loaded: &Loaded) -> Value {
+fn redact(value: Value, secrets: &Secrets) -> Value {
     match value {
-        Value::String(text) => Value::String(loaded.secrets.redact(&text)),
-        Value::Array(items) => items.into_iter().map(|item| redact(item, loaded)).collect(),
-        Value::Object(fields) => fields.into_iter().map(|(name, value)| (name, redact(value, loaded))).collect(),
+        Value::String(text) => Value::String(secrets.redact(&text)),
+        Value::Array(items) => items.into_iter().map(|item| redact(item, secrets)).collect(),
+        Value::Object(fields) => fields.into_iter().map(|(name, value)| (name, redact(value, secrets))).collect(),
         other => other,
+    }
+}
+
+/// Redacts a canonical plan's text.
+pub(crate) fn redacted(canonical: &str, secrets: &Secrets) -> String {
+    match serde_json::from_str(canonical) {
+        Ok(value) => redact(value, secrets).to_string(),
+        Err(_) => secrets.redact(canonical),
     }
 }
 

@@ -72,7 +72,9 @@ pub fn load(path: &str, text: &str, variables: &Variables) -> Result<Loaded, Vec
     let (errors, warnings) = problems.finish(loaded.as_ref().map(|(.., secrets)| secrets));
     match loaded {
         Some((Some(understood), secrets)) if errors.is_empty() => {
-            let (Plans { plan, observed, tested }, about, cases) = understood;
+            let (Plans { mut plan, observed, tested }, about, cases) = understood;
+            // It is kept beside the state.
+            plan.canonical = explain::redacted(&plan.canonical, &secrets);
             Ok(Loaded { plan, observed, tested, warnings, about, secrets, cases })
         }
         _ if errors.is_empty() => Err(vec![Error::new(Code::Yaml, "the file cannot be read")]),

@@ -17,6 +17,7 @@ use engine::watermark::NEVER;
 use engine::{Code, Engine, Error, Folding, Memory, Result, State};
 use rayon::prelude::*;
 
+use crate::checkpoint::Resumed;
 use crate::cut::{Cut, check_partitions};
 use crate::driver::{Observer, Outcome, Outlet, Output, PartitionState, Progress, Settings, frontiers, slowest};
 use crate::summary::Mode;
@@ -30,36 +31,8 @@ pub fn run(
     settings: &Settings,
     observer: &dyn Observer,
 ) -> Result<Outcome> {
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(settings.threads)
-        .build()
-        .map_err(|error| Error::new(Code::Io, format!("cannot start threads: {error}")))?;
     let mut batch = Batch::new(engine, scans, start, end, outlet, settings)?;
-    let wave_size = pool.current_num_threads() * 2;
-    let mut state = engine.empty();
-    loop {
-        if settings.stopped() {
-            return Err(Error::new(
-                Code::Stopped,
-                "the run was stopped before it was done; its sinks hold what they held",
-            ));
-        }
-        let wave = batch.next_wave(wave_size);
-        if wave.is_empty() {
-            break;
-        }
-        batch.take_in(&pool, wave, &mut state)?;
-        let frontiers = frontiers(engine.plan(), &batch.partitions);
-        let closed = match &batch.reach {
-            None => engine.close(&frontiers, &mut state)?,
-            Some(reach) => engine.close_within(reach, &frontiers, &mut state)?,
-        };
-        batch.output.closed(closed, false)?;
-        observer.progress(&batch.progress());
-    }
-    for states in &mut batch.partitions {
-        states.iter_mut().for_each(|state| state.next = state.end.unwrap_or(state.next).max(state.start));
-    }
+    let state = batch.read_all(observer)?;
     let closed = match &batch.reach {
         None => engine.finish(state)?,
         Some(reach) => engine.finish_within(reach, state)?,
@@ -70,6 +43,22 @@ pub fn run(
     observer.progress(&batch.progress());
     let caveats = scans.iter().flatten().filter_map(|scan| scan.caveat()).collect();
     Ok(Outcome { tally: batch.output.tally, partitions: batch.partitions, ended: true, caveats })
+}
+
+/// Reads bounded logs as the beginning of a stream: gives the outlet what is final, commits nothing, and returns what the
+/// stream goes on from.
+pub fn bootstrap(
+    engine: &Engine,
+    scans: &[Option<Arc<dyn LogScan>>],
+    (start, end): (Option<&Cut>, Option<&Cut>),
+    outlet: &mut dyn Outlet,
+    settings: &Settings,
+    observer: &dyn Observer,
+) -> Result<Resumed> {
+    let mut batch = Batch::new(engine, scans, start, end, outlet, settings)?;
+    let state = batch.read_all(observer)?;
+    observer.progress(&batch.progress());
+    Ok(Resumed { partitions: batch.partitions, tally: batch.output.tally, state })
 }
 
 struct Batch<'a> {
@@ -194,6 +183,41 @@ impl<'a> Batch<'a> {
         }
         let reach = (settings.range != (None, None)).then(|| Reach::new(engine.plan(), settings.range));
         Ok(Self { engine, scans, output: Output::new(engine, outlet, settings), partitions, remaining, total, reach })
+    }
+
+    /// Reads wave after wave to the end, closes what is final, and returns the state at the end.
+    fn read_all(&mut self, observer: &dyn Observer) -> Result<State> {
+        let (engine, settings) = (self.engine, self.output.settings);
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(settings.threads)
+            .build()
+            .map_err(|error| Error::new(Code::Io, format!("cannot start threads: {error}")))?;
+        let wave_size = pool.current_num_threads() * 2;
+        let mut state = engine.empty();
+        loop {
+            if settings.stopped() {
+                return Err(Error::new(
+                    Code::Stopped,
+                    "the run was stopped before it was done; its sinks hold what they held",
+                ));
+            }
+            let wave = self.next_wave(wave_size);
+            if wave.is_empty() {
+                break;
+            }
+            self.take_in(&pool, wave, &mut state)?;
+            let frontiers = frontiers(engine.plan(), &self.partitions);
+            let closed = match &self.reach {
+                None => engine.close(&frontiers, &mut state)?,
+                Some(reach) => engine.close_within(reach, &frontiers, &mut state)?,
+            };
+            self.output.closed(closed, false)?;
+            observer.progress(&self.progress());
+        }
+        for states in &mut self.partitions {
+            states.iter_mut().for_each(|state| state.next = state.end.unwrap_or(state.next).max(state.start));
+        }
+        Ok(state)
     }
 
     /// Takes the next units: again and again one of the partition with the least running maximum known so far, until

@@ -15,7 +15,11 @@
 //! kept speaks of it.
 
 mod blob;
+mod definition;
 mod manifest;
+mod place;
+pub mod remote;
+pub mod saved;
 pub mod store;
 #[cfg(test)]
 mod tests;
@@ -28,8 +32,9 @@ use engine::{Code, Engine, Error, Part, Result, State};
 use serde::{Deserialize, Serialize};
 
 use self::blob::Blob;
-pub use self::manifest::{Manifest, OutboxEntry, RowsKind, SinkMark};
+pub use self::manifest::{Forked, Manifest, OutboxEntry, RowsKind, SinkMark};
 use self::manifest::{PartEntry, PartitionMark, TallyRecord};
+pub use self::place::Place;
 use self::store::{Store, Upload};
 use crate::driver::PartitionState;
 use crate::identity;
@@ -87,6 +92,8 @@ pub struct Line {
     outbox: Vec<OutboxEntry>,
     /// By source, the id of its log, for those that have one.
     ids: BTreeMap<String, String>,
+    places: BTreeMap<String, String>,
+    forked: Option<Forked>,
 }
 
 impl Line {
@@ -114,6 +121,7 @@ impl Line {
             must_be_of(last, plan, &*store)?;
         }
         let job = kept.last().map_or_else(token, |last| last.job.clone());
+        let forked = kept.last().and_then(|last| last.forked.clone());
         Ok(Self {
             store,
             job,
@@ -127,6 +135,8 @@ impl Line {
             written: 0,
             outbox: Vec::new(),
             ids: BTreeMap::new(),
+            places: BTreeMap::new(),
+            forked,
         })
     }
 
@@ -146,6 +156,20 @@ impl Line {
     /// Returns what tells this job from others that wrote to the same sinks.
     pub fn job(&self) -> &str {
         &self.job
+    }
+
+    /// Notes where the rows of the pipeline's own sinks are. A fork must not write where the job does that it was forked from.
+    pub fn goes_to(&mut self, places: BTreeMap<String, String>) -> Result<()> {
+        let theirs = self.forked.iter().flat_map(|forked| &forked.places);
+        let taken = theirs.filter(|(_, place)| *place != "standard output");
+        let taken =
+            taken.filter_map(|(sink, place)| places.iter().find(|(_, mine)| *mine == place).map(|_| (sink, place)));
+        if let Some((sink, place)) = taken.min() {
+            let message = format!("{place} holds what sink `{sink}` of the job wrote that this one was forked from");
+            return Err(Error::new(Code::Target, message).help("give the fork places of its own: `--out DIR`"));
+        }
+        self.places = places;
+        Ok(())
     }
 
     /// Returns the number of the next checkpoint.
@@ -243,26 +267,43 @@ impl Line {
             };
             parts.push(PartEntry { name, tables });
         }
+        let sources = plan.sources.iter().zip(&checkpoint.partitions);
+        let sources = sources
+            .map(|(source, states)| (source.name.clone(), states.iter().map(PartitionMark::new).collect()))
+            .collect();
+        self.put_down(plan, sources, TallyRecord::new(&checkpoint.tally), parts, sinks)
+    }
+
+    /// Makes the manifest of the next checkpoint, whose tables are written.
+    fn put_down(
+        &mut self,
+        plan: &Plan,
+        sources: BTreeMap<String, Vec<PartitionMark>>,
+        tally: TallyRecord,
+        parts: Vec<PartEntry>,
+        sinks: BTreeMap<String, SinkMark>,
+    ) -> Result<u64> {
         if let Some(upload) = self.upload.take() {
             upload.finish()?;
         }
-        let sources = plan.sources.iter().zip(&checkpoint.partitions);
         let manifest = Manifest {
             number: self.next,
             pipeline: self.pipeline.clone(),
             definition: self.definition.clone(),
+            canonical: Some(plan.canonical.clone()),
+            made_at: Some(now()),
             job: self.job.clone(),
             is_first: self.kept.is_empty(),
             program: env!("CARGO_PKG_VERSION").to_string(),
             logs: logs(plan),
             ids: self.ids.clone(),
-            sources: sources
-                .map(|(source, states)| (source.name.clone(), states.iter().map(PartitionMark::new).collect()))
-                .collect(),
-            tally: TallyRecord::new(&checkpoint.tally),
+            sources,
+            tally,
             parts,
             outbox: std::mem::take(&mut self.outbox),
             sinks,
+            places: self.places.clone(),
+            forked: self.forked.clone(),
         };
         if !manifest.create(&*self.store)? {
             let message = format!("another run of `{}` has made checkpoint {}", self.pipeline, manifest.number);
@@ -364,6 +405,14 @@ fn must_be_of(last: &Manifest, plan: &Plan, store: &dyn Store) -> Result<()> {
             "`--fresh` reads the log from its start and replaces the results; another `--state-dir` keeps both",
         ));
     }
+    Err(foreign(last, plan, store))
+}
+
+/// How many changed fields an error names.
+const CHANGES: usize = 20;
+
+/// Returns the error of a state that another definition made, with what changed.
+fn foreign(last: &Manifest, plan: &Plan, store: &dyn Store) -> Error {
     let message = format!(
         "the state in {} was made by another definition of `{}` ({}, now {})",
         store.describe(),
@@ -371,13 +420,25 @@ fn must_be_of(last: &Manifest, plan: &Plan, store: &dyn Store) -> Result<()> {
         last.definition,
         plan.definition
     );
-    Err(Error::new(Code::StateForeign, message).help(
-        "`--fresh` starts the log again and replaces the results; another `--state-dir` and `--out` run the new definition beside the old one",
-    ))
+    let changes = last.canonical.as_ref().map(|before| definition::changes(before, &plan.canonical));
+    let mut changes = changes.unwrap_or_default();
+    if changes.len() > CHANGES {
+        let more = changes.split_off(CHANGES).len();
+        changes.push(format!("and {more} more"));
+    }
+    Error::new(Code::StateForeign, message).details(changes).help(
+        "`--fresh` starts the log again and replaces the results; another `--state-dir` and `--out` run the new definition beside the old one; `samestream state fork` keeps the state where only sinks changed",
+    )
 }
 
 /// Makes a word that no other process makes: of the clock and its number, which are nowhere part of a result.
 fn token() -> String {
     let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |time| time.as_nanos());
     format!("{nanos:x}-{:x}", std::process::id())
+}
+
+/// Returns the time, in microseconds since 1970.
+fn now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |time| time.as_micros() as i64)
 }

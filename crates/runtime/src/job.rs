@@ -14,8 +14,8 @@ use engine::edge::{LogScan, LogStream};
 use engine::plan::{Input, Layout, Plan, SinkPlan, SourcePlan, ValueFrom};
 use engine::{Aside, Code, Emission, Engine, Error, Result};
 
-use crate::checkpoint::store::Folder;
-use crate::checkpoint::{Checkpoint, Line, Resumed};
+use crate::bootstrap::{check_source, end_of_lakes};
+use crate::checkpoint::{Checkpoint, Line, Place, Resumed};
 use crate::cut::Cut;
 use crate::driver::{Observer, Outcome, Outlet, Settings};
 use crate::outlet::SinkOutlet;
@@ -40,8 +40,12 @@ pub struct RunOptions {
     pub sinks: Option<Vec<String>>,
     /// Writes rows of the results to standard output too.
     pub print: bool,
-    /// Where late and bad rows are kept.
+    /// Where late and bad rows are kept, and checkpoints unless they have a place of their own.
     pub state_dir: PathBuf,
+    /// Where checkpoints are kept, if not in the state folder.
+    pub checkpoints: Option<Place>,
+    /// Reads the beginning of a stream from the lakes of its sources, at batch speed.
+    pub bootstrap: bool,
     /// Forgets the checkpoints of a stream: it starts at the log's first offsets and replaces its results.
     pub fresh: bool,
     /// How the driver works; nothing of it changes a result.
@@ -62,6 +66,8 @@ impl RunOptions {
             sinks: None,
             print: false,
             state_dir: PathBuf::from(".samestream"),
+            checkpoints: None,
+            bootstrap: false,
             fresh: false,
             settings: Settings::default(),
             context: sink::Context::default(),
@@ -71,6 +77,10 @@ impl RunOptions {
     /// Returns true for a run that goes on from checkpoints and makes them: a stream over all that its log holds.
     fn has_checkpoints(&self) -> bool {
         self.mode == Mode::Stream && self.start.is_none() && self.settings.range == (None, None)
+    }
+
+    fn place(&self) -> Place {
+        self.checkpoints.clone().unwrap_or_else(|| Place::Folder(self.state_dir.clone()))
     }
 
     /// Returns the folder of the rows that this pipeline and mode keeps aside.
@@ -99,9 +109,10 @@ pub fn run(plan: &Arc<Plan>, options: &RunOptions, observer: &dyn Observer) -> R
     let mut sources = Sources::open(plan, options.mode)?;
     let _lock = lock(&aside)?;
     let mut line = match options.has_checkpoints() {
-        true => Some(Line::open(Box::new(Folder::new(aside.join("checkpoints"))), plan, options.fresh)?),
+        true => Some(Line::open(options.place().store(&plan.name)?, plan, options.fresh)?),
         false => None,
     };
+    let mut lake = options.bootstrap.then(|| lakes(plan, line.as_ref())).transpose()?;
     let resumed = line.as_ref().map(|line| line.resume(&engine)).transpose()?.flatten();
     if let Some(line) = &mut line {
         line.reads(sources.ids(plan)?)?;
@@ -111,8 +122,17 @@ pub fn run(plan: &Arc<Plan>, options: &RunOptions, observer: &dyn Observer) -> R
     }
     let origin = options.state_dir.join(&plan.name).join("start.json");
     if options.start.is_none() && resumed.is_none() {
-        check_origin(&origin, &sources.first_offsets(plan)?)?;
+        check_origin(&origin, &lake.as_mut().unwrap_or(&mut sources).first_offsets(plan)?)?;
     }
+    // Before a sink is touched.
+    let lake = match (lake, &mut sources) {
+        (Some(Sources::Batch(scans)), Sources::Stream(streams)) => {
+            check_cut(plan, options.end.as_ref())?;
+            let end = end_of_lakes(plan, streams, &scans, options.end.as_ref())?;
+            Some((scans, end))
+        }
+        _ => None,
+    };
     let mut context = options.context.clone();
     // Both modes write the same sinks, so what a sink remembers is not kept by mode.
     context.state.get_or_insert_with(|| options.state_dir.join(&plan.name));
@@ -120,7 +140,7 @@ pub fn run(plan: &Arc<Plan>, options: &RunOptions, observer: &dyn Observer) -> R
     context.stop = options.settings.stop.clone();
     context.job = line.as_ref().map(|line| line.job().to_string());
     let mut outlet = SinkOutlet::open(plan, &sinks, &context, Some(&aside), options.settings.range, line)?;
-    let outcome = drive(&engine, sources, options, resumed, &mut outlet, observer)?;
+    let outcome = drive(&engine, sources, options, (resumed, lake), &mut outlet, observer)?;
     let mut summary = summarise(plan, options, &outcome, began);
     summary.rows_written = outlet.rows_written();
     let text = serde_json::to_vec_pretty(&summary.start).expect("a cut is JSON");
@@ -138,7 +158,7 @@ pub(crate) fn run_into(
     let began = Instant::now();
     let engine = Engine::new(plan.clone());
     let sources = Sources::open(plan, options.mode)?;
-    let outcome = drive(&engine, sources, options, None, outlet, observer)?;
+    let outcome = drive(&engine, sources, options, (None, None), outlet, observer)?;
     Ok(summarise(plan, options, &outcome, began))
 }
 
@@ -146,7 +166,7 @@ fn drive(
     engine: &Engine,
     sources: Sources,
     options: &RunOptions,
-    resumed: Option<Resumed>,
+    (resumed, lake): (Option<Resumed>, Option<(Scans, Cut)>),
     outlet: &mut dyn Outlet,
     observer: &dyn Observer,
 ) -> Result<Outcome> {
@@ -163,15 +183,40 @@ fn drive(
                 None if options.until_caught_up => Until::CaughtUp,
                 None => Until::Stopped,
             };
-            let begin = match (resumed, &options.start) {
-                (Some(resumed), _) => Begin::Checkpoint(Box::new(resumed)),
-                (None, Some(cut)) => Begin::Cut(cut),
-                (None, None) => Begin::First,
+            let begin = match (resumed, lake, &options.start) {
+                (Some(resumed), ..) => Begin::Checkpoint(Box::new(resumed)),
+                (None, Some((scans, end)), _) => {
+                    let settings = &options.settings;
+                    let read = batch::bootstrap(engine, &scans, (None, Some(&end)), outlet, settings, observer)?;
+                    Begin::Lake(Box::new(read))
+                }
+                (None, None, Some(cut)) => Begin::Cut(cut),
+                (None, None, None) => Begin::First,
             };
             stream::run(engine, streams, begin, &until, outlet, &options.settings, observer)
         }
     }
 }
+
+/// Opens the lakes that a stream's beginning is read from.
+fn lakes(plan: &Plan, line: Option<&Line>) -> Result<Sources> {
+    let Some(line) = line else {
+        return Err(Error::new(Code::Usage, "`--bootstrap` is for a stream over all that its log and its lake hold")
+            .help("it goes without `--mode batch`, `--start`, `--from` and `--to`"));
+    };
+    if let Some(last) = line.last() {
+        let message =
+            format!("the stream goes on from checkpoint {}: there is nothing to build from the lake", last.number);
+        return Err(Error::new(Code::Target, message)
+            .help("leave `--bootstrap` out to go on; `--fresh` builds the state anew and replaces the results"));
+    }
+    let read = |index: &usize| Sources::is_read(plan, *index);
+    (0..plan.sources.len()).filter(read).try_for_each(|index| check_source(&plan.sources[index]))?;
+    Sources::open(plan, Mode::Batch)
+}
+
+/// Logs with an end, in plan order; None for one that nothing reads.
+type Scans = Vec<Option<Arc<dyn LogScan>>>;
 
 /// Opened sources, in plan order; None for one that nothing reads.
 pub(crate) enum Sources {
@@ -181,13 +226,7 @@ pub(crate) enum Sources {
 
 impl Sources {
     pub(crate) fn open(plan: &Plan, mode: Mode) -> Result<Self> {
-        let is_read = |index: usize| {
-            plan.steps.iter().any(|step| step.sources.contains(&index))
-                || plan
-                    .sinks
-                    .iter()
-                    .any(|sink| matches!(sink.input, Input::Source(of) | Input::SourceBad(of) if of == index))
-        };
+        let is_read = |index: usize| Self::is_read(plan, index);
         let sources = plan.sources.iter().enumerate();
         Ok(match mode {
             Mode::Stream => Sources::Stream(
@@ -214,6 +253,12 @@ impl Sources {
             ids.extend(id.map(|id| (source.name.clone(), id)));
         }
         Ok(ids)
+    }
+
+    /// Returns true for a source that a step or sink reads.
+    fn is_read(plan: &Plan, index: usize) -> bool {
+        let is_it = |sink: &SinkPlan| matches!(sink.input, Input::Source(of) | Input::SourceBad(of) if of == index);
+        plan.steps.iter().any(|step| step.sources.contains(&index)) || plan.sinks.iter().any(is_it)
     }
 
     /// Returns the first offset that each log still holds.
@@ -375,6 +420,11 @@ fn summarise(plan: &Plan, options: &RunOptions, outcome: &Outcome, began: Instan
         held_by: outcome.held_by(plan),
         caveats: outcome.caveats.clone(),
     }
+}
+
+/// Takes the streams of a pipeline for this process, until the returned file is dropped.
+pub fn hold(state_dir: &Path, pipeline: &str) -> Result<File> {
+    lock(&state_dir.join(pipeline).join(Mode::Stream.to_string()))
 }
 
 /// Takes the folder for this process, until the returned file is dropped.

@@ -3,6 +3,7 @@
 pub mod append;
 pub mod archive;
 pub mod batch;
+mod bootstrap;
 pub mod checkpoint;
 pub mod clickstream;
 pub mod compare;

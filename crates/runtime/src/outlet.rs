@@ -96,11 +96,16 @@ impl SinkOutlet {
         context: &sink::Context,
         aside: Option<&Path>,
         range: (Option<i64>, Option<i64>),
-        line: Option<Line>,
+        mut line: Option<Line>,
     ) -> Result<Self> {
         let kept: Vec<SinkPlan> = aside.map(|folder| kept_aside(plan, folder)).unwrap_or_default();
         let all: Vec<SinkPlan> = sinks.iter().chain(&kept).cloned().collect();
         let opened = sink::open_all(&all, context)?;
+        if let Some(line) = &mut line {
+            // A copy on standard output comes after the sink that it has its name from.
+            let own = sinks.iter().zip(&opened).rev();
+            line.goes_to(own.map(|(plan, sink)| (plan.name.clone(), sink.describe())).collect())?;
+        }
         let replace = if range == (None, None) { Replace::All } else { Replace::Range(range.0, range.1) };
         let mut targets = Vec::new();
         let told = line.as_ref().map(Line::told).transpose()?.unwrap_or_default();

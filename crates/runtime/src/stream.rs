@@ -41,6 +41,8 @@ pub enum Begin<'a> {
     Cut(&'a Cut),
     /// Where a checkpoint was made.
     Checkpoint(Box<Resumed>),
+    /// Where a lake ends, which was read so far: the first checkpoint is made before anything else is read.
+    Lake(Box<Resumed>),
 }
 
 /// Runs a plan over growing logs, one per source in plan order (None: no step or sink reads that source).
@@ -53,7 +55,11 @@ pub fn run(
     settings: &Settings,
     observer: &dyn Observer,
 ) -> Result<Outcome> {
+    let is_first = matches!(begin, Begin::Lake(_));
     let mut stream = Stream::new(engine, streams, begin, until, outlet, settings)?;
+    if is_first {
+        stream.publish(true)?;
+    }
     let (mut closed_at, mut committed_at, mut told_at) = (Instant::now(), Instant::now(), Instant::now());
     let (mut pause, mut took_before) = (settings.checkpoint_every, Duration::ZERO);
     let mut watch = Watch::new(observer);
@@ -194,7 +200,7 @@ impl<'a> Stream<'a> {
         let (start, resumed) = match begin {
             Begin::First => (None, None),
             Begin::Cut(cut) => (Some(cut), None),
-            Begin::Checkpoint(resumed) => (None, Some(*resumed)),
+            Begin::Checkpoint(resumed) | Begin::Lake(resumed) => (None, Some(*resumed)),
         };
         for (index, (source, stream)) in engine.plan().sources.iter().zip(&mut streams).enumerate() {
             let Some(stream) = stream else {

@@ -5,12 +5,13 @@ use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use engine::{Code, Engine};
+use runtime::checkpoint::store::Store;
 
 use crate::case::{Case, Extract};
 use crate::memory::SIZES;
 use crate::oracle::{Answer, Cut, Place, Position, StepAnswer, Stopped, answer};
 use crate::random::Random;
-use crate::run::{Found, FoundStep, Mode, Schedule, plan, run};
+use crate::run::{Found, FoundStep, Mode, Schedule, plan, run, run_on};
 use crate::value::Value;
 
 /// Threads of batch runs.
@@ -55,6 +56,13 @@ fn check_all(case: &Case) -> Result<Checked, String> {
     for schedule in &schedules(&mut random)[1..3] {
         check_run(case, &engine, &cut, (None, None), schedule, &of_cut)?;
     }
+    for (cut, expected) in [(&everything, &whole), (&cut, &of_cut)] {
+        let crashes = if random.chance(50) { 0 } else { 1 + random.below(3) };
+        let (threads, max_drift) = (*random.pick(&THREADS), *random.pick(&[0, 5_000, i64::MAX]));
+        let mode = Mode::Handover { crashes, threads, max_drift };
+        let schedule = Schedule { mode, seed: random.bits(), size: random.chance(70).then(|| *random.pick(&SIZES)) };
+        check_run(case, &engine, cut, (None, None), &schedule, expected)?;
+    }
     let mut left_unread = false;
     if let Ok(whole) = &whole {
         let range = random_range(&mut random, whole);
@@ -68,6 +76,24 @@ fn check_all(case: &Case) -> Result<Checked, String> {
         }
     }
     Ok(Checked { answer: whole, left_unread })
+}
+
+/// Runs the case as streams that crash and keep their checkpoints in a store of the caller's, under the name that it is given.
+pub fn check_on(case: &Case, stores: &dyn Fn(&str) -> Box<dyn Store>) -> Result<(), String> {
+    let plan = plan(&case.pipeline).map_err(|errors| format!("the pipeline is refused:\n{errors}"))?;
+    let engine = Engine::new(plan);
+    let mut random = Random::new(case.seed ^ 0x0b7ec7);
+    let everything = Cut::default();
+    let whole = answer(&case.pipeline, &case.log, &everything);
+    let (crashes, max_drift) = (1 + random.below(4), i64::MAX);
+    let modes = [Mode::Crashing { crashes, max_drift }, Mode::Handover { crashes: crashes - 1, threads: 2, max_drift }];
+    for (number, mode) in modes.into_iter().enumerate() {
+        let schedule = Schedule { mode, seed: random.bits(), size: Some(64) };
+        let open = || stores(&format!("{}-{number}", case.seed));
+        let found = run_on(case, &engine, &everything, (None, None), &schedule, &open);
+        judge(case, &everything, (None, None), &schedule, &whole, found)?;
+    }
+    Ok(())
 }
 
 /// Two stream and two batch schedules.
@@ -137,6 +163,18 @@ fn check_run(
     expected: &Result<Answer, Stopped>,
 ) -> Result<bool, String> {
     let found = run(case, engine, cut, range, schedule);
+    judge(case, cut, range, schedule, expected, found)
+}
+
+/// Compares what a run found with what it must find; returns whether it left records unread.
+fn judge(
+    case: &Case,
+    cut: &Cut,
+    range: (Option<i64>, Option<i64>),
+    schedule: &Schedule,
+    expected: &Result<Answer, Stopped>,
+    found: engine::Result<Found>,
+) -> Result<bool, String> {
     let difference = match (expected, &found) {
         (Err(Stopped), Err(error)) if error.code == Code::Overflow => return Ok(false),
         (Err(Stopped), Err(error)) => format!("it must stop with an overflow, and stops with {error}"),

@@ -5,9 +5,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use engine::edge::LogStream;
+use engine::edge::{LogScan, LogStream};
 use engine::{Aside, Code, Emission, Engine, Error, Result};
-use runtime::checkpoint::store::{Memory, Store, Upload};
+use runtime::checkpoint::store::{Store, Upload};
 use runtime::checkpoint::{Checkpoint, Line, RowsKind};
 use runtime::stream::{Begin, Until};
 use runtime::{Cut, Outcome, Outlet, Settings};
@@ -19,9 +19,8 @@ use crate::run::Gathered;
 type Left = Arc<AtomicUsize>;
 
 /// A store that crashes: an operation is done or not done, and the process is no more.
-#[derive(Clone)]
 struct Crashing {
-    store: Memory,
+    store: Box<dyn Store>,
     left: Left,
     /// Whether the operation at which it happens is done.
     is_done: bool,
@@ -156,31 +155,41 @@ impl Outlet for Keeper<'_> {
     }
 }
 
+/// A lake that the beginning is read from, and where it ends.
+pub(crate) type Lake<'a> = (&'a [Option<Arc<dyn LogScan>>], Option<Cut>);
+
 /// Runs a stream that crashes so many times, and goes on each time from the newest checkpoint, with hashes of its own.
 pub(crate) fn run(
     engine: &Engine,
     streams: impl Fn() -> Vec<Option<Box<dyn LogStream>>>,
+    (lake, stores): (Option<Lake<'_>>, &dyn Fn() -> Box<dyn Store>),
     (start, until): (Option<&Cut>, &Until),
     crashes: usize,
     random: &mut Random,
     settings: &Settings,
 ) -> Result<(Gathered, Outcome)> {
     let plan = engine.plan();
-    let store = Memory::default();
     let mut ledger = Ledger { outboxes: BTreeMap::new(), published: Gathered::new(plan) };
     for crash in 0..=crashes {
         let engine = Engine::new(plan.clone());
         let operations = if crash == crashes { usize::MAX } else { 1 + random.below(40) };
-        let store = Crashing { store: store.clone(), left: Arc::new(operations.into()), is_done: random.chance(50) };
+        let store = Crashing { store: stores(), left: Arc::new(operations.into()), is_done: random.chance(50) };
         let line = Line::open(Box::new(store), plan, false)?;
         ledger.outboxes.retain(|number, _| line.last().is_some_and(|last| *number <= last.number));
         ledger.publish(&line);
-        let begin = match line.resume(&engine)? {
-            Some(resumed) => Begin::Checkpoint(Box::new(resumed)),
-            None => start.map_or(Begin::First, Begin::Cut),
-        };
+        let resumed = line.resume(&engine)?;
         let mut keeper = Keeper { engine: &engine, line, staged: Gathered::new(plan), ledger: &mut ledger };
-        match runtime::stream::run(&engine, streams(), begin, until, &mut keeper, settings, &()) {
+        let begin = match (resumed, &lake) {
+            (Some(resumed), _) => Ok(Begin::Checkpoint(Box::new(resumed))),
+            (None, Some((scans, end))) => {
+                let cuts = (start, end.as_ref());
+                let read = runtime::batch::bootstrap(&engine, scans, cuts, &mut keeper, settings, &());
+                read.map(|read| Begin::Lake(Box::new(read)))
+            }
+            (None, None) => Ok(start.map_or(Begin::First, Begin::Cut)),
+        };
+        let run = |begin| runtime::stream::run(&engine, streams(), begin, until, &mut keeper, settings, &());
+        match begin.and_then(run) {
             Ok(outcome) => return Ok((ledger.published, outcome)),
             Err(error) if error.code == Code::Stopped => {}
             Err(error) => return Err(error),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use engine::plan::{Input, Plan, SinkPlan, StepPlan};
 use engine::{Aside, Emission, Engine, Error, Identity, Result};
 use runtime::checkpoint::Checkpoint;
+use runtime::checkpoint::store::{Memory, Store};
 use runtime::stream::{Begin, Until};
 use runtime::{Outcome, Outlet, Settings};
 
@@ -44,6 +45,15 @@ pub enum Mode {
     Crashing {
         /// How often.
         crashes: usize,
+        /// How far partitions may run apart, in microseconds.
+        max_drift: i64,
+    },
+    /// The beginning of the log read as a lake, then records as they come, by a process that crashes as above.
+    Handover {
+        /// How often.
+        crashes: usize,
+        /// How many threads read the lake.
+        threads: usize,
         /// How far partitions may run apart, in microseconds.
         max_drift: i64,
     },
@@ -128,6 +138,19 @@ pub fn run(
     range: (Option<i64>, Option<i64>),
     schedule: &Schedule,
 ) -> Result<Found> {
+    let store = Memory::default();
+    run_on(case, engine, cut, range, schedule, &|| Box::new(store.clone()))
+}
+
+/// The same with checkpoints in a store of the caller's, which is opened anew by each process that crashes.
+pub fn run_on(
+    case: &Case,
+    engine: &Engine,
+    cut: &Cut,
+    range: (Option<i64>, Option<i64>),
+    schedule: &Schedule,
+    stores: &dyn Fn() -> Box<dyn Store>,
+) -> Result<Found> {
     let mut settings =
         Settings { range, allow_empty: true, poll_records: schedule.size.unwrap_or(4096), ..Settings::default() };
     let sources = &case.pipeline.sources;
@@ -147,8 +170,25 @@ pub fn run(
             let until = end.map_or(Until::CaughtUp, Until::Cut);
             let mut random = Random::new(schedule.seed);
             let outcome;
+            let cuts = (start.as_ref(), &until);
+            (gathered, outcome) = crash::run(engine, streams, (None, stores), cuts, crashes, &mut random, &settings)?;
+            outcome
+        }
+        Mode::Handover { crashes, threads, max_drift } => {
+            (settings.close_every, settings.checkpoint_every) = (Duration::ZERO, Duration::ZERO);
+            (settings.max_drift, settings.threads) = (max_drift, threads);
+            let until = end.map_or(Until::CaughtUp, Until::Cut);
+            let mut random = Random::new(schedule.seed);
+            let lake = named(sources, &lake_end(case, cut, &mut random));
+            let mut lakes = Vec::new();
+            for (source, plan) in engine.plan().sources.iter().enumerate() {
+                let scan = MemoryScan::new(case, source, plan, random.bits(), schedule.size)?;
+                lakes.push(Some(Arc::new(scan) as Arc<dyn engine::edge::LogScan>));
+            }
+            let outcome;
+            let cuts = (start.as_ref(), &until);
             (gathered, outcome) =
-                crash::run(engine, streams, (start.as_ref(), &until), crashes, &mut random, &settings)?;
+                crash::run(engine, streams, (Some((&lakes, lake)), stores), cuts, crashes, &mut random, &settings)?;
             outcome
         }
         Mode::Stream { close_every_ms, max_drift } => {
@@ -178,6 +218,25 @@ pub fn run(
         found.read = Some(loaded.collect());
     }
     Ok(found)
+}
+
+/// Returns where a lake ends that holds the beginning of what is read: sometimes nothing of a partition, sometimes all.
+fn lake_end(case: &Case, cut: &Cut, random: &mut Random) -> BTreeMap<Place, i64> {
+    let mut ends = BTreeMap::new();
+    for partition in &case.log.partitions {
+        let place = (partition.source, partition.partition);
+        if case.pipeline.sources[partition.source].reads(partition.partition) {
+            let low = cut.start.get(&place).copied().unwrap_or(partition.start);
+            let high = cut.end.get(&place).copied().unwrap_or(partition.end);
+            let end = match random.below(6) {
+                0 => low,
+                1 => high,
+                _ => random.between(low, high),
+            };
+            ends.insert(place, end);
+        }
+    }
+    ends
 }
 
 fn named(sources: &[Source], offsets: &BTreeMap<Place, i64>) -> Option<runtime::Cut> {

@@ -9,7 +9,7 @@ use hashbrown::DefaultHashBuilder;
 use super::held::gather;
 use super::{JoinState, Piece, add_text_sizes};
 use crate::group::KeyCodec;
-use crate::plan::{JoinPlan, JoinValue};
+use crate::plan::{JoinPlan, JoinTime, JoinValue};
 use crate::rows::named;
 use crate::snapshot::{fitting, is_wanted, ranges, times, timestamps};
 use crate::window::Window;
@@ -79,6 +79,16 @@ fn table(join: &JoinPlan, side: usize, codec: &KeyCodec, piece: &Piece, flag: Fl
         }
     }
     named(columns, piece.len())
+}
+
+/// Returns the table of a side that holds no row.
+pub(crate) fn empty_rows(join: &JoinPlan, codec: &KeyCodec, side: usize) -> RecordBatch {
+    let flag = match join.time {
+        JoinTime::Window(_) => None,
+        JoinTime::Within { .. } => Some(MET),
+        JoinTime::AsOf { .. } => (side == 1).then_some(TOMBSTONE),
+    };
+    table(join, side, codec, &Piece::empty(), flag.map(|name| (name, Vec::new())))
 }
 
 /// Makes the piece that a table was made of, and of which rows the flag of that name holds; None: it does not fit.

@@ -76,7 +76,8 @@ fn plan(kind: JoinKind, time: JoinTime) -> Arc<Plan> {
         schema,
         work: Work::Join(Box::new(join)),
     };
-    Arc::new(Plan { name: "joins".into(), sources, steps: vec![step], sinks: Vec::new(), definition: String::new() })
+    let (definition, canonical) = Default::default();
+    Arc::new(Plan { name: "joins".into(), sources, steps: vec![step], sinks: Vec::new(), definition, canonical })
 }
 
 /// A record: key, number, event time.

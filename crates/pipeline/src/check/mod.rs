@@ -71,6 +71,7 @@ pub(crate) fn check(spec: &PipelineSpec, problems: &mut Problems) -> Plans {
         steps: checker.steps,
         sinks: checker.sinks,
         definition: String::new(),
+        canonical: String::new(),
     };
     tombstones::find(&mut plan);
     if error_count == 0 {
@@ -78,7 +79,8 @@ pub(crate) fn check(spec: &PipelineSpec, problems: &mut Problems) -> Plans {
     }
     let whole = plan.clone();
     demand::settle(&mut plan);
-    plan.definition = crate::digest::definition(&plan);
+    plan.canonical = crate::digest::canonical(&plan).to_string();
+    plan.definition = crate::digest::definition(&plan.canonical);
     if error_count > 0 {
         // Of a plan that is not whole nothing can be observed.
         return Plans { plan, observed: whole.clone(), tested: whole };

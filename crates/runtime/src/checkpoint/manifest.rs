@@ -10,6 +10,9 @@
 //!  "outbox": [{"input": "per_page", "kind": "final", "rows": {…}}], "sinks": {"page_views": {"epoch": 7, "before": 5, "rows": 41}}}
 //! ```
 //!
+//! `canonical` (the definition's text), `made_at` (when), `places` (of the sinks) and `forked` came later and may be missing.
+//! `NAME.pin` is a manifest with the tables of its state in `NAME.pinned`, which nothing but `unpin` removes.
+//!
 //! The version in its first line is that of the whole: of this text, of the tables of parts, of the packing of data files.
 
 use std::collections::BTreeMap;
@@ -40,6 +43,12 @@ pub struct Manifest {
     pub pipeline: String,
     /// The definition that made the state.
     pub definition: String,
+    /// The canonical text that it is the digest of, so that a change can be named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canonical: Option<String>,
+    /// When it was made, in microseconds since 1970: for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_at: Option<i64>,
     /// What tells the job from others.
     pub job: String,
     /// True for the first checkpoint of a job.
@@ -61,6 +70,24 @@ pub struct Manifest {
     pub outbox: Vec<OutboxEntry>,
     /// What each sink was given.
     pub sinks: BTreeMap<String, SinkMark>,
+    /// Where the rows of the pipeline's own sinks are, by sink.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub places: BTreeMap<String, String>,
+    /// What the job was forked from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forked: Option<Forked>,
+}
+
+/// What a job was forked from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Forked {
+    /// The other job.
+    pub job: String,
+    /// Its checkpoint.
+    pub number: u64,
+    /// Where its rows are, by sink: the fork must not write there.
+    pub places: BTreeMap<String, String>,
 }
 
 /// How far a partition was read.
@@ -219,6 +246,30 @@ impl TallyRecord {
         }
     }
 
+    /// Returns the name of the results that a plan's sinks read and that were not digested.
+    pub(super) fn lacks(&self, plan: &Plan) -> Option<String> {
+        let wanted = Tally::new(plan, (None, None));
+        wanted.rows.keys().find(|name| !self.rows.contains_key(*name)).cloned()
+    }
+
+    /// Leaves out the digests of results that no sink of the plan reads.
+    pub(super) fn only_of(mut self, plan: &Plan) -> Self {
+        let wanted = Tally::new(plan, (None, None));
+        self.rows.retain(|name, _| wanted.rows.contains_key(name));
+        self
+    }
+
+    /// Returns how many records were read, were bad and were late.
+    pub fn counts(&self) -> [(&'static str, u64); 5] {
+        [
+            ("rows_read", self.read),
+            ("rows_bad", self.bad),
+            ("rows_failed", self.failed),
+            ("rows_late", self.late),
+            ("windows", self.windows),
+        ]
+    }
+
     /// Returns the tally; None: it does not fit the plan.
     pub(super) fn tally(&self, plan: &Plan) -> Option<Tally> {
         let mut tally = Tally::new(plan, (None, None));
@@ -255,9 +306,14 @@ impl Manifest {
 
     /// Writes it, unless there is one of its number; returns whether it did.
     pub(super) fn create(&self, store: &dyn Store) -> Result<bool> {
+        self.create_as(store, &name(self.number))
+    }
+
+    /// Writes it under a name, unless there is something of that name; returns whether it did.
+    pub(super) fn create_as(&self, store: &dyn Store, name: &str) -> Result<bool> {
         let text = serde_json::to_string(self).expect("a manifest is plain data");
         let whole = format!("samestream checkpoint {VERSION} {}\n{text}", sha256(text.as_bytes()));
-        store.create(&name(self.number), whole.as_bytes())
+        store.create(name, whole.as_bytes())
     }
 
     /// Reads a manifest.
@@ -281,7 +337,7 @@ impl Manifest {
             return Err(damaged("its bytes are not those that were written"));
         }
         let found: Self = serde_json::from_str(text).map_err(|error| damaged(&error.to_string()))?;
-        match number_of(name) == Some(found.number) {
+        match number_of(name) == Some(found.number) || pin_of(name).is_some() {
             true => Ok(found),
             false => Err(damaged("it is that of another number")),
         }
@@ -312,6 +368,16 @@ pub(super) fn data_name(number: u64, owner: &str) -> String {
 pub(super) fn number_of(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".json")?;
     (digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit())).then(|| digits.parse().ok())?
+}
+
+/// Returns the name of the manifest and of the data of a pin.
+pub(super) fn pin_names(pin: &str) -> (String, String) {
+    (format!("{pin}.pin"), format!("{pin}.pinned"))
+}
+
+/// Returns the pin whose manifest has that name; None: it is none.
+pub(super) fn pin_of(name: &str) -> Option<&str> {
+    name.strip_suffix(".pin")
 }
 
 /// Returns true for the name of a data file.

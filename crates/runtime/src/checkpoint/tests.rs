@@ -9,7 +9,9 @@ use super::store::{Folder, Memory};
 use super::*;
 
 fn plan(definition: &str) -> Plan {
-    Plan { name: "p".into(), sources: Vec::new(), steps: Vec::new(), sinks: Vec::new(), definition: definition.into() }
+    let canonical = format!("{{\"semantics\": \"{definition}\"}}");
+    let (name, definition) = ("p".into(), definition.into());
+    Plan { name, sources: Vec::new(), steps: Vec::new(), sinks: Vec::new(), definition, canonical }
 }
 
 fn rows(of: impl IntoIterator<Item = i64>) -> RecordBatch {
@@ -134,6 +136,7 @@ fn another_definition_and_a_fresh_start_are_told_apart() {
     assert_eq!(open(store).told().unwrap()["out"], 2);
     let error = Line::open(store(), &plan("other"), false).err().unwrap();
     assert_eq!(error.code, Code::StateForeign);
+    assert_eq!(error.details, ["version of semantics: d -> other"]);
     let mut fresh = Line::open(store(), &plan("other"), true).unwrap();
     assert!(fresh.last().is_none() && fresh.job() != job && fresh.told().unwrap().is_empty());
     assert_eq!(open(store).last().unwrap().number, 2, "what was there stays until the new job has a checkpoint");
