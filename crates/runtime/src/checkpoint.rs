@@ -27,6 +27,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::RecordBatch;
+use connectors::sink::token;
 use engine::plan::{Plan, SourcePlan};
 use engine::{Code, Engine, Error, Part, Result, State};
 use serde::{Deserialize, Serialize};
@@ -427,14 +428,8 @@ fn foreign(last: &Manifest, plan: &Plan, store: &dyn Store) -> Error {
         changes.push(format!("and {more} more"));
     }
     Error::new(Code::StateForeign, message).details(changes).help(
-        "`--fresh` starts the log again and replaces the results; another `--state-dir` and `--out` run the new definition beside the old one; `samestream state fork` keeps the state where only sinks changed",
+        "`--fresh` starts the log again and replaces the results, quicker with `--bootstrap lake`; another `--state-dir` and `--out` run the new definition beside the old one; `samestream state fork` keeps the state where only sinks changed",
     )
-}
-
-/// Makes a word that no other process makes: of the clock and its number, which are nowhere part of a result.
-fn token() -> String {
-    let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |time| time.as_nanos());
-    format!("{nanos:x}-{:x}", std::process::id())
 }
 
 /// Returns the time, in microseconds since 1970.

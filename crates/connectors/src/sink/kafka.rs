@@ -23,7 +23,7 @@ use super::exact::{self, Exact, Sum};
 use super::note::{Epoch, Note};
 use super::rows::{conform, written_schema};
 use super::spool::Spool;
-use super::{Context, Setting, SinkKind, flag, required};
+use super::{Context, Setting, SinkKind, flag, required, token};
 use crate::format::json;
 use crate::kafka::{KafkaWriter, create_topic};
 
@@ -186,12 +186,6 @@ fn way(plan: &SinkPlan, binding: &KafkaBinding, context: &Context) -> Result<Way
         },
     };
     Ok(Way::Exact(id, timeout))
-}
-
-/// Makes a word that no other process makes: of the clock and its number, which are nowhere part of a result.
-fn token() -> String {
-    let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |time| time.as_nanos());
-    format!("{nanos:x}-{:x}", std::process::id())
 }
 
 /// Returns the columns of the message key.

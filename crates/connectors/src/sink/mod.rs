@@ -225,7 +225,7 @@ fn nothing(_: &SinkPlan) -> Result<()> {
 }
 
 /// Makes a word that no other process makes: of the clock and its number, which are nowhere part of a result.
-fn token() -> String {
+pub fn token() -> String {
     let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |time| time.as_nanos());
     format!("{nanos:x}-{:x}", std::process::id())
 }
