@@ -53,6 +53,23 @@ const ENGINE_USES: &[&str] = &[
 const ENGINE_MODULES: &[&str] = &["fs", "net", "thread", "env", "process"];
 const ENGINE_WORDS: &[&str] = &["Instant", "SystemTime", "Utc::now", "Local::now", "rand::", "RandomState", "rayon"];
 
+/// Who changes files by one module only, which module that is, and what of the standard library it is for.
+const CHANGES_FILES_BY_DISK: &[&str] = &["crates/connectors/", "crates/runtime/"];
+const DISK: &str = "crates/connectors/src/disk.rs";
+const FILE_CHANGES: &[&str] = &[
+    "fs::write",
+    "fs::rename",
+    "fs::remove_file",
+    "fs::remove_dir",
+    "fs::remove_dir_all",
+    "fs::hard_link",
+    "fs::copy",
+    "fs::create_dir",
+    "fs::create_dir_all",
+    "OpenOptions",
+    "fs::File::create",
+];
+
 /// Files that may hold unsafe code.
 const UNSAFE: &[&str] = &["crates/connectors/src/kafka/native.rs"];
 
@@ -257,6 +274,28 @@ fn the_rules_about_the_engine_see_what_they_forbid() {
     for line in ["use std::fmt;", "use std::{fmt, fsx};", "let fs = 1;", "use std::collections::BTreeMap;"] {
         assert!(!names_module(line, "fs"), "{line}");
     }
+}
+
+#[test]
+fn files_of_a_run_are_changed_by_one_module_only() {
+    let code: Vec<_> =
+        code().into_iter().filter(|(path, _)| CHANGES_FILES_BY_DISK.iter().any(|of| path.starts_with(of))).collect();
+    let tests = test_modules(&code);
+    let is_test = |path: &str| tests.iter().any(|name| path.ends_with(&format!("/{name}")));
+    let mut found = Vec::new();
+    for (path, text) in code.iter().filter(|(path, _)| path != DISK && !is_test(path)) {
+        // A `File` that is created is this one, or it is said in full.
+        let is_ours = text.contains("disk::File;") || text.contains("disk::{self, File}");
+        for (number, line) in statements(shipped(text)) {
+            let creates = line.contains("File::create") && !line.contains("disk::File::create") && !is_ours;
+            if creates || FILE_CHANGES.iter().any(|word| has_word(line, word)) {
+                found.push(format!("{path}:{number}: {}", line.trim()));
+            }
+        }
+    }
+    assert!(found.is_empty(), "these go by `{DISK}`: {found:#?}");
+    let of_disk = shipped(&read(DISK)).to_string();
+    assert!(FILE_CHANGES.iter().filter(|word| has_word(&of_disk, word)).count() >= 5, "it uses what others must not");
 }
 
 #[test]

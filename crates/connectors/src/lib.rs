@@ -1,5 +1,6 @@
 //! The outside world: formats, the journal, the Parquet lake, Kafka, sinks.
 
+pub mod disk;
 pub mod format;
 pub mod journal;
 pub mod kafka;

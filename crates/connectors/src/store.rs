@@ -4,11 +4,13 @@
 //! folder to disk. So a reader never sees half a file, a plain glob never matches an unfinished one, and what a crash
 //! leaves behind is recognised by its name.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use engine::error::{Error, Result};
+
+use crate::disk::{self, File};
 
 /// The end of the name of an unfinished file; its beginning is a dot.
 const UNFINISHED: &str = ".tmp";
@@ -29,12 +31,8 @@ impl Unfinished {
         create_folder(folder)?;
         let name = target.file_name().unwrap_or_default().to_string_lossy();
         let hidden = folder.join(format!(".{name}{UNFINISHED}"));
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&hidden)
-            .map_err(|error| Error::io(format!("cannot write `{}`", hidden.display()), error))?;
+        let file =
+            File::create(&hidden).map_err(|error| Error::io(format!("cannot write `{}`", hidden.display()), error))?;
         Ok(Self { file, hidden, target })
     }
 
@@ -45,8 +43,8 @@ impl Unfinished {
 
     /// Forces the file to disk and gives it its own name, replacing what had it.
     pub fn publish(self) -> Result<()> {
-        self.file.sync_all().map_err(|error| Error::io(format!("cannot write `{}`", self.hidden.display()), error))?;
-        fs::rename(&self.hidden, &self.target)
+        self.file.sync().map_err(|error| Error::io(format!("cannot write `{}`", self.hidden.display()), error))?;
+        disk::rename(&self.hidden, &self.target)
             .map_err(|error| Error::io(format!("cannot rename to `{}`", self.target.display()), error))?;
         sync_folder(parent(&self.target))
     }
@@ -74,7 +72,7 @@ pub fn create_folder(folder: &Path) -> Result<()> {
     }
     let above = parent(folder);
     create_folder(above)?;
-    match fs::create_dir(folder) {
+    match disk::create_folder(folder) {
         Ok(()) => sync_folder(above),
         // Somebody else was quicker.
         Err(_) if folder.is_dir() => Ok(()),
@@ -85,14 +83,13 @@ pub fn create_folder(folder: &Path) -> Result<()> {
 /// Forces the names in a folder to disk.
 pub fn sync_folder(folder: &Path) -> Result<()> {
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    File::open(folder)
-        .and_then(|file| file.sync_all())
+    disk::sync_folder(folder)
         .map_err(|error| Error::io(format!("cannot write the folder `{}`", folder.display()), error))
 }
 
 /// Removes a file and forces that to disk.
 pub fn remove(path: &Path) -> Result<()> {
-    fs::remove_file(path).map_err(|error| Error::io(format!("cannot remove `{}`", path.display()), error))?;
+    disk::remove(path).map_err(|error| Error::io(format!("cannot remove `{}`", path.display()), error))?;
     sync_folder(parent(path))
 }
 

@@ -9,7 +9,7 @@ use std::time::Instant;
 use connectors::journal::{Journal, JournalScan};
 use connectors::kafka::KafkaStream;
 use connectors::lake::LakeScan;
-use connectors::sink;
+use connectors::{disk, sink, store};
 use engine::edge::{LogScan, LogStream};
 use engine::plan::{Input, Layout, Plan, SinkPlan, SourcePlan, ValueFrom};
 use engine::{Aside, Code, Emission, Engine, Error, Result};
@@ -144,7 +144,7 @@ pub fn run(plan: &Arc<Plan>, options: &RunOptions, observer: &dyn Observer) -> R
     let mut summary = summarise(plan, options, &outcome, began);
     summary.rows_written = outlet.rows_written();
     let text = serde_json::to_vec_pretty(&summary.start).expect("a cut is JSON");
-    connectors::store::write_atomic(&origin, &text)?;
+    store::write_atomic(&origin, &text)?;
     Ok(Report { summary, places: outlet.places(), aside })
 }
 
@@ -430,9 +430,9 @@ pub fn hold(state_dir: &Path, pipeline: &str) -> Result<File> {
 /// Takes the folder for this process, until the returned file is dropped.
 fn lock(folder: &Path) -> Result<File> {
     let what = |path: &Path| format!("cannot use the state folder {}", path.display());
-    std::fs::create_dir_all(folder).map_err(|error| Error::io(what(folder), error))?;
+    store::create_folder(folder)?;
     let path = folder.join("lock");
-    let file = File::create(&path).map_err(|error| Error::io(what(folder), error))?;
+    let file = disk::open_lock(&path).map_err(|error| Error::io(what(folder), error))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => {

@@ -1,6 +1,6 @@
 //! Appending to a journal.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::TryLockError;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
@@ -10,6 +10,7 @@ use engine::log::{Offset, Partition};
 use super::frame::{self, BODY_SIZE, SEGMENT_HEADER};
 use super::segment::{self, Frames};
 use super::{Journal, Segment};
+use crate::disk::{self, File};
 use crate::records::Header;
 use crate::store;
 
@@ -25,7 +26,7 @@ pub struct JournalWriter {
     partitions: Vec<Tail>,
     segment_size: u64,
     /// Held as long as the writer lives.
-    _lock: File,
+    _lock: std::fs::File,
 }
 
 /// The end of a partition.
@@ -46,7 +47,7 @@ impl JournalWriter {
     pub(super) fn open(journal: &Journal) -> Result<Self> {
         let path = journal.path.join("lock");
         let fail = |error| Error::io(format!("cannot write `{}`", path.display()), error);
-        let lock = OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(fail)?;
+        let lock = disk::open_lock(&path).map_err(fail)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -198,17 +199,17 @@ impl Tail {
         if frames.has_tail()? {
             frames.refuse_damage_in_the_middle()?;
         }
-        let file = OpenOptions::new().write(true).open(&last.path).map_err(fail)?;
+        let file = File::open(&last.path).map_err(fail)?;
         self.next = frames.next_offset();
         self.written = frames.place();
-        let size = file.metadata().map_err(fail)?.len();
+        let size = file.size().map_err(fail)?;
         if size < SEGMENT_HEADER as u64 {
             // The crash came while the segment was begun.
             self.written = 0;
             self.buffer.extend_from_slice(&frame::segment_header(self.partition, last.first));
         }
         if size != self.written {
-            file.set_len(self.written).and_then(|()| file.sync_all()).map_err(fail)?;
+            file.set_len(self.written).and_then(|()| file.sync()).map_err(fail)?;
         }
         self.file = Some((last.path.clone(), file));
         Ok(())
@@ -225,11 +226,8 @@ impl Tail {
         // The first segment's name is where the partition starts; a later one begins where the one before ended.
         let first = if self.first.is_some() { self.next } else { offset };
         let path = self.folder.join(format!("{first:020}.log"));
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(&path)
-            .map_err(|error| Error::io(format!("cannot write `{}`", path.display()), error))?;
+        let file =
+            File::create_new(&path).map_err(|error| Error::io(format!("cannot write `{}`", path.display()), error))?;
         store::sync_folder(&self.folder)?;
         self.first.get_or_insert(first);
         self.file = Some((path, file));
@@ -256,7 +254,7 @@ impl Tail {
 
     fn force(&mut self) -> Result<()> {
         if let (Some((path, file)), false) = (&self.file, self.is_forced) {
-            file.sync_data().map_err(|error| Error::io(format!("cannot write `{}`", path.display()), error))?;
+            file.sync().map_err(|error| Error::io(format!("cannot write `{}`", path.display()), error))?;
         }
         self.is_forced = true;
         Ok(())

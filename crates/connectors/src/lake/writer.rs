@@ -3,7 +3,7 @@
 //! Every partition has one file open at a time, under a hidden name; it appears when it is whole. What a crash leaves is
 //! removed at the next start, and writing goes on at the offset past the last file that appeared: no gap, no duplicate.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::TryLockError;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,6 +25,7 @@ use parquet::schema::types::ColumnPath;
 use super::file::LakeFile;
 use super::footer::Footer;
 use super::{listing, name};
+use crate::disk::{self, File};
 use crate::format::{Codec, codec};
 use crate::records::clip;
 use crate::store::{self, Unfinished};
@@ -67,7 +68,7 @@ pub struct LakeWriter {
     schema: SchemaRef,
     properties: WriterProperties,
     partitions: Vec<Part>,
-    _lock: File,
+    _lock: std::fs::File,
 }
 
 /// A partition's end.
@@ -397,10 +398,10 @@ fn properties(source: &SourcePlan, group_rows: usize) -> Result<WriterProperties
     Ok(builder.build())
 }
 
-fn lock(path: &Path) -> Result<File> {
+fn lock(path: &Path) -> Result<std::fs::File> {
     let path = path.join(".lock");
     let fail = |error| Error::io(format!("cannot write `{}`", path.display()), error);
-    let lock = OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(fail)?;
+    let lock = disk::open_lock(&path).map_err(fail)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => {

@@ -1,20 +1,21 @@
 //! Small steps with files that the file sinks share.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use engine::{Code, Error, Result};
 
+use crate::disk;
+
 /// Creates a file anew.
-pub(super) fn create(path: &Path) -> Result<File> {
-    File::create(path).map_err(|error| Error::io(format!("cannot write `{}`", path.display()), error))
+pub(super) fn create(path: &Path) -> Result<disk::File> {
+    disk::File::create(path).map_err(|error| Error::io(format!("cannot write `{}`", path.display()), error))
 }
 
 /// Makes a file's contents durable and returns its size.
-pub(super) fn sync(file: &File, path: &Path) -> Result<u64> {
-    file.sync_all()
-        .and_then(|()| file.metadata())
-        .map(|metadata| metadata.len())
+pub(super) fn sync(file: &disk::File, path: &Path) -> Result<u64> {
+    file.sync()
+        .and_then(|()| file.size())
         .map_err(|error| Error::io(format!("cannot write `{}`", path.display()), error))
 }
 
@@ -23,7 +24,7 @@ pub(super) fn sync(file: &File, path: &Path) -> Result<u64> {
 /// It comes first of all: tidying up what a crash left would take the staged rows of a run that is alive.
 pub(super) fn lock(lock: &Path, sink: &Path) -> Result<File> {
     let failed = |error| Error::io(format!("cannot write `{}`", lock.display()), error);
-    let file = OpenOptions::new().write(true).create(true).truncate(false).open(lock).map_err(failed)?;
+    let file = disk::open_lock(lock).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
@@ -36,12 +37,12 @@ pub(super) fn lock(lock: &Path, sink: &Path) -> Result<File> {
 
 /// Renames a file over whatever has the new name. Durable only after the folder is synced.
 pub(super) fn rename(from: &Path, to: &Path) -> Result<()> {
-    fs::rename(from, to).map_err(|error| Error::io(format!("cannot rename to `{}`", to.display()), error))
+    disk::rename(from, to).map_err(|error| Error::io(format!("cannot rename to `{}`", to.display()), error))
 }
 
 /// Removes a file; one that is not there is as good as removed.
 pub(super) fn remove(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
+    match disk::remove(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(Error::io(format!("cannot remove `{}`", path.display()), error))
         }

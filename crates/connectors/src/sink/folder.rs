@@ -30,7 +30,7 @@ use engine::{Code, Error, Result};
 use super::files;
 use super::manifest::{Entry, Manifest};
 use super::rows::{Encoding, RowWriter, Span, WindowRange, column_names, conform, written_schema};
-use crate::store;
+use crate::{disk, store};
 
 const MANIFEST: &str = "_manifest.json";
 const LOCK: &str = ".lock";
@@ -78,14 +78,14 @@ struct Staged {
 }
 
 /// A file whose rows are all in it.
-struct Written(File);
+struct Written(disk::File);
 
 impl RowWriter for Written {
     fn write(&mut self, _: &RecordBatch) -> Result<()> {
         unreachable!("rows are joined when all of them are there")
     }
 
-    fn finish(self: Box<Self>) -> Result<File> {
+    fn finish(self: Box<Self>) -> Result<disk::File> {
         Ok(self.0)
     }
 }

@@ -1,6 +1,5 @@
 //! Parquet: a folder of files, zstd, with the sink's columns and `final`.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
@@ -19,6 +18,7 @@ use parquet::schema::types::ColumnPath;
 use super::folder::{FolderSink, no_window_start};
 use super::rows::{Encoding, RowWriter, Span, WINDOW_START, WindowRange};
 use super::{Context, Setting, SinkKind, refuse_file_path, required};
+use crate::disk::File;
 
 /// Rows in a row group at most.
 const ROW_GROUP_ROWS: usize = 64 * 1024;
@@ -91,7 +91,7 @@ impl Encoding for ParquetEncoding {
 
 /// Hands over the rows of a file in the sink's schema.
 fn for_batches(path: &Path, schema: &SchemaRef, mut take: impl FnMut(RecordBatch) -> Result<()>) -> Result<()> {
-    let file = File::open(path).map_err(|error| Error::io(path.display(), error))?;
+    let file = std::fs::File::open(path).map_err(|error| Error::io(path.display(), error))?;
     let reader = ParquetRecordBatchReaderBuilder::try_new(file)
         .and_then(|builder| builder.build())
         .map_err(|error| damaged(path, &error))?;
@@ -122,8 +122,10 @@ impl RowWriter for ParquetRows {
         Ok(())
     }
 
-    fn finish(self: Box<Self>) -> Result<File> {
-        self.0.into_inner().map_err(failed)
+    fn finish(mut self: Box<Self>) -> Result<File> {
+        // Not `into_inner`: of a full disk it says only that something went wrong.
+        self.0.finish().map_err(failed)?;
+        self.0.inner().try_clone().map_err(|error| Error::io("writing Parquet", error))
     }
 }
 

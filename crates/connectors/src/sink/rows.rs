@@ -1,6 +1,5 @@
 //! What every file sink needs of rows: one shape, one order of columns, the windows they span, and a way to bytes and back.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,6 +8,8 @@ use arrow::compute::{cast, max, min};
 use arrow::datatypes::{DataType as ArrowType, Field, Schema as ArrowSchema, SchemaRef, TimestampMicrosecondType};
 use engine::plan::SinkPlan;
 use engine::{Code, Error, Result};
+
+use crate::disk::File;
 
 /// The column that says which window a row belongs to.
 pub(crate) const WINDOW_START: &str = "window_start";

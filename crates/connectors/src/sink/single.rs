@@ -12,7 +12,7 @@
 //! between the next start cuts them off. A commit that takes rows away (all, a range, an open tail) makes the file anew,
 //! replaces the manifest, which names the new file, and renames it; the next start finishes that if it has to.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -27,7 +27,7 @@ use super::folder::no_window_start;
 use super::manifest::{Entry, Manifest};
 use super::rows::{RowWriter, Span, WindowRange, column_names, conform, written_schema};
 use super::text::{TextFormat, TextRows, copy_records_outside};
-use crate::store;
+use crate::{disk, store};
 
 /// One file of text rows.
 pub(crate) struct SingleSink {
@@ -123,11 +123,7 @@ impl SingleSink {
         }
         if size > length + open {
             let failed = |error| Error::io(self.path.display(), error);
-            OpenOptions::new()
-                .write(true)
-                .open(&self.path)
-                .and_then(|file| file.set_len(length + open))
-                .map_err(failed)?;
+            disk::File::open(&self.path).and_then(|file| file.set_len(length + open)).map_err(failed)?;
         }
         Ok(())
     }
@@ -209,7 +205,7 @@ impl SingleSink {
     fn append(&mut self, name: &str, staged: Option<File>) -> Result<Entry> {
         let (length, _) = self.committed();
         let failed = |error| Error::io(self.path.display(), error);
-        let mut file = OpenOptions::new().write(true).open(&self.path).map_err(failed)?;
+        let mut file = disk::File::open(&self.path).map_err(failed)?;
         file.seek(SeekFrom::Start(length)).map_err(failed)?;
         let added = copy(staged, &mut file).map_err(failed)?;
         files::sync(&file, &self.path)?;

@@ -1,6 +1,5 @@
 //! Rows as lines of text: what jsonl and csv share, as files in a folder or as one file.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -14,6 +13,7 @@ use super::folder::{FolderSink, no_window_start};
 use super::rows::{Encoding, RowWriter, Span, WINDOW_START, WindowRange};
 use super::single::SingleSink;
 use super::{Context, required};
+use crate::disk::File;
 
 /// A text form of rows that can be cut into records again.
 pub(crate) trait TextFormat: Send + Sync {
@@ -62,7 +62,7 @@ impl Encoding for TextFiles {
         to.write_all(&header).map_err(|error| Error::io(format!("writing {}", self.0.extension()), error))?;
         for path in from {
             let failed = |error| Error::io(path.display(), error);
-            let mut file = File::open(path).map_err(failed)?;
+            let mut file = std::fs::File::open(path).map_err(failed)?;
             file.seek(SeekFrom::Start(header.len() as u64)).map_err(failed)?;
             io::copy(&mut file, &mut to).map_err(failed)?;
         }
@@ -71,7 +71,7 @@ impl Encoding for TextFiles {
 
     fn copy_outside(&self, from: &Path, to: File, schema: &SchemaRef, range: &WindowRange) -> Result<Span> {
         let failed = |error| Error::io(from.display(), error);
-        let mut reader = BufReader::new(File::open(from).map_err(failed)?);
+        let mut reader = BufReader::new(std::fs::File::open(from).map_err(failed)?);
         let mut to = BufWriter::new(to);
         let header = self.0.header(schema);
         if !header.is_empty() {

@@ -4,7 +4,6 @@
 //! run may remove what they read; then they begin again with its newest checkpoint.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -369,9 +368,9 @@ fn write_table(
     let path = folder.join(format!("{name}.parquet"));
     let failed = |error: parquet::errors::ParquetError| Error::new(Code::Io, format!("{}: {error}", path.display()));
     let unfinished = connectors::store::Unfinished::create(&path)?;
-    let file: File = unfinished.file().try_clone().map_err(|error| Error::io(path.display(), error))?;
+    let file = unfinished.file().try_clone().map_err(|error| Error::io(path.display(), error))?;
     let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
-    let mut writer: Option<ArrowWriter<File>> = None;
+    let mut writer: Option<ArrowWriter<connectors::disk::File>> = None;
     let mut file = Some((file, properties));
     let mut count = 0;
     for table in tables {

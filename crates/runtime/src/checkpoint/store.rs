@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use connectors::disk;
 use connectors::store::{Unfinished, create_folder, remove, remove_unfinished, sync_folder, write_atomic};
 use engine::{Error, Result};
 
@@ -93,15 +94,15 @@ impl Store for Folder {
         create_folder(&self.0)?;
         let path = self.path(name);
         let hidden = self.path(&format!(".{name}.{}.tmp", std::process::id()));
-        let written = File::create(&hidden).and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
+        let written = disk::File::create(&hidden).and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync()));
         written.map_err(failed(&hidden))?;
         // A link, unlike a rename, fails where there is something of that name.
-        let linked = match fs::hard_link(&hidden, &path) {
+        let linked = match disk::link(&hidden, &path) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
             Err(error) => Err(failed(&path)(error)),
         };
-        fs::remove_file(&hidden).map_err(failed(&hidden))?;
+        disk::remove(&hidden).map_err(failed(&hidden))?;
         sync_folder(&self.0)?;
         linked
     }
