@@ -83,6 +83,7 @@ const CASES: &[(&str, i32, Case)] = &[
     ("E_DATABASE", 4, Case::Run(a_database_that_is_not_there)),
     ("E_IO", 4, Case::Run(|project| project.batch(&["--state-dir", "coins.yaml/state"]))),
     ("E_DISK", 4, Case::Run(a_full_disk)),
+    ("E_MEMORY", 4, Case::Run(more_sessions_than_fit)),
     ("E_PARTITIONS_CHANGED", 5, Case::Library(a_record_of_a_new_partition)),
     ("E_STOPPED", 130, Case::Library(a_batch_run_that_is_stopped)),
     ("E_TOPIC_ID", 5, Case::Run(a_log_in_the_place_of_another)),
@@ -393,6 +394,16 @@ fn a_database_that_is_not_there(project: &Project) -> Output {
 fn a_full_disk(project: &Project) -> Output {
     let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux has a device that is full");
     project.command(&["schema", "pipeline"]).stdout(Stdio::from(full)).output().unwrap()
+}
+
+/// Ten thousand open sessions, which cannot leave memory.
+fn more_sessions_than_fit(project: &Project) -> Output {
+    project.changed(&[("{tumbling: {size: 1m}}", "{session: {gap: 1h}}")]);
+    let line = |n: i32| format!(r#"{{"page":"/a/page/with/a/number/{n}","n":{n},"at":"2026-01-01T00:09:00Z"}}"#);
+    let lines: Vec<String> = (0..10_000).map(line).collect();
+    project.add("many.jsonl", &lines.iter().map(String::as_str).collect::<Vec<_>>());
+    project.fill_lake();
+    project.batch(&["--memory", "1MiB"])
 }
 
 /// The partitions of a log are fixed when a lake of it is opened; there is no topic here that could get another one.

@@ -11,6 +11,7 @@ mod broker_identity;
 mod broker_job;
 mod broker_journal;
 mod broker_proxy;
+mod budget;
 mod cli;
 mod codes;
 mod diff_verb;

@@ -77,7 +77,8 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Done {
     Ok(ExitCode::SUCCESS)
 }
 
-fn parse_size(text: &str) -> Result<usize, String> {
+/// Reads a size such as `64MiB`.
+pub(crate) fn parse_size(text: &str) -> Result<usize, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let factor = match unit {

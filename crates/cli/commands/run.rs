@@ -17,6 +17,7 @@ use runtime::verify::compare_summaries;
 use runtime::{Mode, RunOptions, Settings, Summary};
 use serde_json::json;
 
+use crate::commands::archive::parse_size;
 use crate::commands::verify;
 use crate::global::Global;
 use crate::pipelines;
@@ -78,6 +79,10 @@ pub(crate) struct Arguments {
     /// Threads of a batch run; never changes a result
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    /// Stay within about this much memory, such as 2GiB: windows that do not fit wait in files below --state-dir. What must
+    /// be held at once and does not fit ends the run (E_MEMORY). Never changes a result
+    #[arg(long, value_name = "SIZE", value_parser = parse_memory)]
+    memory: Option<u64>,
     /// How often a stream keeps a checkpoint and makes its rows visible; never changes a result
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = parse_duration)]
     checkpoint_every: Duration,
@@ -164,6 +169,7 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Done {
     options.checkpoints = Some(arguments.state_dir.clone());
     options.bootstrap = arguments.bootstrap.is_some();
     options.fresh = arguments.fresh;
+    options.set_memory(arguments.memory, &plan.name);
     options.settings.allow_empty = arguments.allow_empty;
     options.context.console = console::console(global, stop);
     // Before anything is written: a summary of another definition cannot be compared with whatever comes.
@@ -286,6 +292,16 @@ fn check(arguments: &Arguments, plan: &Plan) -> Result<()> {
             .help("add one under `sinks:`"));
     }
     Ok(())
+}
+
+/// Less than this would be spent on the program itself.
+const LEAST_MEMORY: u64 = 1 << 20;
+
+fn parse_memory(text: &str) -> Result<u64, String> {
+    match parse_size(text)? as u64 {
+        size if size >= LEAST_MEMORY => Ok(size),
+        _ => Err("1MiB is the least".to_string()),
+    }
 }
 
 fn parse_limit(text: &str) -> Result<Limit, String> {

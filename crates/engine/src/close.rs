@@ -23,7 +23,7 @@ use crate::state::{Accumulators, Table, WindowState};
 use crate::task::{Aside, Emission, Engine, rfc3339};
 use crate::trace::Trace;
 use crate::value::display;
-use crate::watermark::{NEVER, completeness, is_final};
+use crate::watermark::{NEVER, is_final};
 use crate::window::Window;
 
 /// What a closing brought.
@@ -51,48 +51,54 @@ const WINDOW_KEY_BYTES: usize = if cfg!(test) { 1 << 16 } else { i32::MAX as usi
 impl Engine {
     /// Closes what is final. `frontiers` holds `G` of each source: the least `W` over its partitions.
     pub fn close(&self, frontiers: &[i64], state: &mut State) -> Result<Closed> {
-        self.close_steps(state, Some(frontiers), None, None)
+        self.close_steps(state, Some(frontiers), true, None, None)
     }
 
     /// Closes everything as if the log ended here; the rows are open ones. The state is used up.
     pub fn finish(&self, mut state: State) -> Result<Closed> {
-        self.close_steps(&mut state, None, None, None)
+        self.close_steps(&mut state, None, false, None, None)
     }
 
     /// Closes what is final when records out of reach were left unread: windows out of reach are closed without a row.
     pub fn close_within(&self, reach: &Reach, frontiers: &[i64], state: &mut State) -> Result<Closed> {
-        self.close_steps(state, Some(frontiers), Some(reach), None)
+        self.close_steps(state, Some(frontiers), true, Some(reach), None)
     }
 
     /// Closes everything when records out of reach were left unread. The state is used up.
     pub fn finish_within(&self, reach: &Reach, mut state: State) -> Result<Closed> {
-        self.close_steps(&mut state, None, Some(reach), None)
+        self.close_steps(&mut state, None, false, Some(reach), None)
+    }
+
+    /// Begins to close everything as if the log ended here: gives the open rows of what would be final if the frontiers
+    /// stood there. To be gone on with by greater frontiers, or by [`Engine::finish`].
+    pub fn finish_until(&self, reach: Option<&Reach>, frontiers: &[i64], state: &mut State) -> Result<Closed> {
+        self.close_steps(state, Some(frontiers), false, reach, None)
     }
 
     pub(crate) fn close_steps(
         &self,
         state: &mut State,
         frontiers: Option<&[i64]>,
+        is_final_now: bool,
         reach: Option<&Reach>,
         trace: Option<Trace>,
     ) -> Result<Closed> {
         let mut closed = Closed { trace, ..Closed::default() };
         let steps = &self.plan.steps;
         // Per step: how far its output is complete, and the rows it gave just now.
-        let mut complete = vec![NEVER; steps.len()];
+        let complete = frontiers.map_or_else(|| vec![NEVER; steps.len()], |frontiers| self.complete(frontiers));
         let mut outputs: Vec<Vec<Batch>> = vec![Vec::new(); steps.len()];
         for (index, step) in steps.iter().enumerate() {
             if let Work::Join(join) = &step.work {
-                self.close_join(index, join, state, frontiers, &mut complete, &mut outputs, &mut closed)?;
+                self.close_join(index, join, state, frontiers, &complete, &mut outputs, &mut closed)?;
                 for batch in &outputs[index] {
-                    self.emit_closed(index, step, batch, frontiers.is_some(), &mut closed.emissions);
+                    self.emit_closed(index, step, batch, is_final_now, &mut closed.emissions);
                 }
                 continue;
             }
             let mut inputs = Vec::new();
             if step.over_windows {
                 let before = || step.inputs.iter().map(|input| input.step().expect("window rows come from steps"));
-                complete[index] = before().map(|step| complete[step]).min().unwrap_or(NEVER);
                 for (input, before) in step.inputs.iter().zip(before()) {
                     inputs.extend(outputs[before].iter().map(|batch| self.read(step, *input, batch)));
                 }
@@ -127,10 +133,6 @@ impl Engine {
                         let rows = self.check_rules(index, step, rows, &mut closed.asides, &mut closed.checked);
                         self.fold_window(index, window, &rows, state, &mut closed.asides);
                     }
-                    if let (Some(frontiers), false) = (frontiers, step.over_windows) {
-                        let frontier = step.sources.iter().map(|source| frontiers[*source]).min();
-                        complete[index] = completeness(frontier.unwrap_or(NEVER), window.allowed_lateness);
-                    }
                     let bound = complete[index];
                     // `C >= end` is `G >= end + A`: completeness has taken the allowed lateness off.
                     let ends = |end: i64| frontiers.is_none() || is_final(end, 0, bound);
@@ -141,7 +143,7 @@ impl Engine {
                 }
             }
             for batch in &outputs[index] {
-                self.emit_closed(index, step, batch, frontiers.is_some(), &mut closed.emissions);
+                self.emit_closed(index, step, batch, is_final_now, &mut closed.emissions);
             }
         }
         Ok(closed)

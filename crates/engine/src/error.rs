@@ -85,6 +85,7 @@ codes! {
     Database, "E_DATABASE", Environment, "The database of a sink cannot be reached, refused us or failed";
     Io, "E_IO", Environment, "Reading or writing a file failed";
     Disk, "E_DISK", Environment, "The disk is full";
+    Memory, "E_MEMORY", Environment, "What a run must hold at once does not fit into `--memory`; with more it goes on to the same result";
     PartitionsChanged, "E_PARTITIONS_CHANGED", State, "The topic's partitions are not the ones the run started with";
     Stopped, "E_STOPPED", Stopped, "A signal ended a batch run before it was done; its sinks hold what they held before";
     LogReplaced, "E_TOPIC_ID", State, "The log is not the one that the checkpoint was made of: another topic or journal, one that was made anew under its name, or one that ends before the offset that was read up to";

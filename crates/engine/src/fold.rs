@@ -10,9 +10,7 @@ use std::collections::BTreeMap;
 
 use arrow::array::{ArrayRef, BinaryArray};
 
-use crate::close::Closed;
 use crate::dedup::Seen;
-use crate::error::Result;
 use crate::group::canonical;
 use crate::join::JoinState;
 use crate::log::{Chunk, Partition};
@@ -96,6 +94,11 @@ impl Memory {
     /// Returns what each `dedup` step has seen.
     pub(crate) fn steps(&mut self) -> impl Iterator<Item = (usize, &mut Seen)> {
         self.0.iter_mut().map(|(step, seen)| (*step, seen))
+    }
+
+    /// Returns what a `dedup` step has seen.
+    pub(crate) fn seen(&self, step: usize) -> Option<&Seen> {
+        self.0.get(&step)
     }
 
     /// Takes in ids of a step that are not there yet.
@@ -207,16 +210,6 @@ impl Engine {
             }
         }
         state.memories.extend(other.memories);
-    }
-
-    /// Returns what closing everything now would give, as if the log ended here, and leaves the state as it is: rows that
-    /// may still change.
-    pub fn provisional(&self, state: &State) -> Result<Closed> {
-        let windows = state.windows.iter().zip(&self.plan.steps).map(|(state, step)| match (state, &step.work) {
-            (Some(state), Work::Window(window)) => Some(state.copy(window, &self.hasher)),
-            _ => None,
-        });
-        self.finish(State { windows: windows.collect(), joins: state.joins.clone(), memories: BTreeMap::new() })
     }
 
     /// Folds the next chunk of a partition into the state. `maximum` is the running maximum before it

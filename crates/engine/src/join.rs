@@ -24,6 +24,7 @@ use arrow::datatypes::DataType as ArrowType;
 
 use self::as_of::AsOfJoin;
 use self::interval::IntervalJoin;
+pub(crate) use self::interval::complete as interval_complete;
 pub(crate) use self::snapshot::empty_rows;
 use self::window::WindowJoin;
 use crate::close::{Closed, EMISSION_KEY_BYTES, EMISSION_ROWS};
@@ -32,9 +33,9 @@ use crate::fold::State;
 use crate::group::plain;
 use crate::plan::{Input, JoinKind, JoinPlan, JoinTime, JoinValue, SIDES};
 use crate::rows::{Batch, Failures, Identity, Maker, Origin, named, row_work, take_rows};
+use crate::spill::sides;
 use crate::task::{Aside, Engine, Placed, late_reason, rows_at_once};
 use crate::trace::{Name, Pair, Trace};
-use crate::watermark::NEVER;
 use crate::window::{Finder, Window};
 
 /// Rows of one side, as a join keeps them.
@@ -288,7 +289,7 @@ impl Engine {
         join: &JoinPlan,
         state: &mut State,
         frontiers: Option<&[i64]>,
-        complete: &mut [i64],
+        complete: &[i64],
         outputs: &mut [Vec<Batch>],
         closed: &mut Closed,
     ) -> Result<()> {
@@ -302,24 +303,16 @@ impl Engine {
                 }
             }
         }
-        // How far each side is complete: no row of it that is yet to come is earlier.
-        let bounds = frontiers.map(|frontiers| {
-            [0, 1].map(|side: usize| match join.sides[side].input {
-                Input::Step(before) if !join.sides[side].are_records => complete[before],
-                _ => join.sides[side].sources.iter().map(|source| frontiers[*source]).min().unwrap_or(NEVER),
-            })
-        });
+        let bounds = frontiers.map(|frontiers| sides(join, frontiers, complete));
         // A traced run tells of rows without a partner too where the join does not give them.
         let with_unmet = closed.trace.is_some().then(|| JoinPlan { kind: JoinKind::Full, ..join.clone() });
         let mut joined = Joined::new(index, with_unmet.as_ref().unwrap_or(join), step.sources[0]);
         let least = bounds.map(|[left, right]| left.min(right));
-        complete[index] = least.unwrap_or(NEVER);
         match (state, join.time) {
             // A window is final when neither side can add to it.
             (JoinState::Window(state), JoinTime::Window(_)) => closed.windows += state.close(least, &mut joined),
             (JoinState::Interval(state), JoinTime::Within { before, after }) => {
                 let reach = [after, before];
-                complete[index] = bounds.map_or(NEVER, |bounds| interval::complete(join.kind, reach, bounds));
                 state.close(reach, bounds, &self.hasher, &mut joined);
             }
             // A left row that waits is not before the right side's `G`, one that is yet to come not before the left one's.

@@ -35,6 +35,8 @@ pub struct PartName {
     pub side: Option<usize>,
     /// The source and partition whose ids it holds.
     pub partition: Option<(String, Partition)>,
+    /// Which piece of the window it is, where pieces of it lie outside of the state (see [`crate::Spilled`]).
+    pub piece: Option<u64>,
 }
 
 /// A part of a state.
@@ -63,11 +65,7 @@ impl Engine {
                 (Some(WindowState::Fixed(state)), _, Work::Window(window)) => {
                     for (at, table) in state.tables_mut() {
                         let is_wanted = is_wanted(&mut table.saved, whole);
-                        let tables = is_wanted.then(|| {
-                            let groups = table.groups.sorted();
-                            let sizes = groups.iter().map(|group| table.groups.key(*group).len());
-                            ranges(sizes).map(|range| group_rows(window, codec, table, &groups[range])).collect()
-                        });
+                        let tables = is_wanted.then(|| group_tables(window, codec, table).collect());
                         parts.push(Part { name: PartName { window: Some(*at), ..name.clone() }, tables });
                     }
                 }
@@ -75,7 +73,7 @@ impl Engine {
                     let codecs = self.uniques[index].as_ref().expect("ids that count once have codecs");
                     for (at, table) in state.tables_mut() {
                         let is_wanted = is_wanted(&mut table.saved, whole);
-                        let tables = is_wanted.then(|| codecs.rows(window, table));
+                        let tables = is_wanted.then(|| codecs.tables(window, table).collect());
                         parts.push(Part { name: PartName { window: Some(*at), ..name.clone() }, tables });
                     }
                 }
@@ -120,13 +118,18 @@ impl Engine {
     pub fn restore(&self, parts: impl IntoIterator<Item = Part>) -> Result<State> {
         let mut state = self.empty();
         for part in parts {
-            let step = self.plan.steps.iter().position(|step| step.name == part.name.step);
-            if step.and_then(|index| self.restore_part(index, &part, &mut state)).is_none() {
-                let message = format!("a part of the state of step `{}` does not fit the pipeline", part.name.step);
-                return Err(Error::new(Code::Corrupt, message));
-            }
+            self.restore_into(&mut state, &part)?;
         }
         Ok(state)
+    }
+
+    /// Takes a part into a state.
+    pub(crate) fn restore_into(&self, state: &mut State, part: &Part) -> Result<()> {
+        let step = self.plan.steps.iter().position(|step| step.name == part.name.step);
+        step.and_then(|index| self.restore_part(index, part, state)).ok_or_else(|| {
+            let message = format!("a part of the state of step `{}` does not fit the pipeline", part.name.step);
+            Error::new(Code::Corrupt, message)
+        })
     }
 
     /// Returns the table of a part of that name, without a row; None: a state has no such part.
@@ -152,18 +155,24 @@ impl Engine {
             Work::Window(window) => match (state.windows[index].as_mut()?, part.name.window) {
                 (WindowState::Fixed(state), Some(at)) => {
                     let table = state.table(at, &window.calls);
+                    // What comes from several parts is none of them.
+                    let is_saved = part.name.piece.is_none() && (table.saved || table.groups.is_empty());
                     let expected = group_rows(window, codec, &Table::new(&window.calls), &[]);
                     for rows in tables {
                         let columns = fitting(rows, &expected)?;
                         let (keys, calls) = columns.split_at(window.keys.len());
                         table.restore(&codec.encode(keys, rows.num_rows()), calls, &self.hasher);
                     }
+                    table.saved = is_saved;
                 }
                 (WindowState::Unique(state), Some(at)) => {
                     let codecs = self.uniques[index].as_ref()?;
+                    let table = state.table(at);
+                    let is_saved = part.name.piece.is_none() && (table.saved || table.len() == 0);
                     for rows in tables {
-                        codecs.restore(window, rows, state.table(at), &self.hasher)?;
+                        codecs.restore(window, rows, table, &self.hasher)?;
                     }
+                    table.saved = is_saved;
                 }
                 (WindowState::Session(state), None) => {
                     let expected = session_rows(window, codec, state, &[]);
@@ -197,6 +206,13 @@ impl Engine {
         }
         Some(())
     }
+}
+
+/// The groups of a window in canonical order, cut into tables.
+pub(crate) fn group_tables(window: &WindowPlan, codec: &KeyCodec, table: &Table) -> impl Iterator<Item = RecordBatch> {
+    let groups = table.groups.sorted();
+    let sizes: Vec<usize> = groups.iter().map(|group| table.groups.key(*group).len()).collect();
+    ranges(sizes.into_iter()).map(move |range| group_rows(window, codec, table, &groups[range]))
 }
 
 /// Groups of a window: keys, then the state of each call.

@@ -101,22 +101,28 @@ pub(crate) struct Table {
     pub(crate) accumulators: Accumulators,
     /// Whether the last snapshot has it as it is.
     pub(crate) saved: bool,
+    /// When rows last came to it, as its state counts.
+    pub(crate) touched: u64,
 }
 
 impl Table {
     /// Makes an empty table for the calls.
     pub(crate) fn new(calls: &[AggregateCall]) -> Self {
-        Self { groups: Groups::default(), accumulators: Accumulators::new(calls), saved: false }
+        Self { groups: Groups::default(), accumulators: Accumulators::new(calls), saved: false, touched: 0 }
     }
 
-    /// Takes in groups that are not there yet, with the states of the calls.
+    /// Returns about how many bytes it occupies.
+    pub(crate) fn size_bytes(&self) -> usize {
+        self.groups.size_bytes() + self.accumulators.size_bytes()
+    }
+
+    /// Takes in groups with the states of the calls.
     pub(crate) fn restore(&mut self, keys: &BinaryArray, calls: &[ArrayRef], hasher: &DefaultHashBuilder) {
         use std::hash::BuildHasher;
         let keys = (0..keys.len()).map(|row| keys.value(row));
         let into: Vec<GroupId> = keys.map(|key| self.groups.group(hasher.hash_one(key), key, hasher)).collect();
         self.accumulators.resize(self.groups.len());
         self.accumulators.restore(&into, calls);
-        self.saved = true;
     }
 
     fn merge(&mut self, other: &Table, hasher: &DefaultHashBuilder) {
@@ -215,9 +221,7 @@ impl WindowState {
     /// Returns about how many bytes it occupies.
     pub(crate) fn size_bytes(&self) -> usize {
         match self {
-            WindowState::Fixed(state) => {
-                state.tables.values().map(|table| table.groups.size_bytes() + table.accumulators.size_bytes()).sum()
-            }
+            WindowState::Fixed(state) => state.tables.values().map(Table::size_bytes).sum(),
             WindowState::Unique(state) => state.size_bytes(),
             WindowState::Session(state) => {
                 state.keys.size_bytes() + state.accumulators.size_bytes() + state.sessions.len() * 48
@@ -230,6 +234,8 @@ impl WindowState {
 #[derive(Default)]
 pub(crate) struct FixedState {
     tables: BTreeMap<Window, Table>,
+    // Counts updates and merges, so that it is known which table was touched last.
+    touches: u64,
     // Number of a batch's distinct key → group of the table at hand; valid where the stamp is the table's turn.
     scratch: Vec<(u32, GroupId)>,
     turn: u32,
@@ -248,6 +254,8 @@ impl FixedState {
         hasher: &DefaultHashBuilder,
     ) {
         let table = self.tables.entry(window).or_insert_with(|| Table::new(calls));
+        self.touches += 1;
+        table.touched = self.touches;
         self.turn = self.turn.wrapping_add(1);
         if self.turn == 0 {
             self.scratch.clear();
@@ -272,6 +280,21 @@ impl FixedState {
     }
 
     /// Returns the open windows and their tables.
+    pub(crate) fn tables(&self) -> impl Iterator<Item = (&Window, &Table)> {
+        self.tables.iter()
+    }
+
+    /// Returns how long ago a table was touched.
+    pub(crate) fn age(&self, touched: u64) -> u64 {
+        self.touches - touched
+    }
+
+    /// Takes out the table of a window.
+    pub(crate) fn remove(&mut self, window: Window) -> Option<Table> {
+        self.tables.remove(&window)
+    }
+
+    /// Returns the open windows and their tables.
     pub(crate) fn tables_mut(&mut self) -> impl Iterator<Item = (&Window, &mut Table)> {
         self.tables.iter_mut()
     }
@@ -282,7 +305,10 @@ impl FixedState {
     }
 
     fn merge(&mut self, other: FixedState, hasher: &DefaultHashBuilder) {
-        for (window, table) in other.tables {
+        self.touches += 1;
+        let touches = self.touches;
+        for (window, mut table) in other.tables {
+            table.touched = touches;
             match self.tables.entry(window) {
                 std::collections::btree_map::Entry::Vacant(entry) => {
                     entry.insert(table);
@@ -290,6 +316,7 @@ impl FixedState {
                 // The larger table stays, so that fewer groups are looked up.
                 std::collections::btree_map::Entry::Occupied(mut entry) => {
                     let mine = entry.get_mut();
+                    mine.touched = touches;
                     if mine.groups.len() >= table.groups.len() {
                         mine.merge(&table, hasher);
                     } else {

@@ -246,14 +246,14 @@ impl Engine {
 
     /// Closes what is final, with notes of the rows that steps over windows read.
     pub fn close_traced(&self, frontiers: &[i64], state: &mut State) -> Result<(Closed, Trace)> {
-        let mut closed = self.close_steps(state, Some(frontiers), None, Some(Trace::default()))?;
+        let mut closed = self.close_steps(state, Some(frontiers), true, None, Some(Trace::default()))?;
         let trace = closed.trace.take().unwrap_or_default();
         Ok((closed, trace))
     }
 
     /// Closes everything as if the log ended here, with notes.
     pub fn finish_traced(&self, mut state: State) -> Result<(Closed, Trace)> {
-        let mut closed = self.close_steps(&mut state, None, None, Some(Trace::default()))?;
+        let mut closed = self.close_steps(&mut state, None, false, None, Some(Trace::default()))?;
         let trace = closed.trace.take().unwrap_or_default();
         Ok((closed, trace))
     }

@@ -51,10 +51,11 @@ impl UniqueCodecs {
     }
 
     /// Returns the copies that count in a window so far, by id: id, place in the record order, then what the copy brings.
-    pub(crate) fn rows(&self, window: &WindowPlan, table: &UniqueTable) -> Vec<RecordBatch> {
+    pub(crate) fn tables(&self, window: &WindowPlan, table: &UniqueTable) -> impl Iterator<Item = RecordBatch> {
         let ids = table.ids.sorted();
         let sizes = ids.iter().map(|id| table.ids.key(*id).len() + table.copies[*id as usize].row.len());
-        ranges(sizes).map(|range| self.some_rows(window, table, &ids[range])).collect()
+        let sizes: Vec<usize> = sizes.collect();
+        ranges(sizes.into_iter()).map(move |range| self.some_rows(window, table, &ids[range]))
     }
 
     /// Returns the table of no copies.
@@ -72,7 +73,7 @@ impl UniqueCodecs {
         named(columns, ids.len())
     }
 
-    /// Takes in copies that [`UniqueCodecs::rows`] gave; None: they do not fit.
+    /// Takes in copies that [`UniqueCodecs::tables`] gave; None: they do not fit.
     pub(crate) fn restore(
         &self,
         window: &WindowPlan,
@@ -89,7 +90,6 @@ impl UniqueCodecs {
             let id = ids.value(row);
             table.take_in(hasher.hash_one(id), id, order.as_binary::<i32>().value(row), brought.value(row), hasher);
         }
-        table.saved = true;
         Some(())
     }
 
@@ -122,7 +122,11 @@ impl UniqueCodecs {
 
 /// Open windows and their ids.
 #[derive(Clone, Default)]
-pub(crate) struct UniqueState(BTreeMap<Window, UniqueTable>);
+pub(crate) struct UniqueState {
+    tables: BTreeMap<Window, UniqueTable>,
+    /// Counts updates and merges, so that it is known which table was touched last.
+    touches: u64,
+}
 
 /// The ids of a window.
 #[derive(Clone, Default)]
@@ -132,6 +136,10 @@ pub(crate) struct UniqueTable {
     copies: Vec<Copy>,
     /// Whether the last snapshot has it as it is.
     pub(crate) saved: bool,
+    /// When rows last came to it, as its state counts.
+    pub(crate) touched: u64,
+    /// Bytes that the copies occupy besides themselves.
+    heap_bytes: usize,
 }
 
 /// What a row brings to its window.
@@ -143,15 +151,37 @@ struct Copy {
     row: Box<[u8]>,
 }
 
+impl Copy {
+    fn heap_bytes(&self) -> usize {
+        // What the allocator adds to two small boxes.
+        self.order.len() + self.row.len() + 32
+    }
+}
+
 impl UniqueTable {
+    /// Returns how many ids there are.
+    pub(crate) fn len(&self) -> usize {
+        self.copies.len()
+    }
+
+    /// Returns about how many bytes it occupies.
+    pub(crate) fn size_bytes(&self) -> usize {
+        self.ids.size_bytes() + self.copies.capacity() * size_of::<Copy>() + self.heap_bytes
+    }
+
     fn take_in(&mut self, hash: u64, id: &[u8], order: &[u8], row: &[u8], hasher: &DefaultHashBuilder) {
         let place = self.ids.group(hash, id, hasher) as usize;
         self.saved = false;
+        let new = || Copy { order: order.into(), row: row.into() };
         match self.copies.get_mut(place) {
-            None => self.copies.push(Copy { order: order.into(), row: row.into() }),
-            Some(copy) if order < &*copy.order => *copy = Copy { order: order.into(), row: row.into() },
-            Some(_) => {}
+            None => self.copies.push(new()),
+            Some(copy) if order < &*copy.order => {
+                self.heap_bytes -= copy.heap_bytes();
+                *copy = new();
+            }
+            Some(_) => return,
         }
+        self.heap_bytes += self.copies[place].heap_bytes();
     }
 }
 
@@ -166,7 +196,9 @@ impl UniqueState {
         bytes: &BinaryArray,
         hasher: &DefaultHashBuilder,
     ) {
-        let table = self.0.entry(at).or_default();
+        self.touches += 1;
+        let table = self.tables.entry(at).or_default();
+        table.touched = self.touches;
         for row in rows.iter().map(|row| *row as usize) {
             let id = ids.ids[row] as usize;
             table.take_in(ids.hashes[id], ids.keys.value(id), order.value(row), bytes.value(row), hasher);
@@ -175,18 +207,35 @@ impl UniqueState {
 
     /// Returns the open windows and their ids.
     pub(crate) fn tables_mut(&mut self) -> impl Iterator<Item = (&Window, &mut UniqueTable)> {
-        self.0.iter_mut()
+        self.tables.iter_mut()
+    }
+
+    /// Returns the open windows and their ids.
+    pub(crate) fn tables(&self) -> impl Iterator<Item = (&Window, &UniqueTable)> {
+        self.tables.iter()
+    }
+
+    /// Returns how long ago a table was touched.
+    pub(crate) fn age(&self, touched: u64) -> u64 {
+        self.touches - touched
+    }
+
+    /// Takes out the ids of a window.
+    pub(crate) fn remove(&mut self, at: Window) -> Option<UniqueTable> {
+        self.tables.remove(&at)
     }
 
     /// Returns the ids of a window, made if it is new.
     pub(crate) fn table(&mut self, at: Window) -> &mut UniqueTable {
-        self.0.entry(at).or_default()
+        self.tables.entry(at).or_default()
     }
 
     /// Takes in the windows of another state.
     pub(crate) fn merge(&mut self, other: UniqueState, hasher: &DefaultHashBuilder) {
-        for (at, table) in other.0 {
-            let mine = self.0.entry(at).or_default();
+        self.touches += 1;
+        for (at, table) in other.tables {
+            let mine = self.tables.entry(at).or_default();
+            mine.touched = self.touches;
             for (place, copy) in table.copies.iter().enumerate() {
                 let id = table.ids.key(place as u32);
                 mine.take_in(hasher.hash_one(id), id, &copy.order, &copy.row, hasher);
@@ -197,7 +246,7 @@ impl UniqueState {
     /// Takes out the windows for which `is_final` holds, in canonical order. It must hold for all ends up to some end.
     pub(crate) fn close(&mut self, is_final: impl Fn(i64) -> bool) -> Vec<(Window, UniqueTable)> {
         let mut closed = Vec::new();
-        while let Some(entry) = self.0.first_entry() {
+        while let Some(entry) = self.tables.first_entry() {
             if !is_final(entry.key().end) {
                 break;
             }
@@ -208,18 +257,16 @@ impl UniqueState {
 
     /// Returns how many windows are open.
     pub(crate) fn open(&self) -> usize {
-        self.0.len()
+        self.tables.len()
     }
 
     /// Returns how many ids are in them.
     pub(crate) fn ids(&self) -> usize {
-        self.0.values().map(|table| table.ids.len()).sum()
+        self.tables.values().map(|table| table.ids.len()).sum()
     }
 
     /// Returns about how many bytes it occupies.
     pub(crate) fn size_bytes(&self) -> usize {
-        let of_copy = |copy: &Copy| 32 + copy.order.len() + copy.row.len();
-        let of_table = |table: &UniqueTable| table.ids.size_bytes() + table.copies.iter().map(of_copy).sum::<usize>();
-        self.0.values().map(of_table).sum()
+        self.tables.values().map(UniqueTable::size_bytes).sum()
     }
 }

@@ -20,6 +20,7 @@ use rayon::prelude::*;
 use crate::checkpoint::Resumed;
 use crate::cut::{Cut, check_partitions};
 use crate::driver::{Observer, Outcome, Outlet, Output, PartitionState, Progress, Settings, frontiers, slowest};
+use crate::spill::Spill;
 use crate::summary::Mode;
 
 /// Runs a plan over bounded logs, one per source in plan order (None: no step or sink reads that source).
@@ -33,16 +34,16 @@ pub fn run(
 ) -> Result<Outcome> {
     let mut batch = Batch::new(engine, scans, start, end, outlet, settings)?;
     let state = batch.read_all(observer)?;
-    let closed = match &batch.reach {
-        None => engine.finish(state)?,
-        Some(reach) => engine.finish_within(reach, state)?,
-    };
-    batch.output.closed(closed, true)?;
+    let at_end = frontiers(engine.plan(), &batch.partitions);
+    let Batch { spill, output, reach, .. } = &mut batch;
+    let counts = spill.finish(engine, reach.as_ref(), &at_end, state, |closed| output.closed(closed, true))?;
+    spill.counts += counts;
     batch.output.check_end()?;
     batch.output.outlet.commit(None)?;
     observer.progress(&batch.progress());
     let caveats = scans.iter().flatten().filter_map(|scan| scan.caveat()).collect();
-    Ok(Outcome { tally: batch.output.tally, partitions: batch.partitions, ended: true, caveats })
+    let (tally, partitions, spilled) = (batch.output.tally, batch.partitions, batch.spill.counts);
+    Ok(Outcome { tally, partitions, ended: true, caveats, spilled })
 }
 
 /// Reads bounded logs as the beginning of a stream: gives the outlet what is final, commits nothing, and returns what the
@@ -58,7 +59,7 @@ pub fn bootstrap(
     let mut batch = Batch::new(engine, scans, start, end, outlet, settings)?;
     let state = batch.read_all(observer)?;
     observer.progress(&batch.progress());
-    Ok(Resumed { partitions: batch.partitions, tally: batch.output.tally, state })
+    Ok(Resumed { partitions: batch.partitions, tally: batch.output.tally, state, spill: batch.spill })
 }
 
 struct Batch<'a> {
@@ -71,6 +72,7 @@ struct Batch<'a> {
     total: u64,
     /// What the rows of the range are made of; None: all rows are wanted.
     reach: Option<Reach>,
+    spill: Spill,
 }
 
 /// A unit on its way through a wave.
@@ -182,7 +184,8 @@ impl<'a> Batch<'a> {
             remaining.push(units);
         }
         let reach = (settings.range != (None, None)).then(|| Reach::new(engine.plan(), settings.range));
-        Ok(Self { engine, scans, output: Output::new(engine, outlet, settings), partitions, remaining, total, reach })
+        let (output, spill) = (Output::new(engine, outlet, settings), Spill::new(settings.memory.as_ref()));
+        Ok(Self { engine, scans, output, partitions, remaining, total, reach, spill })
     }
 
     /// Reads wave after wave to the end, closes what is final, and returns the state at the end.
@@ -207,11 +210,8 @@ impl<'a> Batch<'a> {
             }
             self.take_in(&pool, wave, &mut state)?;
             let frontiers = frontiers(engine.plan(), &self.partitions);
-            let closed = match &self.reach {
-                None => engine.close(&frontiers, &mut state)?,
-                Some(reach) => engine.close_within(reach, &frontiers, &mut state)?,
-            };
-            self.output.closed(closed, false)?;
+            let Self { spill, output, reach, .. } = self;
+            spill.close(engine, reach.as_ref(), &frontiers, &mut state, |closed| output.closed(closed, false))?;
             observer.progress(&self.progress());
         }
         for states in &mut self.partitions {
@@ -225,8 +225,10 @@ impl<'a> Batch<'a> {
     fn next_wave(&mut self, size: usize) -> Vec<Piece> {
         let mut expected: Vec<Vec<i64>> =
             self.partitions.iter().map(|states| states.iter().map(|state| state.maximum).collect()).collect();
-        let (mut wave, mut loaded) = (Vec::new(), 0);
-        while loaded < size {
+        let (mut wave, mut loaded, mut rows) = (Vec::new(), 0, 0);
+        // Each unit of a wave makes a state of its own.
+        let most_rows = self.output.settings.memory.as_ref().map_or(u64::MAX, |budget| budget.in_flight() / ROW_BYTES);
+        while loaded < size && (rows < most_rows || loaded == 0) {
             let candidates = self.remaining.iter().enumerate().flat_map(|(source, lists)| {
                 lists.iter().enumerate().filter(|(_, list)| !list.is_empty()).map(move |(place, _)| (source, place))
             });
@@ -243,7 +245,10 @@ impl<'a> Batch<'a> {
             let is_skipped = span.zip(largest).is_some_and(|(span, largest)| span.misses(unit.min_event_time, largest));
             match is_skipped {
                 true => self.total -= unit.rows as u64,
-                false => loaded += 1,
+                false => {
+                    loaded += 1;
+                    rows += unit.rows as u64;
+                }
             }
             wave.push(Piece { source, place, unit, start, end, largest, is_skipped, chunk: None, maximum: NEVER });
         }
@@ -293,6 +298,7 @@ impl<'a> Batch<'a> {
             self.output.tally.read += rows;
             self.partitions[piece.source][piece.place].next = piece.end;
             engine.merge(state, partial);
+            self.spill.relieve(engine, state)?;
             for folded in parts.into_iter().map(Folding::done) {
                 self.output.tally.dedups(engine.plan(), &folded.dedups);
                 self.output.tally.checked(engine.plan(), &folded.checked);
@@ -320,6 +326,9 @@ impl<'a> Batch<'a> {
         }
     }
 }
+
+/// About how many bytes a row takes in a wave, where memory is bounded: decoded, and as a group of its own.
+const ROW_BYTES: u64 = 256;
 
 /// Rows that are folded at once: what folding holds beside the chunk stays in the processor's cache.
 const FOLD_ROWS: usize = 32 << 10;

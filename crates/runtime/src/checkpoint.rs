@@ -14,7 +14,7 @@
 //! A part that did not change stays in the data file of an earlier checkpoint. A data file is removed when no manifest that is
 //! kept speaks of it.
 
-mod blob;
+pub(crate) mod blob;
 mod definition;
 mod manifest;
 mod place;
@@ -39,6 +39,7 @@ pub use self::place::Place;
 use self::store::{Store, Upload};
 use crate::driver::PartitionState;
 use crate::identity;
+use crate::spill::{Budget, Piece, Spill};
 use crate::tally::Tally;
 
 /// How many checkpoints are kept: the newest, and some in case a sink lost what it had acknowledged.
@@ -61,6 +62,8 @@ pub struct Checkpoint {
     pub tally: Tally,
     /// The state.
     pub parts: Vec<Part>,
+    /// Parts of it that lie elsewhere, to stay within a budget of memory.
+    pub pieces: Vec<Piece>,
 }
 
 /// What a stream goes on from.
@@ -71,6 +74,8 @@ pub struct Resumed {
     pub tally: Tally,
     /// The state.
     pub state: State,
+    /// Parts of it that lie elsewhere, to stay within a budget of memory.
+    pub spill: Spill,
 }
 
 /// The checkpoints of a job, one after the other.
@@ -203,13 +208,15 @@ impl Line {
     }
 
     /// Returns what a stream goes on from; None: there is no checkpoint.
-    pub fn resume(&self, engine: &Engine) -> Result<Option<Resumed>> {
+    pub fn resume(&self, engine: &Engine, budget: Option<&Budget>) -> Result<Option<Resumed>> {
         let Some(last) = self.kept.last() else { return Ok(None) };
-        let parts = last.parts.iter().map(|entry| {
+        let (mut state, mut spill) = (engine.empty(), Spill::new(budget));
+        for entry in &last.parts {
             let tables = entry.tables.iter().map(|blob| blob.read(&*self.store));
-            Ok(Part { name: entry.name.clone().into(), tables: Some(tables.collect::<Result<_>>()?) })
-        });
-        let parts: Vec<Part> = parts.collect::<Result<_>>()?;
+            spill.restore(engine, &mut state, entry.name.clone().into(), tables, |error| {
+                last.damaged(&*self.store, &error.message)
+            })?;
+        }
         let plan = engine.plan();
         let partitions = plan.sources.iter().map(|source| {
             let marks = last.sources.get(&source.name).into_iter().flatten();
@@ -219,7 +226,8 @@ impl Line {
         Ok(Some(Resumed {
             partitions: partitions.collect(),
             tally: last.tally.tally(plan).ok_or_else(|| damaged("its counts do not fit the pipeline"))?,
-            state: engine.restore(parts).map_err(|error| damaged(&error.message))?,
+            state,
+            spill,
         }))
     }
 
@@ -266,6 +274,20 @@ impl Line {
                     kept.tables.iter().map(|blob| self.carry(blob, &sparse)).collect::<Result<_>>()?
                 }
             };
+            parts.push(PartEntry { name, tables });
+        }
+        for piece in checkpoint.pieces {
+            let name = piece.name.clone().into();
+            let tables = match piece.is_kept {
+                false => piece.packed().map(|packed| packed.and_then(|(bytes, rows)| self.append(&bytes, rows))),
+                true => {
+                    let kept = before.get(&name).expect("what was kept by a checkpoint is in it");
+                    let tables: Result<Vec<Blob>> = kept.tables.iter().map(|blob| self.carry(blob, &sparse)).collect();
+                    parts.push(PartEntry { name, tables: tables? });
+                    continue;
+                }
+            };
+            let tables = tables.collect::<Result<_>>()?;
             parts.push(PartEntry { name, tables });
         }
         let sources = plan.sources.iter().zip(&checkpoint.partitions);

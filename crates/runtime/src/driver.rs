@@ -12,6 +12,7 @@ use engine::{Aside, Closed, Code, Emission, Engine, Error, Result};
 use crate::checkpoint::Checkpoint;
 use crate::cut::Cut;
 use crate::numbers::{Counters, Numbers, SinkNumbers};
+use crate::spill::{Budget, SpillCounts};
 use crate::summary::{HeldBy, Mode};
 use crate::tally::Tally;
 
@@ -58,6 +59,8 @@ pub struct Settings {
     pub late_limit: Option<Limit>,
     /// Ends the run when more records than this are bad.
     pub bad_limit: Option<Limit>,
+    /// What the run may hold in memory; None: what there is.
+    pub memory: Option<Budget>,
     /// Set by someone else to stop a run.
     pub stop: Arc<AtomicBool>,
 }
@@ -74,6 +77,7 @@ impl Default for Settings {
             allow_empty: false,
             late_limit: None,
             bad_limit: None,
+            memory: None,
             stop: Arc::default(),
         }
     }
@@ -172,6 +176,8 @@ pub struct Outcome {
     pub ended: bool,
     /// What must be known to compare the run.
     pub caveats: Vec<String>,
+    /// How much left the state for a while, to stay within the budget.
+    pub spilled: SpillCounts,
 }
 
 impl Outcome {

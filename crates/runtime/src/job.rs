@@ -19,8 +19,9 @@ use crate::checkpoint::{Checkpoint, Line, Place, Resumed};
 use crate::cut::Cut;
 use crate::driver::{Observer, Outcome, Outlet, Settings};
 use crate::outlet::SinkOutlet;
+use crate::spill::{Budget, ScratchFolder, SpillCounts};
 use crate::stream::{Begin, Until};
-use crate::summary::{CheckCounts, DedupCounts, Mode, StepDigests, Summary};
+use crate::summary::{CheckCounts, DedupCounts, Mode, SpilledParts, StepDigests, Summary};
 use crate::{batch, identity, stream, time};
 
 /// What a run is asked for, besides its plan.
@@ -74,6 +75,12 @@ impl RunOptions {
         }
     }
 
+    /// Bounds the memory that the run may use, in bytes; None: it uses what there is.
+    pub fn set_memory(&mut self, bytes: Option<u64>, pipeline: &str) {
+        let scratch = || self.state_dir.join(pipeline).join(self.mode.to_string()).join(SCRATCH);
+        self.settings.memory = bytes.map(|bytes| Budget::of(bytes, scratch()));
+    }
+
     /// Returns true for a run that goes on from checkpoints and makes them: a stream over all that its log holds.
     fn has_checkpoints(&self) -> bool {
         self.mode == Mode::Stream && self.start.is_none() && self.settings.range == (None, None)
@@ -89,6 +96,10 @@ impl RunOptions {
     }
 }
 
+/// The folder of what left the state for a while, on this machine also when checkpoints are kept elsewhere. The name begins
+/// with a dot, so that nobody takes it for rows.
+const SCRATCH: &str = ".spill";
+
 /// A finished run.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -103,17 +114,22 @@ pub struct Report {
 /// Runs a pipeline.
 pub fn run(plan: &Arc<Plan>, options: &RunOptions, observer: &dyn Observer) -> Result<Report> {
     let began = Instant::now();
+    let (plan, options) = &within_budget(plan, options);
     let aside = options.aside_dir(plan);
     let sinks = chosen_sinks(plan, options)?;
     let engine = Engine::new(plan.clone());
     let mut sources = Sources::open(plan, options.mode)?;
     let _lock = lock(&aside)?;
+    let budget = options.settings.memory.as_ref();
+    // Of a run without a budget too: an earlier one may have had one, and have left something there.
+    let scratch = budget.and_then(|budget| budget.scratch.clone());
+    let _scratch = ScratchFolder::new(scratch.unwrap_or_else(|| aside.join(SCRATCH)))?;
     let mut line = match options.has_checkpoints() {
         true => Some(Line::open(options.place().store(&plan.name)?, plan, options.fresh)?),
         false => None,
     };
     let mut lake = options.bootstrap.then(|| lakes(plan, line.as_ref())).transpose()?;
-    let resumed = line.as_ref().map(|line| line.resume(&engine)).transpose()?.flatten();
+    let resumed = line.as_ref().map(|line| line.resume(&engine, budget)).transpose()?.flatten();
     if let Some(line) = &mut line {
         line.reads(sources.ids(plan)?)?;
     }
@@ -146,6 +162,26 @@ pub fn run(plan: &Arc<Plan>, options: &RunOptions, observer: &dyn Observer) -> R
     let text = serde_json::to_vec_pretty(&summary.start).expect("a cut is JSON");
     store::write_atomic(&origin, &text)?;
     Ok(Report { summary, places: outlet.places(), aside })
+}
+
+/// Returns plan and options of a run that reads no more at once than its budget of memory allows. What the pipeline file says
+/// of librdkafka's queue goes before that.
+fn within_budget(plan: &Arc<Plan>, options: &RunOptions) -> (Arc<Plan>, RunOptions) {
+    let (mut plan, mut options) = (plan.clone(), options.clone());
+    if let Some(budget) = &options.settings.memory {
+        // A queue and what is fetched for it, for each topic, beside the records that are being folded.
+        let share = budget.in_flight() / 4 / plan.sources.len().max(1) as u64;
+        let plan = Arc::make_mut(&mut plan);
+        for binding in plan.sources.iter_mut().filter_map(|source| source.bindings.kafka.as_mut()) {
+            let kbytes = (share >> 10).clamp(64, 16 << 10).to_string();
+            let fetch = share.clamp(1 << 20, 16 << 20).to_string();
+            binding.options.entry("queued.max.messages.kbytes".into()).or_insert(kbytes);
+            binding.options.entry("fetch.max.bytes".into()).or_insert(fetch);
+        }
+        let records = usize::try_from(budget.in_flight() >> 10).unwrap_or(usize::MAX);
+        options.settings.poll_records = options.settings.poll_records.min(records).max(256);
+    }
+    (plan, options)
 }
 
 /// Runs a pipeline without writing anywhere; digests and counts are those of a run that writes all its sinks.
@@ -419,7 +455,13 @@ fn summarise(plan: &Plan, options: &RunOptions, outcome: &Outcome, began: Instan
         end,
         held_by: outcome.held_by(plan),
         caveats: outcome.caveats.clone(),
+        spilled: spilled(outcome),
     }
+}
+
+fn spilled(outcome: &Outcome) -> Option<SpilledParts> {
+    let SpillCounts { pieces, merged, bytes } = outcome.spilled;
+    (pieces > 0).then_some(SpilledParts { pieces, merged, bytes })
 }
 
 /// Takes the streams of a pipeline for this process, until the returned file is dropped.

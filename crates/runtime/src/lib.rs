@@ -19,6 +19,7 @@ pub mod nexmark;
 pub mod numbers;
 pub mod outlet;
 pub mod replay;
+pub mod spill;
 pub mod stream;
 pub mod summary;
 pub mod tally;

@@ -13,13 +13,14 @@ use engine::edge::{LogStream, Polled};
 use engine::log::{Offset, Partition, RawRecords};
 use engine::plan::Plan;
 use engine::watermark::{NEVER, watermark};
-use engine::{Code, Engine, Error, Result, State};
+use engine::{Code, Emission, Engine, Error, Result, State};
 
 use crate::checkpoint::{Checkpoint, Resumed};
 use crate::cut::{Cut, check_partitions};
 use crate::driver::{Observer, Outcome, Outlet, Output, PartitionState, Progress, Settings, frontiers, slowest};
 use crate::identity;
 use crate::numbers::{self, Counters, Numbers, StateNumbers};
+use crate::spill::Spill;
 use crate::summary::Mode;
 
 /// Where a stream run ends.
@@ -99,10 +100,14 @@ pub fn run(
     stream.close()?;
     if ended {
         // The rows of the end are none of the state: a later run goes on as if there had been no end.
+        // The checkpoint's copy of the state is there until the end.
+        stream.spill.make_small(engine, &mut stream.state)?;
         let checkpoint = stream.checkpoint();
         let state = std::mem::replace(&mut stream.state, engine.empty());
-        let closed = engine.finish(state)?;
-        stream.output.closed(closed, true)?;
+        let frontiers = frontiers(engine.plan(), &stream.partitions);
+        let Stream { spill, output, .. } = &mut stream;
+        let counts = spill.finish(engine, None, &frontiers, state, |closed| output.closed(closed, true))?;
+        spill.counts += counts;
         stream.output.check_end()?;
         stream.output.outlet.commit(checkpoint)?;
     } else {
@@ -113,7 +118,8 @@ pub fn run(
         observer.progress(&progress);
         watch.tell(&mut stream)?;
     }
-    Ok(Outcome { tally: stream.output.tally, partitions: stream.partitions, ended, caveats: Vec::new() })
+    let (tally, partitions, spilled) = (stream.output.tally, stream.partitions, stream.spill.counts);
+    Ok(Outcome { tally, partitions, ended, caveats: Vec::new(), spilled })
 }
 
 /// Hands numbers to an observer that wants them, about once a second.
@@ -166,6 +172,7 @@ struct Stream<'a> {
     ids: Vec<Option<String>>,
     output: Output<'a>,
     state: State,
+    spill: Spill,
     partitions: Vec<Vec<PartitionState>>,
     /// Per partition: whether all that is there was read, and whether it is paused.
     idle: Vec<Vec<bool>>,
@@ -237,10 +244,10 @@ impl<'a> Stream<'a> {
         }
         let mut output = Output::new(engine, outlet, settings);
         output.counters = Counters::new(&partitions);
-        let mut state = engine.empty();
+        let (mut state, mut spill) = (engine.empty(), Spill::new(settings.memory.as_ref()));
         if let Some(resumed) = resumed {
             output.tally = resumed.tally;
-            state = resumed.state;
+            (state, spill) = (resumed.state, resumed.spill);
         }
         let flags: Vec<Vec<bool>> = partitions.iter().map(|states| vec![false; states.len()]).collect();
         Ok(Self {
@@ -251,6 +258,7 @@ impl<'a> Stream<'a> {
             windows_before: output.tally.windows,
             output,
             state,
+            spill,
             partitions,
             idle: flags.clone(),
             paused: flags,
@@ -276,6 +284,7 @@ impl<'a> Stream<'a> {
             partitions: self.partitions.clone(),
             tally: self.output.tally.clone(),
             parts: self.engine.snapshot(&mut self.state, false),
+            pieces: self.spill.keep(),
         })
     }
 
@@ -336,6 +345,7 @@ impl<'a> Stream<'a> {
             self.unkept = true;
             self.output.emissions(folded.emissions)?;
             self.output.asides(folded.asides)?;
+            self.spill.relieve(self.engine, &mut self.state)?;
         }
         let state = &mut self.partitions[source][place];
         state.next = state.next.max(next.min(state.end.unwrap_or(next)));
@@ -345,10 +355,31 @@ impl<'a> Stream<'a> {
 
     fn close(&mut self) -> Result<()> {
         let frontiers = frontiers(self.engine.plan(), &self.partitions);
-        let closed = self.engine.close(&frontiers, &mut self.state)?;
-        self.unpublished |= !closed.emissions.is_empty() || !closed.asides.is_empty();
+        let Self { engine, spill, state, output, unpublished, .. } = self;
+        spill.close(engine, None, &frontiers, state, |closed| {
+            *unpublished |= !closed.emissions.is_empty() || !closed.asides.is_empty();
+            output.closed(closed, false)
+        })?;
         self.unclosed = false;
-        self.output.closed(closed, false)
+        Ok(())
+    }
+
+    /// Returns the rows of windows that are still open.
+    fn open_rows(&mut self) -> Result<Vec<Emission>> {
+        let frontiers = frontiers(self.engine.plan(), &self.partitions);
+        let copy = self.engine.copy(&self.state);
+        let mut rows = Vec::new();
+        let found = self.spill.finish(self.engine, None, &frontiers, copy, |closed| {
+            rows.extend(closed.emissions);
+            Ok(())
+        });
+        match found {
+            Ok(counts) => self.spill.counts += counts,
+            // A sum that does not fit now may fit when its window closes, which is when it is judged.
+            Err(error) if error.code == Code::Overflow => rows.clear(),
+            Err(error) => return Err(error),
+        }
+        Ok(rows)
     }
 
     /// Publishes what was closed, and, while the stream goes on, for sinks that want them the rows of windows that are still
@@ -358,9 +389,7 @@ impl<'a> Stream<'a> {
         self.check_ids()?;
         self.close()?;
         if self.early && goes_on {
-            // A sum that does not fit now may fit when its window closes, which is when it is judged.
-            let open = self.engine.provisional(&self.state).map(|closed| closed.emissions).unwrap_or_default();
-            for emission in open {
+            for emission in self.open_rows()? {
                 let emission = self.output.tally.in_range(emission);
                 if emission.rows.num_rows() > 0 {
                     self.output.outlet.early(&emission)?;

@@ -87,6 +87,9 @@ pub struct Summary {
     /// What a reader must know to compare this run, such as a layout for which equality with a topic is not claimed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub caveats: Vec<String>,
+    /// What waited in files to keep the run within `--memory`. Absent when nothing did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spilled: Option<SpilledParts>,
 }
 
 /// Digests of one step's rows.
@@ -96,6 +99,17 @@ pub struct StepDigests {
     pub r#final: String,
     /// Of all its rows.
     pub all: String,
+}
+
+/// Parts of windows that waited in files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SpilledParts {
+    /// How many were written.
+    pub pieces: u64,
+    /// How many were merged back.
+    pub merged: u64,
+    /// Bytes that were written for them.
+    pub bytes: u64,
 }
 
 /// What a `dedup` step did.

@@ -107,6 +107,8 @@ struct Keeper<'a> {
     line: Line,
     staged: Gathered,
     ledger: &'a mut Ledger,
+    /// Whether checkpoints are made without what lies outside of the state: a fault, planted to see that it is found.
+    forgets: bool,
 }
 
 /// What was put into the outbox of each checkpoint, and what was published.
@@ -146,7 +148,10 @@ impl Outlet for Keeper<'_> {
     }
 
     fn commit(&mut self, checkpoint: Option<Checkpoint>) -> Result<()> {
-        let checkpoint = checkpoint.expect("a stream that keeps checkpoints gives them");
+        let mut checkpoint = checkpoint.expect("a stream that keeps checkpoints gives them");
+        if self.forgets {
+            checkpoint.pieces.clear();
+        }
         let staged = std::mem::replace(&mut self.staged, Gathered::new(self.engine.plan()));
         self.ledger.outboxes.insert(self.line.number(), staged);
         self.line.keep(self.engine.plan(), checkpoint, BTreeMap::new())?;
@@ -158,18 +163,29 @@ impl Outlet for Keeper<'_> {
 /// A lake that the beginning is read from, and where it ends.
 pub(crate) type Lake<'a> = (&'a [Option<Arc<dyn LogScan>>], Option<Cut>);
 
+/// What came of a stream that crashed.
+pub(crate) struct Crashed {
+    /// What was published.
+    pub(crate) published: Gathered,
+    /// What the last run came to.
+    pub(crate) outcome: Outcome,
+    /// Whether a run went on from a checkpoint that had pieces of windows.
+    pub(crate) had_pieces: bool,
+}
+
 /// Runs a stream that crashes so many times, and goes on each time from the newest checkpoint, with hashes of its own.
 pub(crate) fn run(
     engine: &Engine,
     streams: impl Fn() -> Vec<Option<Box<dyn LogStream>>>,
     (lake, stores): (Option<Lake<'_>>, &dyn Fn() -> Box<dyn Store>),
     (start, until): (Option<&Cut>, &Until),
-    crashes: usize,
+    (crashes, forgets): (usize, bool),
     random: &mut Random,
     settings: &Settings,
-) -> Result<(Gathered, Outcome)> {
+) -> Result<Crashed> {
     let plan = engine.plan();
     let mut ledger = Ledger { outboxes: BTreeMap::new(), published: Gathered::new(plan) };
+    let mut had_pieces = false;
     for crash in 0..=crashes {
         let engine = Engine::new(plan.clone());
         let operations = if crash == crashes { usize::MAX } else { 1 + random.below(40) };
@@ -177,8 +193,9 @@ pub(crate) fn run(
         let line = Line::open(Box::new(store), plan, false)?;
         ledger.outboxes.retain(|number, _| line.last().is_some_and(|last| *number <= last.number));
         ledger.publish(&line);
-        let resumed = line.resume(&engine)?;
-        let mut keeper = Keeper { engine: &engine, line, staged: Gathered::new(plan), ledger: &mut ledger };
+        had_pieces |= line.last().is_some_and(|last| last.parts.iter().any(|part| part.name.piece.is_some()));
+        let resumed = line.resume(&engine, settings.memory.as_ref())?;
+        let mut keeper = Keeper { engine: &engine, line, staged: Gathered::new(plan), ledger: &mut ledger, forgets };
         let begin = match (resumed, &lake) {
             (Some(resumed), _) => Ok(Begin::Checkpoint(Box::new(resumed))),
             (None, Some((scans, end))) => {
@@ -190,7 +207,7 @@ pub(crate) fn run(
         };
         let run = |begin| runtime::stream::run(&engine, streams(), begin, until, &mut keeper, settings, &());
         match begin.and_then(run) {
-            Ok(outcome) => return Ok((ledger.published, outcome)),
+            Ok(outcome) => return Ok(Crashed { published: ledger.published, outcome, had_pieces }),
             Err(error) if error.code == Code::Stopped => {}
             Err(error) => return Err(error),
         }

@@ -8,6 +8,7 @@ use engine::plan::{Input, Plan, SinkPlan, StepPlan};
 use engine::{Aside, Emission, Engine, Error, Identity, Result};
 use runtime::checkpoint::Checkpoint;
 use runtime::checkpoint::store::{Memory, Store};
+use runtime::spill::{Budget, SpillCounts};
 use runtime::stream::{Begin, Until};
 use runtime::{Outcome, Outlet, Settings};
 
@@ -29,6 +30,8 @@ pub struct Schedule {
     pub seed: u64,
     /// Records at once; None: another number each time.
     pub size: Option<usize>,
+    /// How many bytes the state may take before windows leave it.
+    pub spill_above: Option<usize>,
 }
 
 /// Which driver, and its own settings.
@@ -47,6 +50,8 @@ pub enum Mode {
         crashes: usize,
         /// How far partitions may run apart, in microseconds.
         max_drift: i64,
+        /// Whether checkpoints forget what lies outside of the state: a planted fault.
+        forgets: bool,
     },
     /// The beginning of the log read as a lake, then records as they come, by a process that crashes as above.
     Handover {
@@ -79,6 +84,10 @@ pub struct Found {
     pub digests: Digests,
     /// The offsets `[start, end)` that were read, where the run may leave some unread.
     pub read: Option<Vec<(Place, i64, i64)>>,
+    /// How much left the state and came back.
+    pub spilled: SpillCounts,
+    /// Whether a run went on from a checkpoint that had pieces of windows.
+    pub had_pieces: bool,
 }
 
 /// What came out of a step.
@@ -153,7 +162,14 @@ pub fn run_on(
 ) -> Result<Found> {
     let mut settings =
         Settings { range, allow_empty: true, poll_records: schedule.size.unwrap_or(4096), ..Settings::default() };
+    settings.memory = schedule.spill_above.map(|spill_above| Budget {
+        bytes: u64::MAX,
+        spill_above,
+        stop_above: usize::MAX,
+        scratch: None,
+    });
     let sources = &case.pipeline.sources;
+    let mut had_pieces = false;
     let start = named(sources, &cut.start);
     let end = named(sources, &cut.end);
     let mut gathered = Gathered::new(engine.plan());
@@ -164,15 +180,16 @@ pub fn run_on(
         (0..sources.len()).map(|source| Some(Box::new(stream(source)) as _)).collect()
     };
     let outcome = match schedule.mode {
-        Mode::Crashing { crashes, max_drift } => {
+        Mode::Crashing { crashes, max_drift, forgets } => {
             (settings.close_every, settings.checkpoint_every) = (Duration::ZERO, Duration::ZERO);
             settings.max_drift = max_drift;
             let until = end.map_or(Until::CaughtUp, Until::Cut);
             let mut random = Random::new(schedule.seed);
-            let outcome;
             let cuts = (start.as_ref(), &until);
-            (gathered, outcome) = crash::run(engine, streams, (None, stores), cuts, crashes, &mut random, &settings)?;
-            outcome
+            let often = (crashes, forgets);
+            let crashed = crash::run(engine, streams, (None, stores), cuts, often, &mut random, &settings)?;
+            (gathered, had_pieces) = (crashed.published, crashed.had_pieces);
+            crashed.outcome
         }
         Mode::Handover { crashes, threads, max_drift } => {
             (settings.close_every, settings.checkpoint_every) = (Duration::ZERO, Duration::ZERO);
@@ -185,11 +202,10 @@ pub fn run_on(
                 let scan = MemoryScan::new(case, source, plan, random.bits(), schedule.size)?;
                 lakes.push(Some(Arc::new(scan) as Arc<dyn engine::edge::LogScan>));
             }
-            let outcome;
-            let cuts = (start.as_ref(), &until);
-            (gathered, outcome) =
-                crash::run(engine, streams, (Some((&lakes, lake)), stores), cuts, crashes, &mut random, &settings)?;
-            outcome
+            let (cuts, often, lake) = ((start.as_ref(), &until), (crashes, false), Some((lakes.as_slice(), lake)));
+            let crashed = crash::run(engine, streams, (lake, stores), cuts, often, &mut random, &settings)?;
+            (gathered, had_pieces) = (crashed.published, crashed.had_pieces);
+            crashed.outcome
         }
         Mode::Stream { close_every_ms, max_drift } => {
             settings.close_every = Duration::from_millis(close_every_ms);
@@ -211,6 +227,7 @@ pub fn run_on(
         }
     };
     let mut found = gathered.found(&outcome);
+    found.had_pieces = had_pieces;
     if !scans.is_empty() {
         let loaded = scans.iter().enumerate().flat_map(|(source, scan)| {
             scan.loaded().into_iter().map(move |(partition, start, end)| ((source, partition), start, end))
@@ -308,6 +325,8 @@ impl Gathered {
             counts: [tally.read, tally.bad, tally.failed, tally.late],
             maxima,
             read: None,
+            spilled: outcome.spilled,
+            had_pieces: false,
             digests: Digests {
                 steps,
                 finals: finals.to_string(),

@@ -379,10 +379,20 @@ pub struct Counts {
     pub checked: usize,
     /// In how many of those a run over a range left records unread.
     pub left_unread: usize,
+    /// In how many of those windows left the state and came back: of a stream, of a batch run; and in how many a run went
+    /// on from a checkpoint with pieces of windows.
+    pub spilled: [usize; 3],
 }
 
 /// The least share, in percent, of checked cases in which a run over a range leaves records unread.
 const LEFT_UNREAD: usize = 20;
+
+/// The least shares, in percent, of checked cases with what [`Counts::spilled`] counts.
+const SPILLED: [(&str, usize); 3] = [
+    ("windows that leave the state of a stream and come back", 25),
+    ("windows that leave the state of a batch run and come back", 20),
+    ("a checkpoint with pieces of windows that a run goes on from", 10),
+];
 
 impl Default for Counts {
     fn default() -> Self {
@@ -394,6 +404,7 @@ impl Default for Counts {
             modules: vec![0; MODULES.len()],
             checked: 0,
             left_unread: 0,
+            spilled: [0; 3],
         }
     }
 }
@@ -424,6 +435,8 @@ impl Counts {
         self.add(case, &checked.answer);
         self.checked += 1;
         self.left_unread += usize::from(checked.left_unread);
+        let spilled = [checked.spilled_stream, checked.spilled_batch, checked.resumed_pieces];
+        self.spilled.iter_mut().zip(spilled).for_each(|(count, seen)| *count += usize::from(seen));
     }
 
     /// Adds the counts of other cases.
@@ -432,6 +445,7 @@ impl Counts {
         self.stopped += other.stopped;
         self.checked += other.checked;
         self.left_unread += other.left_unread;
+        self.spilled.iter_mut().zip(other.spilled).for_each(|(count, more)| *count += more);
         let add = |counts: &mut [usize], others: &[usize]| {
             counts.iter_mut().zip(others).for_each(|(count, more)| *count += more);
         };
@@ -450,7 +464,10 @@ impl Counts {
         let modules = MODULES.iter().zip(&self.modules);
         let modules = modules.map(|(name, count)| (format!("functions: {name}"), of(MODULE, count)));
         let unread = ("a range that leaves records unread".to_string(), (LEFT_UNREAD, self.left_unread, self.checked));
-        let all = shares.chain(families).chain(modules).chain((self.checked > 0).then_some(unread));
+        let spilled = SPILLED.iter().zip(self.spilled);
+        let spilled = spilled.map(|((name, required), count)| (name.to_string(), (*required, count, self.checked)));
+        let of_runs = std::iter::once(unread).chain(spilled).filter(|_| self.checked > 0);
+        let all = shares.chain(families).chain(modules).chain(of_runs);
         all.map(|(name, (required, count, cases))| (name, required, count, cases)).collect()
     }
 

@@ -50,7 +50,7 @@ type Reach = [i64; 2];
 /// side. A left row that waits for a partner comes with its own event time; it waits as long as `G` of the right side is
 /// not greater than `left + after`, so it may be as early as that `G − after`. Likewise for right rows. With these taken
 /// off nothing comes late to whoever reads the output.
-pub(super) fn complete(kind: JoinKind, reach: Reach, bounds: [i64; 2]) -> i64 {
+pub(crate) fn complete(kind: JoinKind, reach: Reach, bounds: [i64; 2]) -> i64 {
     let of = |side: usize| {
         // The other side's rows wait for this one.
         let waiting = if kind.keeps(1 - side) { reach[1 - side] } else { 0 };

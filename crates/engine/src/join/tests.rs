@@ -196,7 +196,7 @@ fn run(plan: &Arc<Plan>, log: &Log, chance: &mut Chance) -> (Vec<Found>, usize) 
         }
     }
     found.extend(rows(&engine.close(&frontiers(&places), &mut state).unwrap().emissions));
-    let copy = engine.provisional(&state).unwrap();
+    let copy = engine.finish(engine.copy(&state)).unwrap();
     let end = engine.finish(state).unwrap();
     assert_eq!(rows(&copy.emissions), rows(&end.emissions), "a copy gives what the state itself gives");
     found.extend(rows(&end.emissions));

@@ -63,7 +63,7 @@ impl Blob {
 }
 
 /// Packs a table.
-pub(super) fn encode(rows: &RecordBatch) -> Vec<u8> {
+pub(crate) fn encode(rows: &RecordBatch) -> Vec<u8> {
     let mut writer = StreamWriter::try_new(Vec::new(), &rows.schema()).expect("memory takes a schema");
     writer.write(rows).expect("memory takes rows");
     let stream = writer.into_inner().expect("memory takes the end");
@@ -71,7 +71,7 @@ pub(super) fn encode(rows: &RecordBatch) -> Vec<u8> {
 }
 
 /// Unpacks a table; None: it is none.
-fn decode(bytes: &[u8]) -> Option<RecordBatch> {
+pub(crate) fn decode(bytes: &[u8]) -> Option<RecordBatch> {
     let size = zstd::zstd_safe::get_frame_content_size(bytes).ok().flatten()?;
     let stream = zstd::bulk::decompress(bytes, usize::try_from(size).ok().filter(|size| *size <= MAX_BYTES)?).ok()?;
     let mut reader = StreamReader::try_new(Cursor::new(stream), None).ok()?;
@@ -79,7 +79,7 @@ fn decode(bytes: &[u8]) -> Option<RecordBatch> {
     reader.next().is_none().then_some(rows)
 }
 
-pub(super) fn sha256(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     let digest = Sha256::digest(bytes);
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -162,17 +162,20 @@ pub struct Name {
     /// A source and its partition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partition: Option<(String, Partition)>,
+    /// Which piece of the window it is, where it lay outside of the state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub piece: Option<u64>,
 }
 
 impl From<PartName> for Name {
-    fn from(PartName { step, window, side, partition }: PartName) -> Self {
-        Self { step, window: window.map(|window| (window.start, window.end)), side, partition }
+    fn from(PartName { step, window, side, partition, piece }: PartName) -> Self {
+        Self { step, window: window.map(|window| (window.start, window.end)), side, partition, piece }
     }
 }
 
 impl From<Name> for PartName {
-    fn from(Name { step, window, side, partition }: Name) -> Self {
-        Self { step, window: window.map(|(start, end)| Window { end, start }), side, partition }
+    fn from(Name { step, window, side, partition, piece }: Name) -> Self {
+        Self { step, window: window.map(|(start, end)| Window { end, start }), side, partition, piece }
     }
 }
 
