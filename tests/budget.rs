@@ -16,7 +16,7 @@ use runtime::spill::Budget;
 use runtime::stream::{Begin, Until};
 use serde_json::Value;
 
-use crate::cli::{samestream, stderr};
+use crate::cli::{samestream, stderr, stdout};
 
 const PIPELINE: &str = r#"version: 1
 name: pages
@@ -110,7 +110,10 @@ fn a_stream_goes_on_from_pieces_with_another_budget() {
     fs::write(folder.join(".samestream/pages/stream/.spill/0.pieces"), "of another process").unwrap();
     let narrow = summary(folder, "stream", &["--until-caught-up", "--memory", "1MiB"]);
     add(folder, 100..150, 300);
+    // Neither is it by a run without a budget, which removes it too.
+    fs::create_dir_all(folder.join(".samestream/pages/stream/.spill")).unwrap();
     let wide = summary(folder, "stream", &["--until-caught-up"]);
+    assert!(!folder.join(".samestream/pages/stream/.spill").exists());
     let again = summary(folder, "batch", &["--out", "again"]);
     assert!(narrow["spilled"]["merged"].as_u64() > Some(0), "{narrow}");
     assert_eq!(digests(&wide), digests(&again));
@@ -131,6 +134,112 @@ fn what_does_not_fit_stops_and_goes_on_with_more() {
     let more = summary(folder, "stream", &["--until-caught-up", "--memory", "64MiB"]);
     let whole = summary(folder, "batch", &["--out", "whole"]);
     assert_eq!(digests(&more), digests(&whole));
+}
+
+/// Runs a verb that must do what it is told; returns what it answers.
+fn answer(folder: &Path, line: &[&str]) -> String {
+    let output = samestream(folder).args(line).output().unwrap();
+    assert!(output.status.success(), "{line:?}: {}", stderr(&output));
+    stdout(&output)
+}
+
+/// Returns the answer to a question about a table, its rows in order.
+fn query(folder: &Path, sql: &str, table: &str) -> Vec<String> {
+    let answer = answer(folder, &["query", sql, table, "--format", "csv"]);
+    let mut rows: Vec<String> = answer.lines().skip(1).map(String::from).collect();
+    rows.sort();
+    rows
+}
+
+/// Returns how many parts `per_page` has in a checkpoint, how many of them are pieces, and their rows.
+fn parts(folder: &Path, more: &[&str]) -> [u64; 3] {
+    let line = [&["state", "show", "pages", "--format", "json"][..], more].concat();
+    let shown: Value = serde_json::from_str(&answer(folder, &line)).unwrap();
+    let step = shown["state"].as_array().unwrap().iter().find(|step| step["step"] == "per_page").unwrap().clone();
+    ["parts", "pieces", "rows"].map(|name| step[name].as_u64().unwrap())
+}
+
+/// Makes a project of which each page comes once more, when its windows wait in files already. Nothing is final.
+fn twice(text: &str, pages: i32) -> tempfile::TempDir {
+    let project = project(TUMBLING, 50, pages);
+    add(project.path(), 0..50, pages);
+    fs::write(project.path().join("pages.yaml"), text.replace("WINDOW", TUMBLING)).unwrap();
+    project
+}
+
+const OF_TABLE: &str = "select window_start, window_end, page, views, total from t";
+
+#[test]
+fn an_export_merges_the_pieces_of_a_window() {
+    let project = twice(&PIPELINE.replace("jsonl: {path: pages.jsonl}", "parquet: {path: pages}"), 200);
+    let folder = project.path();
+    summary(folder, "stream", &["--until-caught-up", "--memory", "1MiB", "--out", "streamed"]);
+    let [_, pieces, rows] = parts(folder, &[]);
+    assert!(pieces > 0 && rows > 1_000, "no group of 1,000 is in two of {pieces} pieces");
+    answer(folder, &["state", "export", "pages.yaml", "--to", "tables"]);
+    summary(folder, "batch", &[]);
+    let expected = query(folder, &format!("{OF_TABLE} where not final"), "t=pages");
+    assert_eq!(expected.len(), 1_000);
+    assert_eq!(query(folder, OF_TABLE, "t=tables/per_page.parquet"), expected);
+}
+
+#[test]
+fn an_export_has_an_id_once_that_is_in_several_pieces() {
+    let once = PIPELINE.replacen("group_by: [page]", "group_by: [page]\n    unique_by: [page, n]", 1);
+    let project = twice(&once, 100);
+    let folder = project.path();
+    summary(folder, "stream", &["--until-caught-up", "--memory", "1MiB"]);
+    let [_, pieces, rows] = parts(folder, &[]);
+    // A hundred pages in each of fifty minutes.
+    assert!(pieces > 0 && rows > 5_000, "no id of 5,000 is in two of {pieces} pieces");
+    answer(folder, &["state", "export", "pages.yaml", "--to", "tables"]);
+    assert_eq!(query(folder, "select count(*) as n from t", "t=tables/per_page.parquet"), ["5000"]);
+}
+
+#[test]
+fn pins_and_forks_have_the_pieces() {
+    let project = twice(PIPELINE, 200);
+    let folder = project.path();
+    let narrow = ["--until-caught-up", "--memory", "1MiB"];
+    summary(folder, "stream", &narrow);
+    answer(folder, &["state", "pin", "pages", "early"]);
+    let pinned = parts(folder, &["--at", "early"]);
+    assert_eq!(pinned, parts(folder, &[]));
+    assert!(pinned[1] > 0, "{pinned:?}");
+    // The job goes on, so that what the pin was copied from is gone.
+    for minutes in [50..60, 60..130, 130..140, 140..150] {
+        add(folder, minutes, 200);
+        summary(folder, "stream", &narrow);
+    }
+    assert_eq!(parts(folder, &["--at", "early"]), pinned);
+    answer(folder, &["state", "export", "pages.yaml", "--at", "early", "--to", "tables"]);
+    let views = query(folder, "select min(views) as least, max(views) as most from t", "t=tables/per_page.parquet");
+    assert_eq!(views, ["20,20"], "each page comes twice in each of ten minutes");
+    answer(folder, &["state", "fork", "pages.yaml", "--at", "early", "--to", ".fork"]);
+    assert_eq!(parts(folder, &["--state-dir", ".fork"]), pinned);
+    answer(folder, &["state", "clear", "pages", "--force"]);
+    let fork = summary(folder, "stream", &[&narrow[..], &["--state-dir", ".fork", "--out", "forked"]].concat());
+    assert!(fork["spilled"]["merged"].as_u64() > Some(0), "{fork}");
+    let whole = summary(folder, "batch", &["--out", "whole"]);
+    assert_eq!(digests(&fork), digests(&whole));
+}
+
+#[test]
+fn the_first_checkpoint_of_a_stream_that_begins_in_its_lake_has_pieces() {
+    let with_lake = PIPELINE.replace("journal: {path: log}", "journal: {path: log}\n    lake: {path: lake}");
+    let project = twice(&with_lake, 200);
+    let folder = project.path();
+    answer(folder, &["archive", "pages.yaml", "--until-caught-up", "--roll-rows", "700"]);
+    add(folder, 50..150, 200);
+    let narrow = ["--until-caught-up", "--memory", "1MiB"];
+    let handover =
+        summary(folder, "stream", &[&narrow[..], &["--bootstrap", "lake", "--checkpoint-every", "1h"]].concat());
+    let [_, pieces, _] = parts(folder, &["--at", "1"]);
+    assert!(pieces > 0, "the lake was read without a budget");
+    let whole = summary(folder, "stream", &["--until-caught-up", "--state-dir", ".whole", "--out", "whole"]);
+    assert_eq!(digests(&handover), digests(&whole));
+    let left = folder.join(".samestream/pages/stream/.spill");
+    assert!(!left.exists(), "scratch files stay in {}", left.display());
 }
 
 /// Rows of every record go to standard output, whose reader does not read.

@@ -67,8 +67,8 @@ others    YAML: what was found as comments, then the `sources:` block
         "state" => "\
 list      json: an array of objects; jsonl: one a line; else text: `pipeline`, `number`, `pin`, `made_at`, `definition`,
           `offsets`, `rows_read`, `state_rows`, `state_bytes`, `parts`
-show      json: one such object with `partitions`, `counts`, `state` (by step), `outbox`, `sinks`, `logs`, `job`, `program`,
-          `forked_from`; else text
+show      json: one such object with `partitions`, `counts`, `state` (`step`, `parts`, `pieces`, `rows`, `bytes`), `outbox`,
+          `sinks`, `logs`, `job`, `program`, `forked_from`; else text
 others    json: one object (`pin`, `fork`: as of `list`; `export`: `files`; `clear`: `checkpoints`, `pins`); else nothing on
           standard output, what was done is said on stderr
 ",

@@ -7,7 +7,7 @@ use clap::builder::BoolishValueParser;
 use clap::{Args, Subcommand};
 use engine::{Code, Engine, Error};
 use runtime::checkpoint::Place;
-use runtime::checkpoint::saved::{Entry, Saved};
+use runtime::checkpoint::saved::{Entry, Saved, StepState};
 use serde_json::{Value, json};
 
 use crate::global::{Format, Global};
@@ -270,8 +270,9 @@ fn show(at: &At, global: &Global) -> Done {
             ));
         }
     }
-    for (step, parts, rows, bytes) in entry.steps() {
-        out.push_str(&format!("  state of {step}: {}, {parts} parts\n", sizes(rows, bytes)));
+    for StepState { step, parts, pieces, rows, bytes } in entry.steps() {
+        let waited = if pieces > 0 { format!(", {pieces} of them waited in files") } else { String::new() };
+        out.push_str(&format!("  state of {step}: {}, {parts} parts{waited}\n", sizes(rows, bytes)));
     }
     for outbox in &manifest.outbox {
         out.push_str(&format!("  outbox of {}: {}\n", outbox.input, sizes(outbox.rows.rows, outbox.rows.size)));

@@ -10,7 +10,7 @@
 
 use arrow::array::RecordBatch;
 
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
 use crate::fold::State;
 use crate::plan::{Input, JoinPlan, JoinTime, Work};
 use crate::snapshot::{Part, PartName};
@@ -46,6 +46,17 @@ pub struct Holding {
     pub count: Option<usize>,
     /// Whether it can leave the state.
     pub can_leave: bool,
+}
+
+impl State {
+    /// Returns whether groups or ids of that window are in the state.
+    pub fn has_window(&self, step: usize, at: Window) -> bool {
+        match &self.windows[step] {
+            Some(WindowState::Fixed(state)) => state.has(at),
+            Some(WindowState::Unique(state)) => state.has(at),
+            Some(WindowState::Session(_)) | None => false,
+        }
+    }
 }
 
 impl Engine {
@@ -141,6 +152,19 @@ impl Engine {
     /// Takes a part into a state that may hold more of the same, each part once. One that does not fit the plan is an error.
     pub fn take_back(&self, state: &mut State, part: &Part) -> Result<()> {
         self.restore_into(state, part)
+    }
+
+    /// Merges parts of one window, which may lie in several pieces, into one.
+    pub fn merged(&self, parts: impl IntoIterator<Item = Result<Part>>) -> Result<Part> {
+        let mut state = self.empty();
+        let mut name = PartName::default();
+        for part in parts {
+            let part = part?;
+            self.take_back(&mut state, &part)?;
+            name = PartName { piece: None, ..part.name };
+        }
+        let whole = self.snapshot(&mut state, true).into_iter().find(|part| part.name == name);
+        whole.ok_or_else(|| Error::new(Code::Corrupt, format!("step `{}` has a window of no part", name.step)))
     }
 
     /// Returns a state of the same windows and rows, without what partitions remember: what `finish` needs.

@@ -284,6 +284,11 @@ impl FixedState {
         self.tables.iter()
     }
 
+    /// Returns whether there is a table of a window.
+    pub(crate) fn has(&self, window: Window) -> bool {
+        self.tables.contains_key(&window)
+    }
+
     /// Returns how long ago a table was touched.
     pub(crate) fn age(&self, touched: u64) -> u64 {
         self.touches - touched

@@ -10,6 +10,7 @@ use engine::watermark::NEVER;
 use engine::{Aside, Identity, State};
 
 use crate::driver::{PartitionState, watermarks};
+use crate::spill::Spill;
 
 /// What a stream has done since it was started, and where it is.
 #[derive(Clone, Debug, Default)]
@@ -64,7 +65,7 @@ pub struct PartitionNumbers {
 pub struct StateNumbers {
     /// The step.
     pub step: String,
-    /// Groups of open windows, or open sessions; None: it is a join.
+    /// Groups of open windows, or open sessions; None: it is a join. A group whose window lies in several pieces counts in each.
     pub keys: Option<u64>,
     /// About how many bytes.
     pub bytes: u64,
@@ -187,12 +188,12 @@ impl Counters {
     }
 }
 
-/// Returns what steps keep.
-pub(crate) fn of_state(plan: &Plan, state: &State) -> Vec<StateNumbers> {
-    let sizes = state.sizes().into_iter().map(|size| StateNumbers {
-        step: plan.steps[size.step].name.clone(),
-        keys: size.keys.map(|keys| keys as u64),
-        bytes: size.bytes as u64,
+/// Returns what steps keep: keys with those that wait outside of the state, bytes of memory only.
+pub(crate) fn of_state(plan: &Plan, state: &State, spill: &Spill) -> Vec<StateNumbers> {
+    let sizes = state.sizes().into_iter().map(|size| {
+        let step = plan.steps[size.step].name.clone();
+        let keys = size.keys.map(|keys| (keys + spill.keys_of(&step)) as u64);
+        StateNumbers { step, keys, bytes: size.bytes as u64 }
     });
     sizes.collect()
 }

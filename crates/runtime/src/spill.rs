@@ -10,7 +10,7 @@
 //! cut into several: the frontier moves on window by window, so that what is brought back fits. A checkpoint holds pieces as
 //! parts of their own. Scratch files serve this process only: nothing reads them after it, and a start removes them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -219,6 +219,17 @@ impl Spill {
     /// Makes it for a run that has spilled nothing.
     pub fn new(budget: Option<&Budget>) -> Self {
         Self { budget: budget.cloned(), ..Self::default() }
+    }
+
+    /// Returns how many windows are open of which the state has nothing.
+    pub(crate) fn windows_outside(&self, state: &State) -> usize {
+        let windows: BTreeSet<(usize, Window)> = self.pieces.iter().map(|piece| (piece.step, piece.window)).collect();
+        windows.into_iter().filter(|(step, at)| !state.has_window(*step, *at)).count()
+    }
+
+    /// Returns how many groups or ids the pieces of a step have.
+    pub(crate) fn keys_of(&self, step: &str) -> usize {
+        self.pieces.iter().filter(|piece| piece.name.step == step).map(|piece| piece.groups).sum()
     }
 
     /// Returns the pieces as a checkpoint keeps them; they count as kept from now on.

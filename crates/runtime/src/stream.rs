@@ -147,7 +147,7 @@ impl<'a> Watch<'a> {
         }
         let begun = Instant::now();
         if begun >= self.state.1 {
-            self.state.0 = numbers::of_state(stream.engine.plan(), &stream.state);
+            self.state.0 = numbers::of_state(stream.engine.plan(), &stream.state, &stream.spill);
             self.state.1 = Instant::now() + begun.elapsed() * LOOKS_SHARE;
         }
         let mut numbers = stream.numbers();
@@ -450,7 +450,7 @@ impl<'a> Stream<'a> {
         let (plan, output) = (self.engine.plan(), &self.output);
         let ends = self.first_ends.iter().flatten();
         Numbers {
-            windows_open: self.state.open_windows() as u64,
+            windows_open: (self.state.open_windows() + self.spill.windows_outside(&self.state)) as u64,
             windows_final: output.tally.windows - self.windows_before,
             sinks: output.outlet.sinks(),
             has_caught_up: self.partitions.iter().flatten().zip(ends).all(|(state, end)| state.next >= *end),

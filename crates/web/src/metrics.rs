@@ -210,7 +210,7 @@ pub const METRICS: &[Metric] = &[
     Metric {
         name: "samestream_state_keys",
         kind: Kind::Gauge,
-        help: "Groups that the open windows of a step have, or its open sessions; none of joins",
+        help: "Groups that the open windows of a step have (where `--memory` makes parts of a window wait, those of each part), or its open sessions; none of joins",
         labels: STEP,
         samples: |about, numbers| {
             let keys = numbers.state.iter().filter_map(|state| Some((&state.step, state.keys?)));

@@ -40,6 +40,21 @@ pub struct Entry {
     pub manifest: Manifest,
 }
 
+/// What a checkpoint has of the state of a step, or of a side of a join.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StepState {
+    /// The step, with the side of a join.
+    pub step: String,
+    /// How many parts it consists of.
+    pub parts: u64,
+    /// How many of these are pieces of windows that waited in files. A group that is in several of them has a row in each.
+    pub pieces: u64,
+    /// Their rows.
+    pub rows: u64,
+    /// Their bytes, as they are packed.
+    pub bytes: u64,
+}
+
 impl Saved {
     /// Looks at the checkpoints of the pipeline of that name.
     pub fn new(store: Box<dyn Store>, pipeline: &str) -> Self {
@@ -248,12 +263,19 @@ impl Saved {
             let mut written = vec![write_table(folder, "partitions", [partitions(from)])?];
             for kind in engine.part_kinds() {
                 let empty = engine.empty_part(&kind).map_or(Ok(Vec::new()), |part| engine.readable(&part));
-                let of_kind = from.parts.iter().filter(|part| {
-                    let name: PartName = part.name.clone().into();
-                    (&name.step, &name.side) == (&kind.step, &kind.side)
+                // Of a window that waited in files there may be several parts.
+                let mut of_kind: BTreeMap<PartName, Vec<&PartEntry>> = BTreeMap::new();
+                for part in &from.parts {
+                    let name = PartName { piece: None, ..part.name.clone().into() };
+                    if (&name.step, &name.side) == (&kind.step, &kind.side) {
+                        of_kind.entry(name).or_default().push(part);
+                    }
+                }
+                // One window at a time: a state may be large.
+                let parts = of_kind.values().map(|parts| match parts[..] {
+                    [part] => engine.readable(&self.part(part)?),
+                    _ => engine.readable(&engine.merged(parts.iter().map(|part| self.part(part)))?),
                 });
-                // One part at a time: a state may be large.
-                let parts = of_kind.map(|part| engine.readable(&self.part(part)?));
                 let tables = std::iter::once(empty).chain(parts).flat_map(|tables| match tables {
                     Ok(tables) => tables.into_iter().map(Ok).collect::<Vec<_>>(),
                     Err(error) => vec![Err(error)],
@@ -449,7 +471,9 @@ impl Entry {
         json["state"] = self
             .steps()
             .into_iter()
-            .map(|(step, parts, rows, bytes)| json!({"step": step, "parts": parts, "rows": rows, "bytes": bytes}))
+            .map(|StepState { step, parts, pieces, rows, bytes }| {
+                json!({"step": step, "parts": parts, "pieces": pieces, "rows": rows, "bytes": bytes})
+            })
             .collect();
         json["outbox"] = manifest
             .outbox
@@ -471,16 +495,18 @@ impl Entry {
         json
     }
 
-    /// Returns for each step (of a join, each side) how many parts, rows and bytes its state has.
-    pub fn steps(&self) -> Vec<(String, u64, u64, u64)> {
-        let mut steps: BTreeMap<String, (u64, u64, u64)> = BTreeMap::new();
+    /// Returns what the state of each step (of a join, each side) consists of.
+    pub fn steps(&self) -> Vec<StepState> {
+        let mut steps: BTreeMap<String, StepState> = BTreeMap::new();
         for part in &self.manifest.parts {
             let side = part.name.side.map(|side| format!(".{}", engine::plan::SIDES[side])).unwrap_or_default();
-            let (parts, rows, bytes) = steps.entry(format!("{}{side}", part.name.step)).or_default();
-            *parts += 1;
-            *rows += part.tables.iter().map(|blob| blob.rows).sum::<u64>();
-            *bytes += part.tables.iter().map(|blob| blob.size).sum::<u64>();
+            let step = format!("{}{side}", part.name.step);
+            let state = steps.entry(step.clone()).or_insert_with(|| StepState { step, ..StepState::default() });
+            state.parts += 1;
+            state.pieces += u64::from(part.name.piece.is_some());
+            state.rows += part.tables.iter().map(|blob| blob.rows).sum::<u64>();
+            state.bytes += part.tables.iter().map(|blob| blob.size).sum::<u64>();
         }
-        steps.into_iter().map(|(step, (parts, rows, bytes))| (step, parts, rows, bytes)).collect()
+        steps.into_values().collect()
     }
 }
