@@ -95,6 +95,11 @@ pub fn remove(path: &Path) -> io::Result<()> {
     change(Change::Remove(path), || fs::remove_file(path))
 }
 
+/// Takes a folder away with all that is in it.
+pub fn remove_folder(path: &Path) -> io::Result<()> {
+    change(Change::Remove(path), || fs::remove_dir_all(path))
+}
+
 /// Makes a folder in one that is there. It lasts once that one is synced.
 pub fn create_folder(path: &Path) -> io::Result<()> {
     change(Change::CreateFolder(path), || fs::create_dir(path))

@@ -11,13 +11,14 @@
 //! parts of their own. Scratch files serve this process only: nothing reads them after it, and a start removes them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::fs;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
+use connectors::{disk, store};
 use engine::reach::Reach;
 use engine::watermark::is_final;
 use engine::window::Window;
@@ -109,7 +110,7 @@ impl Scratch {
             Self::Memory(bytes) => Ok(bytes[place.offset as usize..(place.offset + place.size) as usize].to_vec()),
             Self::File(path) => {
                 let read = || {
-                    let mut file = File::open(path)?;
+                    let mut file = fs::File::open(path)?;
                     file.seek(SeekFrom::Start(place.offset))?;
                     let mut bytes = Vec::new();
                     file.take(place.size).read_to_end(&mut bytes)?;
@@ -134,7 +135,7 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         if let Self::File(path) = self {
             // The folder is removed at the end of the run, and at the start of the next.
-            let _ = fs::remove_file(path);
+            let _ = disk::remove(path);
         }
     }
 }
@@ -164,7 +165,7 @@ impl Piece {
 
 /// Writes one scratch file.
 enum Writer {
-    File(PathBuf, File, u64),
+    File(PathBuf, disk::File, u64),
     Memory(Vec<u8>),
 }
 
@@ -172,7 +173,8 @@ impl Writer {
     fn begin(folder: Option<&Path>, number: u64) -> Result<Self> {
         let Some(folder) = folder else { return Ok(Self::Memory(Vec::new())) };
         let path = folder.join(format!("{number}.pieces"));
-        let file = fs::create_dir_all(folder).and_then(|()| File::create(&path));
+        store::create_folder(folder)?;
+        let file = disk::File::create(&path);
         let file = file.map_err(|error| Error::io(format!("spilled state {}", path.display()), error))?;
         Ok(Self::File(path, file, 0))
     }
@@ -465,7 +467,7 @@ pub(crate) struct ScratchFolder(PathBuf);
 impl ScratchFolder {
     /// Takes a folder of that name, and removes what an earlier process left there.
     pub(crate) fn new(path: PathBuf) -> Result<Self> {
-        match fs::remove_dir_all(&path) {
+        match disk::remove_folder(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(Error::io(format!("cannot clear {}", path.display()), error))
             }
@@ -477,6 +479,6 @@ impl ScratchFolder {
 impl Drop for ScratchFolder {
     fn drop(&mut self) {
         // What stays is removed by the next start.
-        let _ = fs::remove_dir_all(&self.0);
+        let _ = disk::remove_folder(&self.0);
     }
 }
