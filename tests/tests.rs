@@ -17,6 +17,7 @@ mod codes;
 mod diff_verb;
 mod differential;
 mod docs;
+mod full_disk;
 mod inspect_verb;
 mod live;
 mod metrics_verb;

@@ -147,6 +147,11 @@ impl File {
         Ok(Self { file: self.file.try_clone()?, path: self.path.clone() })
     }
 
+    /// Returns the name by which it was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Returns how many bytes it has.
     pub fn size(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())

@@ -67,10 +67,15 @@ pub fn write_atomic(target: impl Into<PathBuf>, bytes: &[u8]) -> Result<()> {
 
 /// Creates a folder and what is above it, and forces their names to disk.
 pub fn create_folder(folder: &Path) -> Result<()> {
-    if folder.as_os_str().is_empty() || folder.is_dir() {
+    if folder.as_os_str().is_empty() {
         return Ok(());
     }
     let above = parent(folder);
+    if folder.is_dir() {
+        // Who made it may have ended before its name was on disk. Then nothing has come into it yet.
+        let is_new = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
+        return if is_new { sync_folder_of_others(above) } else { Ok(()) };
+    }
     create_folder(above)?;
     match disk::create_folder(folder) {
         Ok(()) => sync_folder(above),
@@ -82,9 +87,20 @@ pub fn create_folder(folder: &Path) -> Result<()> {
 
 /// Forces the names in a folder to disk.
 pub fn sync_folder(folder: &Path) -> Result<()> {
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    disk::sync_folder(folder)
-        .map_err(|error| Error::io(format!("cannot write the folder `{}`", folder.display()), error))
+    force(folder).map_err(|error| Error::io(format!("cannot write the folder `{}`", folder.display()), error))
+}
+
+/// The same for a folder that may be one in which we make nothing, and which we need not be able to read.
+fn sync_folder_of_others(folder: &Path) -> Result<()> {
+    match force(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
+        Err(error) => Err(Error::io(format!("cannot write the folder `{}`", folder.display()), error)),
+        Ok(()) => Ok(()),
+    }
+}
+
+fn force(folder: &Path) -> std::io::Result<()> {
+    disk::sync_folder(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })
 }
 
 /// Removes a file and forces that to disk.

@@ -84,7 +84,7 @@ codes! {
     Broker, "E_BROKER", Environment, "The broker cannot be reached, refused us or failed";
     Database, "E_DATABASE", Environment, "The database of a sink cannot be reached, refused us or failed";
     Io, "E_IO", Environment, "Reading or writing a file failed";
-    Disk, "E_DISK", Environment, "The disk is full";
+    Disk, "E_DISK", Environment, "The disk is full, or what a quota or limit allows of it is used up";
     Memory, "E_MEMORY", Environment, "What a run must hold at once does not fit into `--memory`; with more it goes on to the same result";
     PartitionsChanged, "E_PARTITIONS_CHANGED", State, "The topic's partitions are not the ones the run started with";
     Stopped, "E_STOPPED", Stopped, "A signal ended a batch run before it was done; its sinks hold what they held before";
@@ -154,14 +154,21 @@ impl Error {
         self
     }
 
-    /// Makes the error of a failed file operation; a full disk has its own code.
+    /// Makes the error of a failed file operation; a full disk has its own code, and a quota or limit that is used up is no
+    /// other to who waits for it.
     pub fn io(what: impl fmt::Display, error: std::io::Error) -> Self {
+        use std::io::ErrorKind;
         let code = match error.kind() {
-            std::io::ErrorKind::NotFound => Code::NotFound,
-            std::io::ErrorKind::StorageFull => Code::Disk,
+            ErrorKind::NotFound => Code::NotFound,
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => Code::Disk,
             _ => Code::Io,
         };
-        Self::new(code, format!("{what}: {error}"))
+        let failed = Self::new(code, format!("{what}: {error}"));
+        if code == Code::Disk {
+            failed.help("make room and run it again: what was committed before is kept")
+        } else {
+            failed
+        }
     }
 }
 

@@ -59,12 +59,12 @@ impl Encoding for TextFiles {
 
     fn join(&self, from: &[PathBuf], mut to: File, schema: &SchemaRef) -> Result<File> {
         let header = self.0.header(schema);
-        to.write_all(&header).map_err(|error| Error::io(format!("writing {}", self.0.extension()), error))?;
+        to.write_all(&header).map_err(|error| cannot_write(&to, error))?;
         for path in from {
             let failed = |error| Error::io(path.display(), error);
             let mut file = std::fs::File::open(path).map_err(failed)?;
             file.seek(SeekFrom::Start(header.len() as u64)).map_err(failed)?;
-            io::copy(&mut file, &mut to).map_err(failed)?;
+            io::copy(&mut file, &mut to).map_err(|error| cannot_write(&to, error))?;
         }
         Ok(to)
     }
@@ -82,6 +82,10 @@ impl Encoding for TextFiles {
         to.flush().map_err(failed)?;
         Ok(span)
     }
+}
+
+fn cannot_write(file: &File, error: io::Error) -> Error {
+    Error::io(format!("cannot write `{}`", file.path().display()), error)
 }
 
 /// Copies the records whose window does not start in the range; `place` is for messages.
@@ -125,7 +129,7 @@ impl TextRows {
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write_all(bytes).map_err(|error| Error::io(format!("writing {}", self.format.extension()), error))
+        self.file.write_all(bytes).map_err(|error| cannot_write(&self.file, error))
     }
 
     fn flush(&mut self) -> Result<()> {

@@ -25,7 +25,7 @@ pub trait Store: Send {
     fn replace(&self, name: &str, bytes: &[u8]) -> Result<()>;
     /// Removes an object.
     fn remove(&self, name: &str) -> Result<()>;
-    /// Removes what a crash left unfinished.
+    /// Removes what a crash left unfinished, and makes sure that what is there lasts.
     fn tidy(&self) -> Result<()>;
     /// Returns where it is, for people.
     fn describe(&self) -> String;
@@ -118,6 +118,9 @@ impl Store for Folder {
     fn tidy(&self) -> Result<()> {
         if self.0.is_dir() {
             remove_unfinished(&self.0)?;
+            // The run before may have ended after it had given a file its name, and before that was on disk. Sinks get what
+            // this run finds here, so it must not be gone when the power goes later.
+            sync_folder(&self.0)?;
         }
         Ok(())
     }
@@ -131,7 +134,8 @@ struct LocalUpload(Unfinished);
 
 impl Upload for LocalUpload {
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.0.file().write_all(bytes).map_err(|error| Error::io("checkpoint data", error))
+        let mut file = self.0.file();
+        file.write_all(bytes).map_err(failed(file.path()))
     }
 
     fn finish(self: Box<Self>) -> Result<()> {
