@@ -14,6 +14,7 @@ mod broker_proxy;
 mod budget;
 mod cli;
 mod codes;
+mod crash_points;
 mod diff_verb;
 mod differential;
 mod docs;

@@ -49,7 +49,8 @@ pub struct Settings {
     pub poll_records: usize,
     /// How often a stream closes what is final.
     pub close_every: Duration,
-    /// How often a stream keeps a checkpoint and its sinks publish.
+    /// How often a stream keeps a checkpoint and its sinks publish; zero: whenever it has closed something or read more,
+    /// however long that takes, so that it does the same each time.
     pub checkpoint_every: Duration,
     /// How far in event time a partition may run ahead of the slowest that still has records, in microseconds.
     pub max_drift: i64,

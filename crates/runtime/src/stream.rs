@@ -85,7 +85,9 @@ pub fn run(
             committed_at = Instant::now();
             // A state that takes long to keep is kept less often. One commit alone may have waited for a broker that was away.
             let took = committed_at - begun;
-            pause = settings.checkpoint_every.max(took.min(took_before) * COMMITS_SHARE);
+            if !pause.is_zero() {
+                pause = settings.checkpoint_every.max(took.min(took_before) * COMMITS_SHARE);
+            }
             took_before = took;
             stream.output.counters.commits.add(took);
         }

@@ -181,7 +181,7 @@ pub fn run_on(
     };
     let outcome = match schedule.mode {
         Mode::Crashing { crashes, max_drift, forgets } => {
-            (settings.close_every, settings.checkpoint_every) = (Duration::ZERO, Duration::ZERO);
+            (settings.close_every, settings.checkpoint_every) = (Duration::ZERO, Duration::from_nanos(1));
             settings.max_drift = max_drift;
             let until = end.map_or(Until::CaughtUp, Until::Cut);
             let mut random = Random::new(schedule.seed);
@@ -192,7 +192,7 @@ pub fn run_on(
             crashed.outcome
         }
         Mode::Handover { crashes, threads, max_drift } => {
-            (settings.close_every, settings.checkpoint_every) = (Duration::ZERO, Duration::ZERO);
+            (settings.close_every, settings.checkpoint_every) = (Duration::ZERO, Duration::from_nanos(1));
             (settings.max_drift, settings.threads) = (max_drift, threads);
             let until = end.map_or(Until::CaughtUp, Until::Cut);
             let mut random = Random::new(schedule.seed);
