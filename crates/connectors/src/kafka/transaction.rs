@@ -21,14 +21,18 @@ use super::client::{self, ANSWER, Notes, broker_error};
 use super::topic::topic_id_by;
 use super::writer::KafkaWriter;
 
-/// How long one request about a transaction may take.
-const REQUEST: Duration = Duration::from_secs(30);
+/// How long one request about a transaction may take at first, and at most after others took too long. At first not long:
+/// librdkafka goes on waiting for a group coordinator that it knows and that has died, though another has taken over, and
+/// only a new producer asks again. Longer then: a network may be slow.
+const REQUEST: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(30)];
 
 /// Writes transactions to one topic.
 pub struct Transactions {
     binding: KafkaBinding,
     id: String,
     timeout: Duration,
+    /// How long one request may take now.
+    request: Duration,
     /// Reads receipts, and names the group.
     group: BaseConsumer<Notes>,
     writer: Option<KafkaWriter>,
@@ -51,7 +55,7 @@ impl Transactions {
         config.set("group.id", id);
         let group = client::consumer(binding, &config)?;
         client::partitions(binding, &group)?;
-        Ok(Self { binding: binding.clone(), id: id.to_string(), timeout, group, writer: None })
+        Ok(Self { binding: binding.clone(), id: id.to_string(), timeout, request: REQUEST[0], group, writer: None })
     }
 
     /// Returns the transactional id.
@@ -63,8 +67,10 @@ impl Transactions {
     pub fn take(&mut self) -> Result<(), Failure> {
         self.writer = None;
         let writer = KafkaWriter::open_with(&self.binding, Some((&self.id, self.timeout))).map_err(Failure::of)?;
-        let taken = writer.producer().init_transactions(self.patience());
-        taken.map_err(|error| self.failure("beginning transactions on", &writer, error))?;
+        if let Err(error) = writer.producer().init_transactions(self.patience()) {
+            self.request = REQUEST[1].min(self.request * 2);
+            return Err(self.failure("beginning transactions on", &writer, error));
+        }
         self.writer = Some(writer);
         Ok(())
     }
@@ -102,12 +108,16 @@ impl Transactions {
         let begun = Instant::now();
         let written = self.write_by(&mut writer, number, records);
         // After an error the brokers may hold requests of this producer: it is given up, and a new one is taken.
-        match written {
+        let failed = match written {
             Ok(()) => {
-                self.writer = Some(writer);
-                Ok(())
+                (self.writer, self.request) = (Some(writer), REQUEST[0]);
+                return Ok(());
             }
-            Err(failure) if failure.may_pass && begun.elapsed() >= self.timeout => {
+            Err(failure) => failure,
+        };
+        self.request = REQUEST[1].min(self.request * 2);
+        match failed {
+            failure if failure.may_pass && begun.elapsed() >= self.timeout => {
                 let message = format!(
                     "writing topic {}: one transaction took longer than `transaction_timeout`, {} s: {}",
                     self.binding.topic,
@@ -117,7 +127,7 @@ impl Transactions {
                 let help = "nothing of it can be seen; raise `transaction_timeout` (brokers allow 15m unless their `transaction.max.timeout.ms` says otherwise) or make checkpoints more often";
                 Err(Failure { error: Error::new(Code::Broker, message).help(help), may_pass: true })
             }
-            Err(failure) => Err(failure),
+            failure => Err(failure),
         }
     }
 
@@ -149,7 +159,7 @@ impl Transactions {
 
     /// Returns how long one request about a transaction may take.
     fn patience(&self) -> Duration {
-        REQUEST.min(self.timeout)
+        self.request.min(self.timeout)
     }
 
     /// Returns the topic's id; None: the brokers do not know ids.
