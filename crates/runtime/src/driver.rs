@@ -34,6 +34,10 @@ pub trait Outlet {
     fn sinks(&self) -> Vec<SinkNumbers> {
         Vec::new()
     }
+    /// Returns how much of the last commit the sinks took.
+    fn published_in(&self) -> Duration {
+        Duration::ZERO
+    }
     /// Makes visible what was taken since the last commit; what the stream goes on from is kept first.
     fn commit(&mut self, checkpoint: Option<Checkpoint>) -> Result<()>;
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, Int32Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
@@ -29,6 +30,8 @@ pub struct SinkOutlet {
     plan: Arc<Plan>,
     epoch: u64,
     range: (Option<i64>, Option<i64>),
+    /// How long the sinks took in the last commit.
+    published_in: Duration,
 }
 
 struct Target {
@@ -154,7 +157,7 @@ impl SinkOutlet {
             });
         }
         let epoch = line.as_ref().and_then(Line::last).map_or(0, |last| last.number);
-        let mut outlet = Self { targets, line, plan: plan.clone(), epoch, range };
+        let mut outlet = Self { targets, line, plan: plan.clone(), epoch, range, published_in: Duration::ZERO };
         for (target, since) in lacking {
             outlet.publish_again(target, since)?;
         }
@@ -292,6 +295,10 @@ impl Outlet for SinkOutlet {
         own.map(numbers).collect()
     }
 
+    fn published_in(&self) -> Duration {
+        self.published_in
+    }
+
     fn commit(&mut self, checkpoint: Option<Checkpoint>) -> Result<()> {
         self.epoch += 1;
         if let (Some(line), Some(checkpoint)) = (&mut self.line, checkpoint) {
@@ -306,10 +313,12 @@ impl Outlet for SinkOutlet {
             };
             line.keep(&self.plan, checkpoint, self.targets.iter().map(mark).collect())?;
         }
+        let begun = Instant::now();
         for target in &mut self.targets {
             target.commit(self.epoch)?;
             target.is_due = false;
         }
+        self.published_in = begun.elapsed();
         self.tell()
     }
 }

@@ -62,7 +62,7 @@ pub fn run(
         stream.publish(true)?;
     }
     let (mut closed_at, mut committed_at, mut told_at) = (Instant::now(), Instant::now(), Instant::now());
-    let (mut pause, mut took_before) = (settings.checkpoint_every, Duration::ZERO);
+    let (mut pause, mut kept_before) = (settings.checkpoint_every, Duration::ZERO);
     let mut watch = Watch::new(observer);
     watch.tell(&mut stream)?;
     let ended = loop {
@@ -83,12 +83,14 @@ pub fn run(
             let begun = Instant::now();
             stream.publish(true)?;
             committed_at = Instant::now();
-            // A state that takes long to keep is kept less often. One commit alone may have waited for a broker that was away.
+            // A state that takes long to keep is kept less often. Rows that take long to publish are not: with more of them at
+            // once a slow sink would only take longer, and what has not been published would grow without end.
             let took = committed_at - begun;
+            let kept = took.saturating_sub(stream.output.outlet.published_in());
             if !pause.is_zero() {
-                pause = settings.checkpoint_every.max(took.min(took_before) * COMMITS_SHARE);
+                pause = settings.checkpoint_every.max(kept.min(kept_before) * COMMITS_SHARE);
             }
-            took_before = took;
+            kept_before = kept;
             stream.output.counters.commits.add(took);
         }
         if told_at.elapsed() >= Duration::from_millis(250) {
@@ -163,8 +165,14 @@ impl<'a> Watch<'a> {
 /// How many times as long as a look at the state takes the stream goes on before the next one.
 const LOOKS_SHARE: u32 = 200;
 
-/// How many times as long as a commit takes the stream goes on before the next one.
+/// How many times as long as it takes to keep a checkpoint the stream goes on before the next one.
 const COMMITS_SHARE: u32 = 9;
+
+/// How often logs are asked where they end, how seldom at most, and how many times as long as an answer takes the stream goes on
+/// before the next question.
+const ENDS_EVERY: Duration = Duration::from_secs(2);
+const ENDS_SELDOM: Duration = Duration::from_secs(60);
+const LOOKS_AT_ENDS_SHARE: u32 = 9;
 
 struct Stream<'a> {
     engine: &'a Engine,
@@ -184,6 +192,7 @@ struct Stream<'a> {
     windows_before: u64,
     /// Where the logs ended at first.
     first_ends: Vec<Vec<Offset>>,
+    /// When to ask again where the logs end.
     ends_at: Instant,
     unclosed: bool,
     unpublished: bool,
@@ -266,7 +275,7 @@ impl<'a> Stream<'a> {
             paused: flags,
             first_ends: all_ends.clone(),
             ends: all_ends,
-            ends_at: Instant::now(),
+            ends_at: Instant::now() + ENDS_EVERY,
             unclosed: false,
             unpublished: false,
             unkept: false,
@@ -461,7 +470,8 @@ impl<'a> Stream<'a> {
     }
 
     fn progress(&mut self) -> Result<Progress> {
-        if self.ends_at.elapsed() >= Duration::from_secs(2) {
+        let begun = Instant::now();
+        if begun >= self.ends_at {
             self.check_ids()?;
             for (stream, ends) in self.streams.iter_mut().zip(&mut self.ends) {
                 match stream.as_mut().map(|stream| stream.ends()) {
@@ -471,7 +481,8 @@ impl<'a> Stream<'a> {
                     Some(Err(_)) | None => {}
                 }
             }
-            self.ends_at = Instant::now();
+            // A broker that is away is waited for while nothing is read.
+            self.ends_at = Instant::now() + (begun.elapsed() * LOOKS_AT_ENDS_SHARE).clamp(ENDS_EVERY, ENDS_SELDOM);
         }
         let plan = self.engine.plan();
         let slowest = slowest(plan, &self.partitions);
@@ -535,7 +546,7 @@ fn state_at_start(
             first - 1
         );
         return Err(Error::new(Code::Gap, gone)
-            .help("the log no longer holds these records; a lake that was archived in time does"));
+            .help("the log no longer holds these records; a lake that was archived in time does: `--fresh --bootstrap lake` begins with it"));
     }
     if kept.is_some() && begin > end {
         let message =
