@@ -230,6 +230,34 @@ fn an_export_holds_what_batch_calls_open() {
 }
 
 #[test]
+fn clearing_by_force_ends_the_stream_that_runs() {
+    let folder = project(40_000);
+    let at = folder.path();
+    let line = ["run", "clicks.yaml", "--mode", "stream", "--checkpoint-every", "50ms"];
+    let mut command = crate::cli::samestream(at);
+    let running = command.args(line).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn();
+    let running = running.unwrap();
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while newest_checkpoint(at).is_none() {
+        assert!(std::time::Instant::now() < until, "no checkpoint");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    ok(at, "state clear clicks --force");
+    // It may have read all: then it needs something to make another checkpoint for.
+    std::fs::write(at.join("one.jsonl"), "{\"event_id\": \"z\"}\n").unwrap();
+    ok(at, "append log one.jsonl");
+    let output = running.wait_with_output().unwrap();
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(5), "{text}");
+    assert!(text.contains("error[E_STATE_BUSY]") && text.contains("were removed while this run went on"), "{text}");
+    let left = std::fs::read_dir(at.join(".samestream/clicks/stream/checkpoints")).unwrap();
+    assert_eq!(left.count(), 0, "nothing is left that a start could stumble over");
+    ok(at, &format!("{STREAM} --summary again.json"));
+    ok(at, "run clicks.yaml --mode batch --state-dir .batch --out batch --summary batch.json");
+    assert_eq!(summary(at, "again.json")["digest_all"], summary(at, "batch.json")["digest_all"]);
+}
+
+#[test]
 fn clear_removes_checkpoints_and_nothing_that_is_held() {
     let folder = project(40_000);
     let at = folder.path();

@@ -387,20 +387,63 @@ impl Line {
     /// Removes what nothing will ask for again.
     fn forget(&mut self) -> Result<()> {
         for name in std::mem::take(&mut self.others) {
-            self.store.remove(&name)?;
+            gone_or(self.store.remove(&name))?;
+        }
+        let names: BTreeSet<String> = self.store.list()?.into_iter().collect();
+        if self.kept.iter().any(|kept| !names.contains(&manifest::name(kept.number))) {
+            return Err(self.left_behind(&names));
         }
         while self.kept.len() > KEPT {
             let old = self.kept.remove(0);
-            self.store.remove(&manifest::name(old.number))?;
+            gone_or(self.store.remove(&manifest::name(old.number)))?;
         }
         let needed: BTreeSet<&str> =
             self.kept.iter().flat_map(Manifest::blobs).map(|blob| blob.file.as_str()).collect();
-        for name in self.store.list()? {
+        for name in names {
             if manifest::is_data(&name) && !needed.contains(name.as_str()) {
-                self.store.remove(&name)?;
+                gone_or(self.store.remove(&name))?;
             }
         }
         Ok(())
+    }
+
+    /// Returns the error of a run whose checkpoints are gone: somebody has cleared the line, or another run has gone on with it
+    /// so far that it needs them no more. The checkpoint just made may name data that is gone, and nothing of it is published
+    /// yet: it goes, too.
+    fn left_behind(&mut self, names: &BTreeSet<String>) -> Error {
+        let mut mine = std::mem::take(&mut self.kept);
+        let made = mine.last().map_or(0, |made| made.number);
+        let newest = names.iter().filter_map(|name| manifest::number_of(name)).max().filter(|newest| *newest > made);
+        if newest.is_some() {
+            // What was there before belongs to the other one.
+            mine.drain(..mine.len() - 1);
+        }
+        for kept in mine.iter().rev() {
+            for name in [manifest::name(kept.number), manifest::data_name(kept.number, &self.owner)] {
+                // What cannot be removed now is named by a start that needs it.
+                let _ = self.store.remove(&name);
+            }
+        }
+        let place = self.store.describe();
+        let (message, help) = match newest {
+            Some(newest) => (
+                format!("another run of `{}` has made checkpoint {newest} in {place}", self.pipeline),
+                "only one of them may write: this one stops, and has published nothing since its last checkpoint",
+            ),
+            None => (
+                format!("the checkpoints in {place} were removed while this run went on"),
+                "this run stops, and has published nothing since its last checkpoint; the next one starts at the log's beginning and replaces the results",
+            ),
+        };
+        Error::new(Code::StateBusy, message).help(help)
+    }
+}
+
+/// Takes what is not there any more for removed.
+fn gone_or(removed: Result<()>) -> Result<()> {
+    match removed {
+        Err(error) if error.code == Code::NotFound => Ok(()),
+        other => other,
     }
 }
 

@@ -77,6 +77,40 @@ fn of_two_processes_one_stops_before_it_publishes() {
 }
 
 #[test]
+fn a_line_that_was_cleared_under_a_run_ends_it_and_leaves_nothing() {
+    let store = Memory::default();
+    let line = &|| -> Box<dyn Store> { Box::new(store.clone()) };
+    let mut running = open(line);
+    keep(&mut running, vec![part("s", Some(rows([1])))]).unwrap();
+    keep(&mut running, vec![part("s", None)]).unwrap();
+    for name in store.list().unwrap() {
+        store.remove(&name).unwrap();
+    }
+    // It would lean on data that is gone.
+    let error = keep(&mut running, vec![part("s", None)]).unwrap_err();
+    assert_eq!(error.code, Code::StateBusy);
+    assert!(error.message.contains("were removed while this run went on"), "{error}");
+    assert_eq!(store.list().unwrap(), Vec::<String>::new());
+    assert!(open(line).last().is_none());
+}
+
+#[test]
+fn a_run_that_slept_while_another_went_far_changes_nothing() {
+    let store = Memory::default();
+    let line = &|| -> Box<dyn Store> { Box::new(store.clone()) };
+    let mut sleeper = open(line);
+    keep(&mut sleeper, vec![part("s", Some(rows([1])))]).unwrap();
+    let mut other = open(line);
+    // So far that the number which the sleeper would give next is free again.
+    (0..KEPT as i64 + 2).for_each(|n| _ = keep(&mut other, vec![part("s", Some(rows([n])))]).unwrap());
+    let before = store.list().unwrap();
+    let error = keep(&mut sleeper, vec![part("s", Some(rows([9])))]).unwrap_err();
+    assert_eq!(error.code, Code::StateBusy);
+    assert!(error.message.contains(&format!("has made checkpoint {}", KEPT + 3)), "{error}");
+    assert_eq!(store.list().unwrap(), before);
+}
+
+#[test]
 fn a_sink_gets_the_outboxes_that_it_lacks_as_long_as_they_are_kept() {
     let store = Memory::default();
     let store: &dyn Fn() -> Box<dyn Store> = &|| Box::new(store.clone());
