@@ -127,7 +127,9 @@ fn a_stream_that_is_killed_goes_on_from_the_bucket() {
         assert_eq!(bucket[key], local[key], "{key}");
     }
     assert!(!at.join(".samestream/clicks/stream/checkpoints").exists(), "checkpoints are in the bucket only");
-    assert!(at.join(".samestream/clicks/stream/late/per_page").exists(), "late rows are here");
+    let here = std::fs::read_dir(at.join(".samestream/elsewhere")).unwrap();
+    let here: Vec<PathBuf> = here.map(|entry| entry.unwrap().path()).collect();
+    assert!(here.len() == 1 && here[0].join("clicks/stream/late/per_page").exists(), "late rows are here: {here:?}");
     // The verbs of state do with a bucket what they do with a folder.
     let state = |line: &str| server.ok(at, &format!("state {line} --state-dir {URL}"));
     assert!(state("list clicks --format jsonl").lines().count() >= 1);
@@ -141,6 +143,24 @@ fn a_stream_that_is_killed_goes_on_from_the_bucket() {
     server.refused(at, &format!("state clear clicks --state-dir {URL}"), "E_STATE_BUSY", 5);
     state("clear clicks --force");
     assert_eq!(server.objects(""), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn two_jobs_of_one_pipeline_with_their_own_places_run_beside_each_other() {
+    let server = Server::start();
+    let folder = project(20_000);
+    let at = folder.path();
+    let mut running = server.start_stream(at);
+    server.wait_for_newer(None);
+    let other = STREAM.replace(URL, "s3://states/other");
+    assert_ne!(other, STREAM);
+    server.ok(at, &format!("{other} --out other --summary other.json"));
+    // A third one that would share a place with the first is told so before it has read anything.
+    server.refused(at, &format!("{STREAM} --out third"), "E_STATE_BUSY", 5);
+    running.kill().unwrap();
+    running.wait().unwrap();
+    server.ok(at, &format!("{STREAM} --summary one.json"));
+    assert_eq!(summary(at, "one.json")["digest_all"], summary(at, "other.json")["digest_all"]);
 }
 
 #[test]

@@ -10,7 +10,8 @@ use super::remote::{self, Remote};
 use super::store::{Folder, Store};
 
 /// The folder of what stays on this machine when checkpoints are kept elsewhere: late and bad rows, locks, what sinks remember.
-const LOCAL: &str = ".samestream";
+/// Each place elsewhere has a folder of its own in it, so that two jobs of one pipeline are not in each other's way.
+const LOCAL: &str = ".samestream/elsewhere";
 
 /// A state folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +46,7 @@ impl Place {
     pub fn local(&self) -> PathBuf {
         match self {
             Self::Folder(folder) => folder.clone(),
-            Self::Url(_) => LOCAL.into(),
+            Self::Url(url) => PathBuf::from(LOCAL).join(folder_of(url)),
         }
     }
 
@@ -58,11 +59,38 @@ impl Place {
     }
 }
 
+/// Returns the name of a folder that belongs to a URL: as much of it as may stand in a name, and what tells it from others
+/// that look the same then.
+fn folder_of(url: &str) -> String {
+    let url = url.trim_end_matches('/');
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
+    let shown: String = url.chars().map(|letter| if is_plain(letter) { letter } else { '-' }).take(100).collect();
+    format!("{shown}-{:08x}", xxhash_rust::xxh3::xxh3_64(url.as_bytes()) as u32)
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Folder(folder) => folder.display().fmt(out),
             Self::Url(url) => url.fmt(out),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_place_elsewhere_has_a_folder_of_its_own_here() {
+        let local = |url: &str| Place::Url(url.into()).local();
+        assert_eq!(local("s3://bucket/a"), local("s3://bucket/a/"));
+        let urls = ["s3://bucket/a", "s3://bucket/b", "s3://bucket-a", "gs://bucket/a", "s3://bucket/a/../b"];
+        let folders: std::collections::BTreeSet<PathBuf> = urls.iter().map(|url| local(url)).collect();
+        assert_eq!(folders.len(), urls.len());
+        for folder in folders {
+            assert_eq!(folder.components().count(), 3, "{}", folder.display());
+            assert!(folder.starts_with(LOCAL));
         }
     }
 }
