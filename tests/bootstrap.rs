@@ -169,6 +169,32 @@ fn a_process_that_is_killed_while_it_reads_the_lake_leaves_nothing_half_done() {
 }
 
 #[test]
+fn a_log_that_holds_other_records_than_the_lake_is_refused() {
+    let folder = project(3_000);
+    let at = folder.path();
+    with_lake(at);
+    let bootstrap = "run clicks.yaml --mode stream --bootstrap lake --until-caught-up";
+    // The first checkpoint is all that there is, and no record was read from the log itself.
+    ok(at, bootstrap);
+    std::fs::rename(at.join("log"), at.join("whole-log")).unwrap();
+    ok(at, "gen --to journal:log --events 6000 --seed 99");
+    let refused = |line: &str, says: &str| {
+        let output = run(at, line);
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(5), "{text}");
+        assert!(text.contains("error[E_LOG_REWRITTEN]") && text.contains(says), "{text}");
+    };
+    refused("run clicks.yaml --mode stream --until-caught-up", "than the one that was read there");
+    refused(&format!("{bootstrap} --fresh"), "than the lake");
+    refused(&format!("{bootstrap} --state-dir .other --out other"), "than the lake");
+    assert!(!at.join("other").exists(), "nothing is written");
+    std::fs::remove_dir_all(at.join("log")).unwrap();
+    std::fs::rename(at.join("whole-log"), at.join("log")).unwrap();
+    grow(at, 0);
+    ok(at, "run clicks.yaml --mode stream --until-caught-up");
+}
+
+#[test]
 fn what_would_leave_a_hole_or_an_overlap_is_refused() {
     let folder = project(3_000);
     let at = folder.path();

@@ -145,7 +145,8 @@ pub fn run(plan: &Arc<Plan>, options: &RunOptions, observer: &dyn Observer) -> R
         (Some(Sources::Batch(scans)), Sources::Stream(streams)) => {
             check_cut(plan, options.end.as_ref())?;
             let end = end_of_lakes(plan, streams, &scans, options.end.as_ref())?;
-            Some((scans, end))
+            let lasts = identity::check_lakes(plan, &scans, &end, open_stream)?;
+            Some(Lakes { scans, end, lasts })
         }
         _ => None,
     };
@@ -202,7 +203,7 @@ fn drive(
     engine: &Engine,
     sources: Sources,
     options: &RunOptions,
-    (resumed, lake): (Option<Resumed>, Option<(Scans, Cut)>),
+    (resumed, lake): (Option<Resumed>, Option<Lakes>),
     outlet: &mut dyn Outlet,
     observer: &dyn Observer,
 ) -> Result<Outcome> {
@@ -221,9 +222,12 @@ fn drive(
             };
             let begin = match (resumed, lake, &options.start) {
                 (Some(resumed), ..) => Begin::Checkpoint(Box::new(resumed)),
-                (None, Some((scans, end)), _) => {
+                (None, Some(Lakes { scans, end, lasts }), _) => {
                     let settings = &options.settings;
-                    let read = batch::bootstrap(engine, &scans, (None, Some(&end)), outlet, settings, observer)?;
+                    let mut read = batch::bootstrap(engine, &scans, (None, Some(&end)), outlet, settings, observer)?;
+                    for (states, lasts) in read.partitions.iter_mut().zip(lasts) {
+                        states.iter_mut().for_each(|state| state.last = lasts.get(&state.partition).copied());
+                    }
                     Begin::Lake(Box::new(read))
                 }
                 (None, None, Some(cut)) => Begin::Cut(cut),
@@ -249,6 +253,15 @@ fn lakes(plan: &Plan, line: Option<&Line>) -> Result<Sources> {
     let read = |index: &usize| Sources::is_read(plan, *index);
     (0..plan.sources.len()).filter(read).try_for_each(|index| check_source(&plan.sources[index]))?;
     Sources::open(plan, Mode::Batch)
+}
+
+/// The lakes that a stream's beginning is read from.
+struct Lakes {
+    scans: Scans,
+    /// Where reading of them ends.
+    end: Cut,
+    /// What tells their last records from others.
+    lasts: identity::Lasts,
 }
 
 /// Logs with an end, in plan order; None for one that nothing reads.
@@ -336,7 +349,7 @@ fn check_origin(file: &Path, first: &Cut) -> Result<()> {
                     "source `{source}` partition {partition} begins at offset {now} now; the results in the sinks were made from offset {then} on, and this run would replace them"
                 );
                 return Err(Error::new(Code::Origin, message).help(
-                    "run `--mode batch` over the lake that holds these records, or give `--start` to begin here on purpose",
+                    "`--bootstrap lake` begins with a lake that holds these records, and `--mode batch` reads nothing else; `--start` begins here on purpose",
                 ));
             }
         }
