@@ -209,6 +209,15 @@ fn numbers_of_a_stream_are_those_of_its_summary() {
     assert_eq!(buckets("+Inf"), Some(scraped.sum("samestream_checkpoint_duration_seconds_count")));
     assert!(buckets("30.0").is_some() && buckets("0.001") <= buckets("30.0"));
     assert!(scraped.sum("samestream_source_bytes_total") > 20_000.0);
+    if cfg!(target_os = "linux") {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+        let started = scraped.sum("process_start_time_seconds");
+        assert!(started > now - 300.0 && started < now + 1.0, "{started} at {now}");
+        assert!(scraped.sum("process_cpu_seconds_total") > 0.0);
+        let (resident, all) = ("process_resident_memory_bytes", "process_virtual_memory_bytes");
+        assert!(scraped.sum(resident) > 1e6 && scraped.sum(all) >= scraped.sum(resident));
+        assert!(scraped.sum("process_open_fds") > 3.0);
+    }
     assert!(scraped.sum("samestream_state_bytes") > 0.0 && scraped.sum("samestream_windows_open") > 0.0);
 }
 

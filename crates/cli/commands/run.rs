@@ -272,7 +272,7 @@ fn check(arguments: &Arguments, plan: &Plan) -> Result<()> {
     }
     if is_batch && arguments.metrics.is_some() {
         return Err(Error::new(Code::Usage, "`--metrics` is for `--mode stream`")
-            .help("a batch run ends: `--summary FILE` writes its numbers"));
+            .help("Prometheus asks now and then and would miss the end, which is what counts of a batch run: `--summary FILE` writes its numbers, which a job may push"));
     }
     if arguments.bootstrap.is_some() {
         let has_range = arguments.from.is_some() || arguments.to.is_some();

@@ -35,8 +35,8 @@ pub struct State {
 pub struct StepSize {
     /// The step.
     pub step: usize,
-    /// How many groups its open windows have, or how many sessions are open; None: it is a join.
-    pub keys: Option<usize>,
+    /// How many groups its open windows have, how many sessions are open, or, of a join, how many rows wait for others.
+    pub keys: usize,
     /// About how many bytes it occupies.
     pub bytes: usize,
 }
@@ -61,13 +61,14 @@ impl State {
     pub fn sizes(&self) -> Vec<StepSize> {
         let windows = self.windows.iter().enumerate().filter_map(|(step, state)| {
             let state = state.as_ref()?;
-            Some(StepSize { step, keys: Some(state.keys()), bytes: state.size_bytes() })
+            Some(StepSize { step, keys: state.keys(), bytes: state.size_bytes() })
         });
         let joins = self
             .joins
             .iter()
             .enumerate()
-            .filter_map(|(step, state)| Some(StepSize { step, keys: None, bytes: state.as_ref()?.size_bytes() }));
+            .filter_map(|(step, state)| state.as_ref().map(|state| (step, state)))
+            .map(|(step, state)| StepSize { step, keys: state.row_count(), bytes: state.size_bytes() });
         let mut sizes: Vec<StepSize> = windows.chain(joins).collect();
         sizes.sort_unstable_by_key(|size| size.step);
         sizes

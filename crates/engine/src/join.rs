@@ -123,6 +123,15 @@ impl JoinState {
         }
     }
 
+    /// Returns how many rows it keeps; one that is in several windows counts in each.
+    pub(crate) fn row_count(&self) -> usize {
+        match self {
+            JoinState::Window(state) => state.row_count(),
+            JoinState::Interval(state) => state.row_count(),
+            JoinState::AsOf(state) => state.row_count(),
+        }
+    }
+
     /// Returns about how many bytes it occupies.
     pub(crate) fn size_bytes(&self) -> usize {
         match self {

@@ -65,8 +65,9 @@ pub struct PartitionNumbers {
 pub struct StateNumbers {
     /// The step.
     pub step: String,
-    /// Groups of open windows, or open sessions; None: it is a join. A group whose window lies in several pieces counts in each.
-    pub keys: Option<u64>,
+    /// Groups of open windows, open sessions, or the rows that a join keeps. A group whose window lies in several pieces counts
+    /// in each.
+    pub keys: u64,
     /// About how many bytes.
     pub bytes: u64,
 }
@@ -192,7 +193,7 @@ impl Counters {
 pub(crate) fn of_state(plan: &Plan, state: &State, spill: &Spill) -> Vec<StateNumbers> {
     let sizes = state.sizes().into_iter().map(|size| {
         let step = plan.steps[size.step].name.clone();
-        let keys = size.keys.map(|keys| (keys + spill.keys_of(&step)) as u64);
+        let keys = (size.keys + spill.keys_of(&step)) as u64;
         StateNumbers { step, keys, bytes: size.bytes as u64 }
     });
     sizes.collect()

@@ -6,6 +6,7 @@
 
 mod board;
 mod metrics;
+mod process;
 mod server;
 
 pub use board::{About, Board};

@@ -7,13 +7,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use runtime::Numbers;
 use runtime::numbers::{Commits, PartitionNumbers};
 
 use crate::board::{About, Board};
+use crate::process;
 
 /// What can be asked of a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -210,11 +211,13 @@ pub const METRICS: &[Metric] = &[
     Metric {
         name: "samestream_state_keys",
         kind: Kind::Gauge,
-        help: "Groups that the open windows of a step have (where `--memory` makes parts of a window wait, those of each part), or its open sessions; none of joins",
+        help: "Groups that the open windows of a step have (where `--memory` makes parts of a window wait, those of each part), its open sessions, or the rows that a join keeps",
         labels: STEP,
         samples: |about, numbers| {
-            let keys = numbers.state.iter().filter_map(|state| Some((&state.step, state.keys?)));
-            keys.map(|(step, keys)| Sample(vec![about.pipeline.clone(), step.clone()], Value::Whole(keys))).collect()
+            let state = numbers.state.iter();
+            state
+                .map(|state| Sample(vec![about.pipeline.clone(), state.step.clone()], Value::Whole(state.keys)))
+                .collect()
         },
     },
     Metric {
@@ -268,7 +271,54 @@ pub const METRICS: &[Metric] = &[
                 .collect()
         },
     },
+    Metric {
+        name: "process_cpu_seconds",
+        kind: Kind::Counter,
+        help: "Seconds of processor time that the process has taken; these six are there on Linux only",
+        labels: &[],
+        samples: |_, _| of_process(process::cpu_seconds().map(Value::Seconds)),
+    },
+    Metric {
+        name: "process_resident_memory_bytes",
+        kind: Kind::Gauge,
+        help: "Bytes of memory that the process occupies",
+        labels: &[],
+        samples: |_, _| of_process(process::resident_bytes().map(Value::Whole)),
+    },
+    Metric {
+        name: "process_virtual_memory_bytes",
+        kind: Kind::Gauge,
+        help: "Bytes of address space that the process has",
+        labels: &[],
+        samples: |_, _| of_process(process::virtual_bytes().map(Value::Whole)),
+    },
+    Metric {
+        name: "process_start_time_seconds",
+        kind: Kind::Gauge,
+        help: "The time at which the process was started",
+        labels: &[],
+        samples: |_, _| of_process(process::start_seconds().map(Value::Seconds)),
+    },
+    Metric {
+        name: "process_open_fds",
+        kind: Kind::Gauge,
+        help: "Files and sockets that the process has open",
+        labels: &[],
+        samples: |_, _| of_process(process::open_files().map(Value::Whole)),
+    },
+    Metric {
+        name: "process_max_fds",
+        kind: Kind::Gauge,
+        help: "How many it may have open; absent where there is no limit",
+        labels: &[],
+        samples: |_, _| of_process(process::open_files_limit().map(Value::Whole)),
+    },
 ];
+
+/// Returns the sample of a metric without labels.
+fn of_process(value: Option<Value>) -> Vec<Sample> {
+    value.into_iter().map(|value| Sample(Vec::new(), value)).collect()
+}
 
 const PIPELINE: &[&str] = &["pipeline"];
 const STEP: &[&str] = &["pipeline", "step"];
@@ -315,18 +365,25 @@ impl Collector for Scrape {
             let mut family = encoder.encode_descriptor(metric.name, metric.help, None, kind)?;
             for Sample(values, value) in (metric.samples)(self.0.about(), &numbers) {
                 let labels: Vec<(&str, String)> = metric.labels.iter().copied().zip(values).collect();
-                let mut one = family.encode_family(&labels)?;
-                match (metric.kind, value) {
-                    (Kind::Counter, Value::Whole(count)) => one.encode_counter::<NoLabelSet, u64, f64>(&count, None)?,
-                    (_, Value::Whole(number)) => one.encode_gauge(&number)?,
-                    (_, Value::Seconds(number)) => one.encode_gauge(&number)?,
-                    (_, Value::Durations(commits)) => {
-                        one.encode_histogram::<NoLabelSet>(commits.seconds, commits.count, &buckets(&commits), None)?;
-                    }
+                match labels.is_empty() {
+                    true => write(&mut family, metric.kind, value)?,
+                    false => write(&mut family.encode_family(&labels)?, metric.kind, value)?,
                 }
             }
         }
         Ok(())
+    }
+}
+
+fn write(one: &mut MetricEncoder<'_>, kind: Kind, value: Value) -> fmt::Result {
+    match (kind, value) {
+        (Kind::Counter, Value::Whole(count)) => one.encode_counter::<NoLabelSet, u64, f64>(&count, None),
+        (Kind::Counter, Value::Seconds(sum)) => one.encode_counter::<NoLabelSet, f64, f64>(&sum, None),
+        (_, Value::Whole(number)) => one.encode_gauge(&number),
+        (_, Value::Seconds(number)) => one.encode_gauge(&number),
+        (_, Value::Durations(commits)) => {
+            one.encode_histogram::<NoLabelSet>(commits.seconds, commits.count, &buckets(&commits), None)
+        }
     }
 }
 
@@ -372,11 +429,17 @@ mod tests {
     fn names_follow_prometheus() {
         let mut names: Vec<&str> = METRICS.iter().map(|metric| metric.name).collect();
         for metric in METRICS {
-            assert!(metric.name.starts_with("samestream_") && !metric.name.ends_with("_total"), "{}", metric.name);
+            let is_of_process = metric.name.starts_with("process_") && metric.labels.is_empty();
+            assert!(is_of_process || metric.name.starts_with("samestream_"), "{}", metric.name);
+            assert!(!metric.name.ends_with("_total"), "{}", metric.name);
             assert!(metric.name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{}", metric.name);
             let is_time = metric.help.starts_with("When ") || metric.name.contains("timestamp");
             assert_eq!(is_time, metric.name.ends_with("_timestamp_seconds"), "{}", metric.name);
-            assert!(metric.name == "samestream_build_info" || metric.labels[0] == "pipeline", "{}", metric.name);
+            assert!(
+                is_of_process || metric.name == "samestream_build_info" || metric.labels[0] == "pipeline",
+                "{}",
+                metric.name
+            );
             assert!(!metric.help.ends_with('.'), "{}", metric.name);
         }
         names.sort_unstable();

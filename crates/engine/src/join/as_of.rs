@@ -100,6 +100,11 @@ impl AsOfJoin {
         self.held.iter().map(Held::rows).sum()
     }
 
+    pub(super) fn row_count(&self) -> usize {
+        let pending: usize = self.pending.iter().flatten().map(|piece| piece.len()).sum();
+        pending + self.waiting.len() + self.versions.iter().map(Vec::len).sum::<usize>()
+    }
+
     pub(super) fn size_bytes(&self) -> usize {
         let pending: usize = self.pending.iter().flatten().map(|piece| piece.size_bytes()).sum();
         let versions: usize = self.versions.iter().map(|versions| versions.capacity() * size_of::<Version>()).sum();

@@ -114,6 +114,11 @@ impl IntervalJoin {
         self.held.iter().map(Held::rows).sum()
     }
 
+    pub(super) fn row_count(&self) -> usize {
+        let pending: usize = self.pending.iter().flatten().map(|piece| piece.len()).sum();
+        pending + self.rows.iter().flatten().map(Vec::len).sum::<usize>()
+    }
+
     pub(super) fn size_bytes(&self) -> usize {
         let pending: usize = self.pending.iter().flatten().map(|piece| piece.size_bytes()).sum();
         let entries: usize = self.rows.iter().flatten().map(|rows| rows.capacity() * size_of::<Entry>()).sum();

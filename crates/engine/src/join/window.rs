@@ -83,6 +83,10 @@ impl WindowJoin {
         self.windows.len()
     }
 
+    pub(super) fn row_count(&self) -> usize {
+        self.windows.values().flat_map(|sides| &sides.rows).flatten().map(|chosen| chosen.rows.len()).sum()
+    }
+
     pub(super) fn size_bytes(&self) -> usize {
         // A piece is in several windows, mostly in successive ones.
         let mut last = [std::ptr::null(), std::ptr::null()];
