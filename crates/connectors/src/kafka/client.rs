@@ -188,7 +188,8 @@ impl ClientContext for Notes {
 
 impl ConsumerContext for Notes {}
 
-fn is_refusal(code: RDKafkaErrorCode) -> bool {
+/// Returns true for answers that waiting cannot cure.
+pub(super) fn is_refusal(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode as E;
     matches!(
         code,

@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
+use std::time::Duration;
 
 use engine::log::{Offset, Partition};
 use engine::plan::KafkaBinding;
@@ -17,6 +18,9 @@ use rdkafka::{Offset as TopicOffset, TopicPartitionList};
 
 use super::client::{self, ANSWER, Notes, broker_error};
 use super::native;
+
+/// How long the first broker that is asked for a topic's id may take.
+const QUICK_ANSWER: Duration = Duration::from_secs(3);
 
 /// A topic as its brokers describe it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,7 +101,13 @@ pub fn topic_id(binding: &KafkaBinding) -> Result<Option<String>> {
 
 /// Asks a client for the topic's id.
 pub(super) fn topic_id_by(binding: &KafkaBinding, consumer: &BaseConsumer<Notes>) -> Result<Option<String>> {
-    native::topic_id(consumer, &binding.topic, ANSWER).map_err(|code| {
+    let mut found = native::topic_id(consumer, &binding.topic, QUICK_ANSWER);
+    if found.as_ref().is_err_and(|code| client::is_silence(*code)) {
+        // It asks the one broker that it takes for the controller, which may be gone; metadata come from any, and say who is.
+        _ = consumer.fetch_metadata(Some(&binding.topic), ANSWER);
+        found = native::topic_id(consumer, &binding.topic, ANSWER);
+    }
+    found.map_err(|code| {
         client::drain(consumer);
         broker_error(binding, "asking for the id of", code, consumer.context())
     })

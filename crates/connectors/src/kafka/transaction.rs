@@ -8,6 +8,7 @@
 //! receipt that is read after opening stays the last one until this producer writes or another takes the id. A producer
 //! that had an error must be renewed: the brokers may still hold a request of its own that nobody knows the outcome of.
 
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use engine::plan::KafkaBinding;
@@ -25,6 +26,9 @@ use super::writer::KafkaWriter;
 /// librdkafka goes on waiting for a group coordinator that it knows and that has died, though another has taken over, and
 /// only a new producer asks again. Longer then: a network may be slow.
 const REQUEST: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(30)];
+
+/// How much longer than librdkafka is given its answer is waited for.
+const LISTEN: Duration = Duration::from_secs(1);
 
 /// Writes transactions to one topic.
 pub struct Transactions {
@@ -142,19 +146,55 @@ impl Transactions {
         let sent = records(writer).and_then(|receipt| writer.flush().map(|_| receipt));
         let receipt = sent.map_err(|error| match writer.producer().client().fatal_error() {
             Some((code, _)) => self.known(code).unwrap_or_else(|| Failure::of(error)),
-            None => Failure { may_pass: error.code == Code::Broker && writer.notes().refusal().is_none(), error },
+            None if error.code != Code::Broker => Failure { error, may_pass: false },
+            None => self
+                .refusal(writer, number)
+                .unwrap_or_else(|| Failure { may_pass: writer.notes().refusal().is_none(), error }),
         })?;
+        self.add_offset(writer, number, &receipt, "keeping the receipt of", self.patience())?;
+        let committed = writer.producer().commit_transaction(self.patience());
+        committed.map_err(|error| failed("committing a transaction on", writer, error))
+    }
+
+    /// Makes the receipt the metadata of the group's offset, once the transaction is committed.
+    ///
+    /// librdkafka may wait without end for a group coordinator that it knows and that has died, whatever time it is given: it looks
+    /// for another one only when some connection changes. So another thread waits; if it does so for too long it is left
+    /// alone with the producer, which is given up anyway.
+    fn add_offset(
+        &self,
+        writer: &KafkaWriter,
+        number: u64,
+        receipt: &str,
+        what: &str,
+        patience: Duration,
+    ) -> Result<(), Failure> {
         let mut list = TopicPartitionList::new();
         let offset = Offset::Offset(i64::try_from(number).unwrap_or(i64::MAX));
         list.add_partition_offset(&self.binding.topic, 0, offset).expect("a number is an offset");
         list.find_partition(&self.binding.topic, 0).expect("it was just added").set_metadata(receipt);
         let group = self.group.group_metadata().expect("the consumer has a group");
-        writer
-            .producer()
-            .send_offsets_to_transaction(&list, &group, self.patience())
-            .map_err(|error| failed("keeping the receipt of", writer, error))?;
-        let committed = writer.producer().commit_transaction(self.patience());
-        committed.map_err(|error| failed("committing a transaction on", writer, error))
+        let (tell, told) = mpsc::channel();
+        let producer = writer.producer().clone();
+        std::thread::spawn(move || {
+            let added = producer.send_offsets_to_transaction(&list, &group, patience);
+            // Before anybody hears of it, so that the writer is the last to hold the producer.
+            drop(producer);
+            // Nobody listens any more if it took too long.
+            _ = tell.send(added);
+        });
+        match told.recv_timeout(patience + LISTEN) {
+            Ok(added) => added.map_err(|error| self.failure(what, writer, error)),
+            Err(_) => Err(self.failure_of(what, writer, RDKafkaErrorCode::OperationTimedOut)),
+        }
+    }
+
+    /// Returns why records were not taken, if the brokers do not allow it. Of the records librdkafka then says only that it
+    /// has thrown them away; the transaction knows the reason, and whoever adds an offset to it is told. Nothing can come of
+    /// that: an offset commits no transaction, and this one is given up.
+    fn refusal(&self, writer: &KafkaWriter, number: u64) -> Option<Failure> {
+        let failure = self.add_offset(writer, number, "", "writing", LISTEN).err()?;
+        (!failure.may_pass).then_some(failure)
     }
 
     /// Returns how long one request about a transaction may take.
@@ -172,12 +212,16 @@ impl Transactions {
             KafkaError::Transaction(error) => error.code(),
             other => other.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail),
         };
+        self.failure_of(what, writer, code)
+    }
+
+    fn failure_of(&self, what: &str, writer: &KafkaWriter, code: RDKafkaErrorCode) -> Failure {
         // `Fatal` stands for the error that came first.
         let code = match (code, writer.producer().client().fatal_error()) {
             (RDKafkaErrorCode::Fatal, Some((first, _))) => first,
             (code, _) => code,
         };
-        let may_pass = writer.notes().refusal().is_none();
+        let may_pass = writer.notes().refusal().is_none() && !client::is_refusal(code);
         self.known(code)
             .unwrap_or_else(|| Failure { error: broker_error(&self.binding, what, code, writer.notes()), may_pass })
     }

@@ -1,7 +1,7 @@
 //! Writing to a topic: in order, each record once, and nothing counts before the brokers have said so.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use engine::log::{Offset, Partition};
@@ -18,7 +18,7 @@ use super::client::{self, Notes, PATIENCE, broker_error};
 /// Writes records to one topic. Retries never reorder or repeat them while the writer lives.
 pub struct KafkaWriter {
     binding: KafkaBinding,
-    producer: BaseProducer<Deliveries>,
+    producer: Arc<BaseProducer<Deliveries>>,
     sent: u64,
 }
 
@@ -64,10 +64,10 @@ impl KafkaWriter {
                 config.set(name, value);
             }
         }
-        let producer = config
+        let producer: BaseProducer<Deliveries> = config
             .create_with_context(Deliveries::default())
             .map_err(|error| client::creation_error(binding, error))?;
-        Ok(Self { binding: binding.clone(), producer, sent: 0 })
+        Ok(Self { binding: binding.clone(), producer: Arc::new(producer), sent: 0 })
     }
 
     /// Hands a record over. Without a partition the key chooses it; without a timestamp the time is now. Waits while the
@@ -131,8 +131,8 @@ impl KafkaWriter {
         Ok(written)
     }
 
-    /// Returns the client.
-    pub(super) fn producer(&self) -> &BaseProducer<Deliveries> {
+    /// Returns the client, which lives as long as somebody holds it.
+    pub(super) fn producer(&self) -> &Arc<BaseProducer<Deliveries>> {
         &self.producer
     }
 
