@@ -11,13 +11,14 @@
 #   cluster.sh wipe                  stop, and remove the data
 #   cluster.sh topic|drop|offsets|tool …   as of `kafka.sh`, by a node that runs
 #
-# Each node is a `kafka.sh` of its own, with the ports PORT, PORT+10 and PORT+20 (39092) and what follows each. Settings from the
-# environment: those of `kafka.sh`, but KAFKA_HEAP is 192m a node.
+# Each node is a `kafka.sh` of its own, with the ports PORT, PORT+10 and PORT+20 and what follows each; they must be below those
+# that the system gives to clients. Settings from the environment: those of `kafka.sh` that are no port or folder, but KAFKA_HEAP
+# is 192m a node; KAFKA_CLUSTER_PORT (29092), KAFKA_CLUSTER_STATE ($TMPDIR/samestream-kafka-cluster-PORT).
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
-PORT="${KAFKA_PORT:-39092}"
+PORT="${KAFKA_CLUSTER_PORT:-29092}"
 [ "${1:-}" = start ] && [ $# -ge 2 ] && PORT="$2"
-STATE="${KAFKA_STATE:-${TMPDIR:-/tmp}/samestream-kafka-cluster-$PORT}"
+STATE="${KAFKA_CLUSTER_STATE:-${TMPDIR:-/tmp}/samestream-kafka-cluster-$PORT}"
 NODES=(1 2 3)
 
 die() { echo "cluster.sh: $*" >&2; exit 1; }
@@ -53,7 +54,6 @@ start() {
 
 print_env() {
   cat <<ENV
-export KAFKA_PORT=$PORT
 export SAMESTREAM_TEST_CLUSTER=$(brokers)
 ENV
 }
@@ -68,5 +68,5 @@ case "${1:-}" in
   stop) for n in "${NODES[@]}"; do node "$n" stop & done; wait ;;
   wipe) for n in "${NODES[@]}"; do node "$n" wipe & done; wait; rm -rf "$STATE" ;;
   topic | drop | offsets | tool) node "$(living)" "$@" ;;
-  *) sed -n '2,16p' "$0" | sed 's/^# \{0,1\}//'; exit 2 ;;
+  *) sed -n '2,17p' "$0" | sed 's/^# \{0,1\}//'; exit 2 ;;
 esac
