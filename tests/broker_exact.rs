@@ -123,19 +123,19 @@ impl Job {
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Kind {
+pub(crate) enum Kind {
     Final,
     All,
 }
 
-fn counted(values: impl Iterator<Item = String>) -> BTreeMap<String, u32> {
+pub(crate) fn counted(values: impl Iterator<Item = String>) -> BTreeMap<String, u32> {
     let mut counts = BTreeMap::new();
     values.for_each(|value| *counts.entry(value).or_default() += 1);
     counts
 }
 
 /// The rows in the JSON lines of a folder.
-fn lines(folder: &Path, kind: Kind) -> BTreeMap<String, u32> {
+pub(crate) fn lines(folder: &Path, kind: Kind) -> BTreeMap<String, u32> {
     let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
     let names = files.filter(|file| file.file_name().to_string_lossy().ends_with(".jsonl"));
     let texts: Vec<String> = names.map(|file| std::fs::read_to_string(file.path()).unwrap()).collect();
@@ -144,7 +144,7 @@ fn lines(folder: &Path, kind: Kind) -> BTreeMap<String, u32> {
 }
 
 /// Names every row that is lost, extra or there more than once.
-fn assert_same(found: &BTreeMap<String, u32>, expected: &BTreeMap<String, u32>) {
+pub(crate) fn assert_same(found: &BTreeMap<String, u32>, expected: &BTreeMap<String, u32>) {
     assert!(!expected.is_empty(), "a comparison with nothing says nothing");
     let differs = |(row, count): &(&String, &u32), other: &BTreeMap<String, u32>| other.get(*row) != Some(*count);
     let lost: Vec<_> = expected.iter().filter(|one| differs(one, found)).take(5).collect();
@@ -158,7 +158,7 @@ fn assert_same(found: &BTreeMap<String, u32>, expected: &BTreeMap<String, u32>) 
 }
 
 /// Reads the committed records of a topic, partition by partition.
-fn read(binding: &KafkaBinding) -> Vec<(Option<String>, Option<String>)> {
+pub(crate) fn read(binding: &KafkaBinding) -> Vec<(Option<String>, Option<String>)> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", &binding.brokers)
         .set("group.id", "reader-of-tests")
@@ -190,7 +190,7 @@ fn read(binding: &KafkaBinding) -> Vec<(Option<String>, Option<String>)> {
     records
 }
 
-fn signal(child: &Child, name: &str) {
+pub(crate) fn signal(child: &Child, name: &str) {
     assert!(Command::new("kill").args([name, &child.id().to_string()]).status().unwrap().success());
 }
 
@@ -275,15 +275,25 @@ fn a_commit_whose_answer_is_lost_by_the_broker_is_not_repeated() {
     job.must_equal_batch();
 }
 
-/// The case that Jepsen found: the request to commit arrives when the next transaction has begun.
+/// The case that Jepsen found: the request to commit arrives when the next transaction has begun. Once, or as often as
+/// SAMESTREAM_TEST_TRIALS says.
 #[test]
 #[ignore = "needs SAMESTREAM_TEST_KAFKA"]
 fn a_commit_that_reaches_the_broker_late_changes_nothing() {
+    let trials = std::env::var("SAMESTREAM_TEST_TRIALS").map_or(1, |trials| trials.parse().unwrap());
+    for trial in 1..=trials {
+        a_commit_is_late(trial % 4);
+        println!("{trial} of {trials} trials");
+    }
+}
+
+/// Delays the end of a transaction after some others.
+fn a_commit_is_late(others: u32) {
     let proxy = Proxy::start();
     let job = Job::new(200_000, Some(&proxy.address), ", transaction_timeout: 6s");
     let child = job.start();
     let until = Instant::now() + Duration::from_secs(60);
-    while proxy.ends() < 4 {
+    while proxy.ends() < 3 + others {
         assert!(Instant::now() < until, "only {} transactions ended", proxy.ends());
         std::thread::sleep(Duration::from_millis(1));
     }

@@ -11,6 +11,7 @@ mod broker_identity;
 mod broker_job;
 mod broker_journal;
 mod broker_proxy;
+mod broker_world;
 mod budget;
 mod cli;
 mod codes;
