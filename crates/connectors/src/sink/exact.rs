@@ -17,6 +17,7 @@ use engine::plan::KafkaBinding;
 use engine::{Code, Error, Result};
 use serde::{Deserialize, Serialize};
 
+use super::once::{Found, Held, Mark, judge};
 use crate::kafka::{Failure, KafkaWriter, Transactions};
 
 /// The version written, and the only one read.
@@ -50,6 +51,13 @@ pub(super) struct Receipt {
     pub(super) epoch: u64,
     rows: u64,
     sha256: String,
+}
+
+impl Receipt {
+    /// Returns what a topic with this receipt holds.
+    pub(super) fn held(&self) -> Held {
+        Held::Rows(Mark { job: Some(self.job.clone()), epoch: self.epoch })
+    }
 }
 
 /// The transactions of a sink.
@@ -153,11 +161,11 @@ impl Exact {
     fn try_commit(&mut self, epoch: u64, rows: &mut dyn FnMut(&mut KafkaWriter) -> Result<Sum>) -> Result<(), Failure> {
         if !self.is_sure {
             // Asked before, so that a run which was overtaken does not take the id back; after, because only then it is true.
-            self.must_own()?;
+            self.must_own(epoch)?;
             self.transactions.take()?;
-            let last = self.must_own()?;
+            let (last, is_done) = self.must_own(epoch)?;
             self.is_sure = true;
-            if last.job == self.job && last.epoch == epoch {
+            if is_done {
                 self.receipt = last;
                 return Ok(());
             }
@@ -201,25 +209,32 @@ impl Exact {
         })
     }
 
-    /// Returns the last receipt, which must be of this run.
-    fn must_own(&mut self) -> Result<Receipt, Failure> {
+    /// Returns the last receipt, which must be of this run, and whether it is that of an epoch.
+    fn must_own(&mut self, epoch: u64) -> Result<(Receipt, bool), Failure> {
         self.must_be_same_topic()?;
-        match self.read()? {
-            Some(last) if last.owner == self.owner => Ok(last),
-            Some(last) => {
-                let same = if last.runs == self.job { "of the same job" } else { "of another job" };
-                let message = format!(
-                    "topic {} at {}: another run, {same}, has taken the transactional id `{}` since; this one stops, and has published nothing after it",
-                    self.binding.topic,
-                    self.binding.brokers,
-                    self.transactions.id()
-                );
-                let error = Error::new(Code::StateBusy, message)
-                    .help("only one run may write a topic's rows: stop the other one, or give one of them a `transactional_id` and a topic of its own");
-                Err(Failure { error, may_pass: false })
-            }
-            None => Err(self.made_anew()),
+        let last = self.read()?;
+        let position = |receipt: &Receipt| (receipt.job.clone(), receipt.epoch);
+        let found = last.as_ref().map(|last| (last.owner.as_str(), position(last)));
+        let found = found.as_ref().map(|(owner, position)| (*owner, position));
+        match (judge(&self.owner, &(self.job.clone(), epoch), found), last) {
+            (Found::Done, Some(last)) => Ok((last, true)),
+            (Found::NotDone, Some(last)) => Ok((last, false)),
+            (_, Some(last)) => Err(self.overtaken(&last)),
+            (_, None) => Err(self.made_anew()),
         }
+    }
+
+    fn overtaken(&self, last: &Receipt) -> Failure {
+        let same = if last.runs == self.job { "of the same job" } else { "of another job" };
+        let message = format!(
+            "topic {} at {}: another run, {same}, has taken the transactional id `{}` since; this one stops, and has published nothing after it",
+            self.binding.topic,
+            self.binding.brokers,
+            self.transactions.id()
+        );
+        let error = Error::new(Code::StateBusy, message)
+            .help("only one run may write a topic's rows: stop the other one, or give one of them a `transactional_id` and a topic of its own");
+        Failure { error, may_pass: false }
     }
 
     fn must_be_same_topic(&mut self) -> Result<(), Failure> {

@@ -23,12 +23,13 @@ use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use engine::edge::{Published, Replace, Sink};
+use engine::edge::Replace;
 use engine::plan::SinkPlan;
 use engine::{Code, Error, Result};
 
 use super::files;
 use super::manifest::{Entry, Manifest};
+use super::once::{Commit, Held, Place};
 use super::rows::{Encoding, RowWriter, Span, WindowRange, column_names, conform, written_schema};
 use crate::{disk, store};
 
@@ -56,16 +57,8 @@ pub(crate) struct FolderSink {
     /// What is committed, and from the first commit on by this run.
     manifest: Manifest,
     generation: u32,
-    /// What the first commit still has to replace.
-    pending: Option<Replace>,
-    /// The run replaces a range: the epoch in the manifest is another run's.
-    is_range: bool,
     /// Open rows of other runs, outside the range that this one replaces.
     kept_open: Vec<Entry>,
-    /// The last epoch that this run, or the one it continues, has published.
-    published: Option<u64>,
-    /// The job that runs, if it goes on from checkpoints.
-    job: Option<String>,
     staged: Option<Staged>,
     staged_open: Option<Staged>,
 }
@@ -92,7 +85,7 @@ impl RowWriter for Written {
 
 impl FolderSink {
     /// Makes the sink; touches nothing yet.
-    pub(crate) fn new(plan: &SinkPlan, folder: PathBuf, encoding: &'static dyn Encoding, job: Option<String>) -> Self {
+    pub(crate) fn new(plan: &SinkPlan, folder: PathBuf, encoding: &'static dyn Encoding) -> Self {
         let columns = column_names(plan);
         Self {
             folder,
@@ -102,11 +95,7 @@ impl FolderSink {
             manifest: Manifest::empty(encoding.extension(), columns.clone()),
             columns,
             generation: 0,
-            pending: None,
-            is_range: false,
             kept_open: Vec::new(),
-            published: None,
-            job,
             staged: None,
             staged_open: None,
         }
@@ -206,25 +195,6 @@ impl FolderSink {
         Ok(())
     }
 
-    fn stage_into(&mut self, rows: &RecordBatch, is_open: bool) -> Result<()> {
-        if rows.num_rows() == 0 {
-            return Ok(());
-        }
-        let rows = conform(rows, &self.schema)?;
-        let staged = if is_open { &mut self.staged_open } else { &mut self.staged };
-        let staged = match staged {
-            Some(staged) => staged,
-            None => {
-                let path = self.folder.join(if is_open { "_staged.open" } else { "_staged.part" });
-                let file = files::create(&path)?;
-                let writer = self.encoding.append(file, &self.schema)?;
-                staged.insert(Staged { writer, path, span: Span::default() })
-            }
-        };
-        staged.span.add_rows(&rows);
-        staged.writer.write(&rows)
-    }
-
     /// Puts a staged file, synced, under its name behind a `_`.
     fn seal(&self, staged: Staged, name: String) -> Result<Entry> {
         let file = staged.writer.finish()?;
@@ -256,8 +226,8 @@ impl FolderSink {
     }
 
     /// Returns the entries that stay when this run commits, before its own are added.
-    fn base(&mut self) -> Result<Vec<Entry>> {
-        match self.pending {
+    fn base(&mut self, first: Option<Replace>) -> Result<Vec<Entry>> {
+        match first {
             None => Ok(self.manifest.files.clone()),
             Some(Replace::All) => Ok(Vec::new()),
             Some(Replace::Nothing) => Ok(self.manifest.files.clone()),
@@ -277,12 +247,12 @@ impl FolderSink {
     }
 }
 
-impl Sink for FolderSink {
-    fn published(&mut self) -> Result<Published> {
-        Manifest::published(&self.manifest_path(), self.job.as_deref())
+impl Place for FolderSink {
+    fn held(&mut self) -> Result<Held> {
+        Manifest::held_at(&self.manifest_path())
     }
 
-    fn begin(&mut self, replace: Replace) -> Result<()> {
+    fn begin(&mut self, replace: Replace) -> Result<Held> {
         store::create_folder(&self.folder)?;
         if self.lock.is_none() {
             self.lock = Some(files::lock(&self.folder.join(LOCK), &self.folder)?);
@@ -299,41 +269,46 @@ impl Sink for FolderSink {
         }
         files::create(&self.folder.join("_staged.part"))?;
         self.generation = self.manifest.generation + 1;
-        self.is_range = matches!(replace, Replace::Range(..));
-        self.published = if replace == Replace::Nothing { self.manifest.epoch } else { None };
-        self.pending = Some(replace);
-        Ok(())
+        Ok(self.manifest.held())
     }
 
-    fn stage(&mut self, rows: &RecordBatch) -> Result<()> {
-        self.stage_into(rows, false)
+    fn stage(&mut self, rows: &RecordBatch, is_open: bool) -> Result<()> {
+        if rows.num_rows() == 0 {
+            return Ok(());
+        }
+        let rows = conform(rows, &self.schema)?;
+        let staged = if is_open { &mut self.staged_open } else { &mut self.staged };
+        let staged = match staged {
+            Some(staged) => staged,
+            None => {
+                let path = self.folder.join(if is_open { "_staged.open" } else { "_staged.part" });
+                let file = files::create(&path)?;
+                let writer = self.encoding.append(file, &self.schema)?;
+                staged.insert(Staged { writer, path, span: Span::default() })
+            }
+        };
+        staged.span.add_rows(&rows);
+        staged.writer.write(&rows)
     }
 
-    fn stage_open(&mut self, rows: &RecordBatch) -> Result<()> {
-        self.stage_into(rows, true)
+    fn is_empty(&self) -> bool {
+        self.staged.is_none() && self.staged_open.is_none() && self.manifest.open == self.kept_open
     }
 
-    fn commit(&mut self, epoch: u64) -> Result<()> {
+    fn publish(&mut self, commit: &Commit) -> Result<()> {
         let (staged, staged_open) = (self.staged.take(), self.staged_open.take());
-        if self.published.is_some_and(|published| epoch <= published) {
-            return Ok(());
-        }
-        if self.pending.is_none() && staged.is_none() && staged_open.is_none() && self.manifest.open == self.kept_open {
-            // Nothing to publish, so the manifest need not know the epoch: told again, it is empty again.
-            return Ok(());
-        }
+        let epoch = commit.epoch;
         let name = |prefix: &str| format!("{prefix}-{:05}-{epoch:010}.{}", self.generation, self.encoding.extension());
         let (part, open) = (name("part"), name("open"));
         let mut manifest = Manifest {
             generation: self.generation,
-            epoch: if self.is_range { self.manifest.epoch } else { Some(epoch) },
-            job: if self.is_range { self.manifest.job.clone() } else { self.job.clone() },
-            files: self.base()?,
+            files: self.base(commit.first)?,
             open: self.kept_open.clone(),
             ..Manifest::empty(self.encoding.extension(), self.columns.clone())
-        };
+        }
+        .marked(commit, &self.manifest);
         // What a run replaces with its first commit is not joined too.
-        let to_join = if self.pending.is_none() { self.to_join() } else { 0 };
+        let to_join = if commit.first.is_none() { self.to_join() } else { 0 };
         if let Some(mut staged) = staged {
             if to_join > 0 {
                 staged = self.join(to_join, staged, &mut manifest.files)?;
@@ -349,11 +324,14 @@ impl Sink for FolderSink {
         store::sync_folder(&self.folder)?;
         manifest.write(&self.manifest_path())?;
         let before = std::mem::replace(&mut self.manifest, manifest);
-        self.published = Some(epoch);
-        match self.pending.take() {
+        match commit.first {
             None => self.settle(&before),
             Some(_) => self.tidy().map(|_| ()),
         }
+    }
+
+    fn forget(&mut self) {
+        (self.staged, self.staged_open) = (None, None);
     }
 
     fn describe(&self) -> String {

@@ -14,13 +14,14 @@ use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use engine::edge::{Published, Replace, Sink};
+use engine::edge::{Replace, Sink};
 use engine::plan::{KafkaBinding, SinkPlan};
 use engine::{Code, Error, Result};
 use sha2::{Digest, Sha256};
 
-use super::exact::{self, Exact, Sum};
+use super::exact::{self, Exact, Receipt, Sum};
 use super::note::{Epoch, Note};
+use super::once::{Commit, Held, Mark, Once, Place};
 use super::rows::{conform, written_schema};
 use super::spool::Spool;
 use super::{Context, Setting, SinkKind, flag, required, token};
@@ -115,7 +116,7 @@ fn open(plan: &SinkPlan, context: &Context) -> Result<Box<dyn Sink>> {
         return Err(Error::new(Code::Usage, message));
     }
     let owner = token();
-    Ok(Box::new(KafkaSink {
+    let place = KafkaSink {
         way: way(plan, &binding, context)?,
         job: context.job.clone().unwrap_or_else(|| owner.clone()),
         has_job: context.job.is_some(),
@@ -130,8 +131,8 @@ fn open(plan: &SinkPlan, context: &Context) -> Result<Box<dyn Sink>> {
         writer: None,
         staged: Spool::default(),
         staged_open: Spool::default(),
-        published: None,
-    }))
+    };
+    Ok(Box::new(Once::new(place, context)))
 }
 
 /// How rows are delivered.
@@ -228,7 +229,6 @@ struct KafkaSink {
     writer: Option<Writer>,
     staged: Spool,
     staged_open: Spool,
-    published: Option<u64>,
 }
 
 impl KafkaSink {
@@ -269,23 +269,6 @@ impl KafkaSink {
                 Writer::Exact(Box::new(Exact::open(&self.binding, id, *timeout, &self.owner, &self.job)?))
             }
         })
-    }
-
-    fn spool(&mut self, rows: &RecordBatch, is_open: bool) -> Result<()> {
-        let rows = conform(rows, &self.schema)?;
-        let keys = rows.project(&self.key).expect("indexes come from the schema");
-        let spool = if is_open { &mut self.staged_open } else { &mut self.staged };
-        let (mut key, mut value) = (Vec::new(), Vec::new());
-        for row in 0..rows.num_rows() {
-            key.clear();
-            value.clear();
-            if !self.key.is_empty() {
-                json::write_row(&keys, row, &mut key);
-            }
-            json::write_row(&rows, row, &mut value);
-            spool.push(&key, &value)?;
-        }
-        Ok(())
     }
 
     /// Keeps in the note which open rows stand, and which do if the epoch comes through.
@@ -347,26 +330,27 @@ impl Rows<'_> {
     }
 }
 
-impl Sink for KafkaSink {
-    fn published(&mut self) -> Result<Published> {
+impl Place for KafkaSink {
+    fn held(&mut self) -> Result<Held> {
         self.connect()?;
         let note = self.note.as_ref().filter(|note| note.job == self.job && self.has_job);
+        let noted = |note: &Note| Held::Rows(Mark { job: Some(self.job.clone()), epoch: note.stands.epoch });
         let Some(Writer::Exact(exact)) = &self.writer else {
             // The epoch after it may be there in part: it is written again.
-            return Ok(note.map_or(Published::Unknown, |note| Published::Epoch(note.stands.epoch)));
+            return Ok(note.map_or(Held::Unknown, noted));
         };
         if note.is_some_and(|note| !note.may_be_of(exact.topic())) {
             return Err(exact::made_anew(&self.binding));
         }
         Ok(match (exact.found(), note) {
-            (Some(found), _) if found.job == self.job => Published::Epoch(found.epoch),
+            (Some(found), _) if found.job == self.job => found.held(),
             // Until now this job has written without transactions.
-            (_, Some(note)) if note.topic.is_none() => Published::Epoch(note.stands.epoch),
-            (Some(_), _) if exact.ran_last() => Published::Nothing,
-            (Some(_), _) => Published::Taken,
-            (None, None) => Published::Nothing,
+            (_, Some(note)) if note.topic.is_none() => noted(note),
+            (Some(_), _) if exact.ran_last() => Held::Nothing,
+            (Some(found), _) => found.held(),
+            (None, None) => Held::Nothing,
             // Brokers forget a group's offsets when it has written none for `offsets.retention.minutes`.
-            (None, Some(note)) if note.next.is_none() => Published::Epoch(note.stands.epoch),
+            (None, Some(note)) if note.next.is_none() => noted(note),
             (None, Some(_)) => {
                 let message = format!(
                     "the brokers have forgotten what this job has published to topic {}, and it ended in the middle of it",
@@ -379,39 +363,42 @@ impl Sink for KafkaSink {
         })
     }
 
-    fn begin(&mut self, replace: Replace) -> Result<()> {
+    fn begin(&mut self, _: Replace) -> Result<Held> {
         self.connect()?;
-        self.published = match (&self.writer, replace) {
-            (Some(Writer::Exact(exact)), Replace::Nothing) => {
-                exact.found().filter(|found| found.job == self.job).map(|found| found.epoch)
+        Ok(match &self.writer {
+            Some(Writer::Exact(exact)) => exact.found().map_or(Held::Nothing, Receipt::held),
+            _ => Held::Unknown,
+        })
+    }
+
+    fn stage(&mut self, rows: &RecordBatch, is_open: bool) -> Result<()> {
+        if is_open && !self.has_open_rows {
+            return Ok(());
+        }
+        let rows = conform(rows, &self.schema)?;
+        let keys = rows.project(&self.key).expect("indexes come from the schema");
+        let spool = if is_open { &mut self.staged_open } else { &mut self.staged };
+        let (mut key, mut value) = (Vec::new(), Vec::new());
+        for row in 0..rows.num_rows() {
+            key.clear();
+            value.clear();
+            if !self.key.is_empty() {
+                json::write_row(&keys, row, &mut key);
             }
-            _ => None,
-        };
+            json::write_row(&rows, row, &mut value);
+            spool.push(&key, &value)?;
+        }
         Ok(())
     }
 
-    fn stage(&mut self, rows: &RecordBatch) -> Result<()> {
-        self.spool(rows, false)
+    fn is_empty(&self) -> bool {
+        let is_old = matches!(&self.writer, Some(Writer::Exact(exact)) if exact.is_old());
+        self.staged.is_empty() && self.staged_open.is_empty() && self.standing.keys.is_empty() && !is_old
     }
 
-    fn stage_open(&mut self, rows: &RecordBatch) -> Result<()> {
-        match self.has_open_rows {
-            true => self.spool(rows, true),
-            false => Ok(()),
-        }
-    }
-
-    fn commit(&mut self, epoch: u64) -> Result<()> {
+    fn publish(&mut self, commit: &Commit) -> Result<()> {
         let (mut staged, mut open) = (std::mem::take(&mut self.staged), std::mem::take(&mut self.staged_open));
-        if self.published.is_some_and(|published| epoch <= published) {
-            return Ok(());
-        }
-        let has_nothing = staged.is_empty() && open.is_empty() && self.standing.keys.is_empty();
-        match self.writer.as_ref().expect("begin comes before commit") {
-            Writer::Exact(exact) if has_nothing && !exact.is_old() => return Ok(()),
-            Writer::Plain(_) if has_nothing => return Ok(()),
-            Writer::Plain(_) | Writer::Exact(_) => {}
-        }
+        let epoch = commit.epoch;
         let mut shown = BTreeSet::new();
         if self.has_open_rows {
             open.each(|key, _| Ok(_ = shown.insert(String::from_utf8_lossy(key).into_owned())))?;
@@ -428,8 +415,16 @@ impl Sink for KafkaSink {
         }
         self.standing = Epoch { job: self.job.clone(), epoch, keys: shown };
         self.write_note(epoch, None)?;
-        self.published = Some(epoch);
         Ok(())
+    }
+
+    fn forget(&mut self) {
+        (self.staged, self.staged_open) = (Spool::default(), Spool::default());
+    }
+
+    /// A topic's rows stay there.
+    fn can_replace(&self) -> bool {
+        false
     }
 
     fn describe(&self) -> String {

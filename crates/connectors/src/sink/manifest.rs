@@ -16,10 +16,10 @@
 use std::fs;
 use std::path::Path;
 
-use engine::edge::Published;
 use engine::{Code, Error, Result};
 use serde::{Deserialize, Serialize};
 
+use super::once::{Commit, Held, Mark};
 use super::rows::Span;
 use crate::store;
 
@@ -119,10 +119,23 @@ impl Manifest {
         serde_json::from_value(value).map(Some).map_err(|error| damaged(error.to_string()))
     }
 
-    /// Returns what a sink with the manifest at a path holds of a job.
-    pub(crate) fn published(path: &Path, job: Option<&str>) -> Result<Published> {
-        let found = Self::read(path)?.filter(|found| job.is_some() && found.job.as_deref() == job);
-        Ok(found.and_then(|found| found.epoch).map_or(Published::Nothing, Published::Epoch))
+    /// Returns what a sink with the manifest at a path holds.
+    pub(super) fn held_at(path: &Path) -> Result<Held> {
+        Ok(Self::read(path)?.map_or(Held::Nothing, |found| found.held()))
+    }
+
+    /// Returns what a sink with this manifest holds.
+    pub(super) fn held(&self) -> Held {
+        self.epoch.map_or(Held::Nothing, |epoch| Held::Rows(Mark { job: self.job.clone(), epoch }))
+    }
+
+    /// Says whose rows are there from a commit on.
+    pub(super) fn marked(self, commit: &Commit, before: &Self) -> Self {
+        let (job, epoch) = match &commit.mark {
+            Some(mark) => (mark.job.clone(), Some(mark.epoch)),
+            None => (before.job.clone(), before.epoch),
+        };
+        Self { job, epoch, ..self }
     }
 
     /// Replaces the manifest on disk: the commit.

@@ -11,6 +11,7 @@ mod jsonl;
 mod kafka;
 pub mod manifest;
 mod note;
+mod once;
 mod parquet;
 mod patience;
 mod postgres;

@@ -16,6 +16,7 @@ use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
 
 use super::folder::{FolderSink, no_window_start};
+use super::once::Once;
 use super::rows::{Encoding, RowWriter, Span, WINDOW_START, WindowRange};
 use super::{Context, Setting, SinkKind, refuse_file_path, required};
 use crate::disk::File;
@@ -48,7 +49,7 @@ pub(super) const KIND: SinkKind = SinkKind {
 fn open(plan: &SinkPlan, context: &Context) -> Result<Box<dyn Sink>> {
     let path = required(plan, "path")?;
     refuse_file_path(plan, path)?;
-    Ok(Box::new(FolderSink::new(plan, path.into(), &ParquetEncoding, context.job.clone())))
+    Ok(Box::new(Once::new(FolderSink::new(plan, path.into(), &ParquetEncoding), context)))
 }
 
 struct ParquetEncoding;

@@ -26,7 +26,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use engine::edge::{Published, Replace, Sink};
+use engine::edge::Replace;
 use engine::plan::SinkPlan;
 use engine::{Code, Error, Result};
 use postgres::{Client, Transaction};
@@ -34,10 +34,11 @@ use postgres::{Client, Transaction};
 use self::address::{Address, Trouble};
 use self::copy::{HEADER, Rows, TRAILER};
 use self::table::{EPOCHS, STAGED, Table, create_epochs, quoted};
+use super::once::{Commit, Found, Held, Mark, Once, Place, Turn, overtaken};
 use super::patience::patiently;
-use super::rows::{FINAL, WINDOW_START, WindowRange, conform, written_schema};
+use super::rows::{FINAL, WINDOW_START, conform, written_schema};
 use super::spool::Spool;
-use super::{Context, Setting, SinkKind, flag, required, token};
+use super::{Context, Setting, SinkKind, flag, required};
 
 /// The table's entry.
 pub(super) const KIND: SinkKind = SinkKind {
@@ -56,11 +57,8 @@ pub(super) const KIND: SinkKind = SinkKind {
     ],
     check: |plan| PostgresSink::new(plan, &Context::default()).map(|_| ()),
     probe,
-    open: |plan, context| Ok(Box::new(PostgresSink::new(plan, context)?)),
+    open: |plan, context| Ok(Box::new(Once::new(PostgresSink::new(plan, context)?, context))),
 };
-
-/// Which epoch of which job a table holds.
-type JobAndEpoch = (Option<String>, Option<i64>);
 
 /// Bytes of rows that are handed to the connection at once.
 const PIECE: usize = 64 * 1024;
@@ -74,28 +72,15 @@ struct PostgresSink {
     creates: bool,
     pipeline: String,
     sink: String,
-    /// The job that runs, if it goes on from checkpoints.
-    job: Option<String>,
-    /// What tells this process from others that write the same table.
-    owner: String,
-    /// Whether the table was taken when it was asked what it holds.
-    has_place: bool,
+    turn: Turn,
     stop: Arc<AtomicBool>,
     client: Option<Client>,
     /// The schema that the table is in.
     place: String,
     staged: Staged,
     staged_open: Staged,
-    /// What the first commit still has to replace.
-    pending: Option<Replace>,
-    /// The run replaces a range: the epoch is another run's, and so are open rows outside of it.
-    range: Option<WindowRange>,
-    /// How many commits the row of epochs counts.
-    commits: i64,
     /// How many open rows this run may have to replace.
     open_rows: u64,
-    /// The last epoch that this run, or the one it continues, has published.
-    published: Option<u64>,
 }
 
 /// Rows that wait for a commit, in the form in which they are sent.
@@ -117,19 +102,13 @@ impl PostgresSink {
             creates: !plan.target.settings.contains_key("create") || flag(plan, "create")?,
             pipeline: context.pipeline.clone(),
             sink: plan.name.clone(),
-            job: context.job.clone(),
-            owner: token(),
-            has_place: false,
+            turn: Turn::new(),
             stop: context.stop.clone(),
             client: None,
             place: String::new(),
             staged: Staged::default(),
             staged_open: Staged::default(),
-            pending: None,
-            range: None,
-            commits: 0,
             open_rows: 0,
-            published: None,
         })
     }
 
@@ -142,21 +121,6 @@ impl PostgresSink {
             Some(schema) => format!("{schema}.{}", self.table.name),
             None => self.table.name.clone(),
         }
-    }
-
-    fn stage_into(&mut self, rows: &RecordBatch, is_open: bool) -> Result<()> {
-        let rows = conform(rows, &self.schema)?;
-        let staged = if is_open { &mut self.staged_open } else { &mut self.staged };
-        let (encoder, mut bytes) = (Rows::new(&rows, &self.names), Vec::new());
-        for row in 0..rows.num_rows() {
-            encoder.write(row, &mut bytes)?;
-            if bytes.len() >= PIECE || row + 1 == rows.num_rows() {
-                staged.rows.push(&[], &bytes)?;
-                bytes.clear();
-            }
-        }
-        staged.count += rows.num_rows() as u64;
-        Ok(())
     }
 
     /// Returns the schema of the table and, if it is there, its number.
@@ -187,7 +151,7 @@ impl PostgresSink {
     }
 
     /// Takes the table for this process if it is there, so that an older one publishes nothing from now on; returns what it holds.
-    fn take_place(&self) -> Result<Option<JobAndEpoch>, Trouble> {
+    fn take_place(&self) -> Result<Option<Held>, Trouble> {
         let mut client = self.address.connect()?;
         let mut transaction = client.transaction()?;
         let (schema, Some(oid)) = self.find(&mut transaction)? else { return Ok(None) };
@@ -200,14 +164,14 @@ impl PostgresSink {
                  RETURNING job, epoch",
                 epochs_at(&schema)
             ),
-            &[&self.table.name, &oid, &self.pipeline, &self.sink, &self.owner],
+            &[&self.table.name, &oid, &self.pipeline, &self.sink, &self.turn.owner],
         )?;
         transaction.commit()?;
-        Ok(row.map(|row| (row.get(0), row.get(1))))
+        Ok(row.map(|row| held(row.get(0), row.get(1))))
     }
 
     /// Checks the table, makes it if it is not there, and takes it for this process.
-    fn take_over(&mut self, client: &mut Client, replace: Replace) -> Result<(), Trouble> {
+    fn take_over(&mut self, client: &mut Client, replace: Replace) -> Result<Held, Trouble> {
         let mut transaction = client.transaction()?;
         must_be_utf8(&mut transaction)?;
         let (schema, found) = self.find(&mut transaction)?;
@@ -246,16 +210,13 @@ impl PostgresSink {
                  RETURNING job, epoch, commits, open_rows",
                 at = epochs_at(&schema)
             ),
-            &[&self.table.name, &oid, &self.pipeline, &self.sink, &self.owner],
+            &[&self.table.name, &oid, &self.pipeline, &self.sink, &self.turn.owner],
         )?;
         transaction.commit()?;
-        let (job, epoch): (Option<String>, Option<i64>) = (row.get(0), row.get(1));
         self.place = schema;
-        self.commits = row.get(2);
+        self.turn.commits = row.get::<_, i64>(2) as u64;
         self.open_rows = row.get::<_, i64>(3) as u64;
-        let is_of_job = self.job.is_some() && job == self.job;
-        self.published = epoch.filter(|_| replace == Replace::Nothing && is_of_job).map(|epoch| epoch as u64);
-        Ok(())
+        Ok(held(row.get(0), row.get(1)))
     }
 
     fn cannot_create(&self, error: postgres::Error) -> Trouble {
@@ -292,8 +253,8 @@ impl PostgresSink {
                     .help("give each sink a table of its own; a table that is to change hands is dropped first")
                     .into());
             }
-            if self.has_place && row.get::<_, &str>(2) != self.owner {
-                return Err(self.fenced().into());
+            if self.turn.is_taken && row.get::<_, &str>(2) != self.turn.owner {
+                return Err(self.overtaken().into());
             }
         } else {
             let exists = format!("SELECT EXISTS (SELECT 1 FROM {})", self.table.at(schema));
@@ -314,31 +275,31 @@ impl PostgresSink {
     }
 
     /// Publishes what is staged, once.
-    fn publish(&mut self, epoch: u64) -> Result<(), Trouble> {
+    fn try_publish(&mut self, commit: &Commit) -> Result<(), Trouble> {
         let mut client = match self.client.take() {
             Some(client) if !client.is_closed() => client,
             _ => self.address.connect()?,
         };
-        self.transact(&mut client, epoch)?;
+        self.transact(&mut client, commit)?;
         self.client = Some(client);
         Ok(())
     }
 
-    fn transact(&mut self, client: &mut Client, epoch: u64) -> Result<(), Trouble> {
+    fn transact(&mut self, client: &mut Client, commit: &Commit) -> Result<(), Trouble> {
         let mut transaction = client.transaction()?;
         let at = self.table.at(&self.place);
         let open_rows = self.staged_open.count as i64;
-        // A run over a range leaves the epoch of the line, and the open rows of others.
-        let updated = match self.range {
-            Some(_) => transaction.execute(
+        let known = self.turn.commits as i64;
+        let updated = match &commit.mark {
+            None => transaction.execute(
                 &format!(
                     "UPDATE {} SET commits = commits + 1, open_rows = open_rows + $4, committed_at = now() \
                      WHERE \"table\" = $1 AND owner = $2 AND commits = $3",
                     epochs_at(&self.place)
                 ),
-                &[&self.table.name, &self.owner, &self.commits, &open_rows],
+                &[&self.table.name, &self.turn.owner, &known, &open_rows],
             )?,
-            None => transaction.execute(
+            Some(mark) => transaction.execute(
                 &format!(
                     "UPDATE {} SET commits = commits + 1, open_rows = $4, committed_at = now(), job = $5, epoch = $6 \
                      WHERE \"table\" = $1 AND owner = $2 AND commits = $3",
@@ -346,11 +307,11 @@ impl PostgresSink {
                 ),
                 &[
                     &self.table.name,
-                    &self.owner,
-                    &self.commits,
+                    &self.turn.owner,
+                    &known,
                     &open_rows,
-                    &self.job,
-                    &self.job.as_ref().map(|_| epoch as i64),
+                    &mark.job,
+                    &mark.job.as_ref().map(|_| mark.epoch as i64),
                 ],
             )?,
         };
@@ -358,10 +319,10 @@ impl PostgresSink {
             return self.why_not(&mut transaction);
         }
         let not_final = format!("NOT {}", quoted(FINAL));
-        match (self.pending, &self.range) {
+        match (commit.first, &commit.range) {
             (Some(Replace::All), _) => _ = transaction.execute(&format!("DELETE FROM {at}"), &[])?,
-            (pending, Some(range)) if self.table.has_windows() => {
-                let what = if pending.is_some() { "true" } else { &not_final };
+            (first, Some(range)) if self.table.has_windows() => {
+                let what = if first.is_some() { "true" } else { &not_final };
                 let column = quoted(WINDOW_START);
                 transaction.execute(
                     &format!(
@@ -392,87 +353,92 @@ impl PostgresSink {
         Ok(transaction.commit()?)
     }
 
-    fn fenced(&self) -> Error {
-        Error::new(Code::StateBusy, format!("another run has taken over the table {}", self.shown()))
-            .help("only the newest may write: this one stops, and has published nothing since")
+    fn overtaken(&self) -> Error {
+        overtaken(&format!("the table {}", self.shown()))
     }
 
-    /// Says why the row of epochs did not fit: the commit has come to be and its answer was lost, or somebody else has come.
+    /// Says why the row of epochs did not fit; all is well if the commit has come to be.
     fn why_not(&self, transaction: &mut Transaction<'_>) -> Result<(), Trouble> {
         let row = transaction.query_opt(
             &format!("SELECT owner, commits FROM {} WHERE \"table\" = $1", epochs_at(&self.place)),
             &[&self.table.name],
         )?;
-        match row {
-            Some(row) if row.get::<_, &str>(0) == self.owner && row.get::<_, i64>(1) == self.commits + 1 => Ok(()),
-            Some(_) => Err(self.fenced().into()),
-            None => {
-                let message = format!("{EPOCHS} knows the table {} no longer", self.shown());
-                Err(Error::new(Code::SinkDiverged, message)
-                    .help(
-                        "somebody has removed its row; `--fresh` starts the log again and replaces what the sink holds",
-                    )
-                    .into())
+        let found = row.as_ref().map(|row| (row.get::<_, &str>(0), row.get::<_, i64>(1) as u64));
+        let message = match self.turn.judge(found) {
+            Found::Done => return Ok(()),
+            Found::Overtaken => return Err(self.overtaken().into()),
+            Found::NotDone => {
+                format!("the table {} was set back: commits that it had acknowledged are gone", self.shown())
             }
-        }
+            Found::Gone => format!("{EPOCHS} knows the table {} no longer: somebody has removed its row", self.shown()),
+        };
+        Err(Error::new(Code::SinkDiverged, message)
+            .help("start again: what is missing is published from the checkpoints if they still hold it; `--fresh` starts the log again and replaces what the sink holds")
+            .into())
     }
 }
 
-impl Sink for PostgresSink {
-    fn published(&mut self) -> Result<Published> {
+impl Place for PostgresSink {
+    fn held(&mut self) -> Result<Held> {
         let taken = self.take_place();
-        let Some((job, epoch)) = self.explained(taken)? else { return Ok(Published::Nothing) };
-        self.has_place = true;
-        let is_of_job = self.job.is_some() && job == self.job;
-        Ok(epoch.filter(|_| is_of_job).map_or(Published::Nothing, |epoch| Published::Epoch(epoch as u64)))
+        let found = self.explained(taken)?;
+        self.turn.is_taken = found.is_some();
+        Ok(found.unwrap_or(Held::Nothing))
     }
 
-    fn begin(&mut self, replace: Replace) -> Result<()> {
+    fn begin(&mut self, replace: Replace) -> Result<Held> {
         let client = self.address.connect();
         let mut client = self.explained(client)?;
         let taken = self.take_over(&mut client, replace);
-        self.explained(taken)?;
+        let held = self.explained(taken)?;
         self.client = Some(client);
-        self.range = match replace {
-            Replace::Range(from, to) => Some(WindowRange { from, to }),
-            Replace::All | Replace::Nothing => None,
-        };
-        self.pending = Some(replace);
-        Ok(())
+        Ok(held)
     }
 
-    fn stage(&mut self, rows: &RecordBatch) -> Result<()> {
-        self.stage_into(rows, false)
-    }
-
-    fn stage_open(&mut self, rows: &RecordBatch) -> Result<()> {
-        self.stage_into(rows, true)
-    }
-
-    fn commit(&mut self, epoch: u64) -> Result<()> {
-        let is_published = self.published.is_some_and(|published| epoch <= published);
-        let is_empty = self.staged.count == 0 && self.staged_open.count == 0 && self.open_rows == 0;
-        // Nothing to publish: the row need not know the epoch, which is empty again when it is told again.
-        if !is_published && (!is_empty || self.pending.is_some()) {
-            let stop = self.stop.clone();
-            patiently(&stop, || {
-                self.publish(epoch).map_err(|trouble| {
-                    let may_pass = trouble.may_pass();
-                    (self.address.explain(trouble), may_pass)
-                })
-            })?;
-            self.commits += 1;
-            self.open_rows = self.staged_open.count;
-            self.pending = None;
-            self.published = Some(epoch);
+    fn stage(&mut self, rows: &RecordBatch, is_open: bool) -> Result<()> {
+        let rows = conform(rows, &self.schema)?;
+        let staged = if is_open { &mut self.staged_open } else { &mut self.staged };
+        let (encoder, mut bytes) = (Rows::new(&rows, &self.names), Vec::new());
+        for row in 0..rows.num_rows() {
+            encoder.write(row, &mut bytes)?;
+            if bytes.len() >= PIECE || row + 1 == rows.num_rows() {
+                staged.rows.push(&[], &bytes)?;
+                bytes.clear();
+            }
         }
-        (self.staged, self.staged_open) = (Staged::default(), Staged::default());
+        staged.count += rows.num_rows() as u64;
         Ok(())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.staged.count == 0 && self.staged_open.count == 0 && self.open_rows == 0
+    }
+
+    fn publish(&mut self, commit: &Commit) -> Result<()> {
+        let stop = self.stop.clone();
+        patiently(&stop, || {
+            self.try_publish(commit).map_err(|trouble| {
+                let may_pass = trouble.may_pass();
+                (self.address.explain(trouble), may_pass)
+            })
+        })?;
+        self.turn.commits += 1;
+        self.open_rows = self.staged_open.count;
+        Ok(())
+    }
+
+    fn forget(&mut self) {
+        (self.staged, self.staged_open) = (Staged::default(), Staged::default());
     }
 
     fn describe(&self) -> String {
         format!("table {} of PostgreSQL", self.shown())
     }
+}
+
+/// Returns what a table with that row of epochs holds.
+fn held(job: Option<String>, epoch: Option<i64>) -> Held {
+    epoch.map_or(Held::Nothing, |epoch| Held::Rows(Mark { job, epoch: epoch as u64 }))
 }
 
 /// Asks whether the database is there and lets us in, and whether the table fits if it is there.

@@ -23,15 +23,16 @@ use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use engine::edge::{Published, Replace, Sink};
+use engine::edge::Replace;
 use engine::plan::SinkPlan;
 use engine::{Code, Error, Result};
 use redis::{Client, Commands, Connection, ConnectionAddr, RedisError, Script, ScriptInvocation};
 
+use super::once::{Commit, Found, Held, Mark, Once, Place, Turn, overtaken};
 use super::patience::patiently;
 use super::rows::{WINDOW_START, WindowRange, conform, written_schema};
 use super::spool::Spool;
-use super::{Context, Setting, SinkKind, required, token};
+use super::{Context, Setting, SinkKind, required};
 use crate::format::json;
 
 /// The table's entry.
@@ -45,7 +46,7 @@ pub(super) const KIND: SinkKind = SinkKind {
     ],
     check: |plan| RedisSink::new(plan, &Context::default()).map(|_| ()),
     probe: |plan| RedisSink::new(plan, &Context::default()).and_then(|sink| sink.probe()),
-    open: |plan, context| Ok(Box::new(RedisSink::new(plan, context)?)),
+    open: |plan, context| Ok(Box::new(Once::new(RedisSink::new(plan, context)?, context))),
 };
 
 /// How long to wait for a server to take a connection, and for an answer.
@@ -71,24 +72,14 @@ struct RedisSink {
     identity: Vec<usize>,
     pipeline: String,
     sink: String,
-    job: Option<String>,
-    /// What tells this process from others that write the same key.
-    owner: String,
-    /// Whether the key was taken when it was asked what it holds.
-    has_place: bool,
+    turn: Turn,
     stop: Arc<AtomicBool>,
     connection: Option<Connection>,
     staged: Staged,
     staged_open: Staged,
-    /// What the first commit still has to replace.
-    pending: Option<Replace>,
-    /// The run replaces a range: the epoch is another run's, and so are open rows outside of it.
-    range: Option<WindowRange>,
-    commits: u64,
     /// Whether there may be open rows to replace; for a run over a range, the names of its own.
     has_open: bool,
     own_open: BTreeSet<Vec<u8>>,
-    published: Option<u64>,
 }
 
 /// Rows that wait for a commit: name and value.
@@ -169,19 +160,13 @@ impl RedisSink {
             schema,
             pipeline: context.pipeline.clone(),
             sink: plan.name.clone(),
-            job: context.job.clone(),
-            owner: token(),
-            has_place: false,
+            turn: Turn::new(),
             stop: context.stop.clone(),
             connection: None,
             staged: Staged::default(),
             staged_open: Staged::default(),
-            pending: None,
-            range: None,
-            commits: 0,
             has_open: true,
             own_open: BTreeSet::new(),
-            published: None,
         })
     }
 
@@ -190,7 +175,7 @@ impl RedisSink {
     }
 
     fn staged_key(&self) -> String {
-        self.beside(&format!("staged:{}", self.owner))
+        self.beside(&format!("staged:{}", self.turn.owner))
     }
 
     fn connect(&self) -> Result<Connection, Trouble> {
@@ -246,20 +231,20 @@ impl RedisSink {
         let script = Script::new(include_str!("redis/take.lua"));
         let mut call = script.prepare_invoke();
         call.key(&self.key).key(self.beside("samestream"));
-        call.arg(&self.pipeline).arg(&self.sink).arg(&self.owner).arg(how).arg(self.beside("staged:"));
+        call.arg(&self.pipeline).arg(&self.sink).arg(&self.turn.owner).arg(how).arg(self.beside("staged:"));
         Ok(call.invoke(connection)?)
     }
 
-    fn begin_with(&mut self) -> Result<(), Trouble> {
+    fn begin_with(&mut self) -> Result<Held, Trouble> {
         let mut connection = self.connect()?;
-        let how = if self.has_place { self.owner.clone() } else { "begin".to_string() };
+        let how = if self.turn.is_taken { self.turn.owner.clone() } else { "begin".to_string() };
         let found = self.take(&mut connection, &how)?;
-        let refused = |message: String, help: &str| -> Result<(), Trouble> {
+        let refused = |message: String, help: &str| -> Result<Held, Trouble> {
             Err(Error::new(Code::Target, message).help(help).into())
         };
         match found[0].as_str() {
             "ours" => {}
-            "fenced" => return Err(self.fenced().into()),
+            "fenced" => return Err(self.overtaken().into()),
             "held" => {
                 return refused(
                     format!("the key {} belongs to the sink `{}` of `{}`", self.key, found[2], found[1]),
@@ -271,30 +256,13 @@ impl RedisSink {
                 return refused(message, "delete it, or name another `key`");
             }
         }
-        self.commits = found[5].parse().unwrap_or(0);
+        self.turn.commits = found[5].parse().unwrap_or(0);
         self.connection = Some(connection);
-        Ok(())
+        Ok(held(&found))
     }
 
-    fn fenced(&self) -> Error {
-        Error::new(Code::StateBusy, format!("another run has taken over the key {}", self.key))
-            .help("only the newest may write: this one stops, and has published nothing since")
-    }
-
-    fn stage_into(&mut self, rows: &RecordBatch, is_open: bool) -> Result<()> {
-        let rows = conform(rows, &self.schema)?;
-        let names = rows.project(&self.identity).expect("indexes come from the schema");
-        let staged = if is_open { &mut self.staged_open } else { &mut self.staged };
-        let (mut name, mut value) = (Vec::new(), Vec::new());
-        for row in 0..rows.num_rows() {
-            name.clear();
-            value.clear();
-            json::write_row(&names, row, &mut name);
-            json::write_row(&rows, row, &mut value);
-            staged.rows.push(&name, &value)?;
-        }
-        staged.count += rows.num_rows() as u64;
-        Ok(())
+    fn overtaken(&self) -> Error {
+        overtaken(&format!("the key {}", self.key))
     }
 
     /// Returns the names of the rows whose window starts in the range.
@@ -323,12 +291,12 @@ impl RedisSink {
         }
     }
 
-    fn publish(&mut self, epoch: u64) -> Result<(), Trouble> {
+    fn try_publish(&mut self, commit: &Commit) -> Result<(), Trouble> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => self.connect()?,
         };
-        let withdrawn = match (&self.range, self.pending) {
+        let withdrawn = match (&commit.range, commit.first) {
             (Some(range), Some(_)) => self.in_range(&mut connection, range)?,
             (Some(_), None) => self.own_open.iter().cloned().collect(),
             (None, _) => Vec::new(),
@@ -351,15 +319,22 @@ impl RedisSink {
         }
         pieces.send()?;
         let script = Script::new(include_str!("redis/publish.lua"));
-        let answer = self.call(&script, epoch, withdrawn.len() as u64).invoke::<String>(&mut connection)?;
-        match answer.as_str() {
-            "done" => {
+        let answer: Vec<String> = self.call(&script, commit, withdrawn.len() as u64).invoke(&mut connection)?;
+        let what = match answer[0].as_str() {
+            "done" => Found::Done,
+            "short" => return Err(Error::new(Code::Database, "Redis has lost rows on their way; start again").into()),
+            _ => {
+                let found = answer.get(1).zip(answer.get(2));
+                self.turn.judge(found.map(|(owner, commits)| (owner.as_str(), commits.parse().unwrap_or(0))))
+            }
+        };
+        match what {
+            Found::Done => {
                 self.connection = Some(connection);
                 Ok(())
             }
-            "fenced" => Err(self.fenced().into()),
-            "short" => Err(Error::new(Code::Database, "Redis has lost rows on their way; start again").into()),
-            _ => {
+            Found::Overtaken => Err(self.overtaken().into()),
+            Found::NotDone | Found::Gone => {
                 let message = format!("Redis at {} has lost epochs that it had acknowledged", self.shown);
                 Err(Error::new(Code::Database, message)
                     .help("start again: what is missing is published from the checkpoints; `appendfsync always` keeps Redis from losing it")
@@ -368,24 +343,24 @@ impl RedisSink {
         }
     }
 
-    fn call<'a>(&self, script: &'a Script, epoch: u64, withdrawn: u64) -> ScriptInvocation<'a> {
-        let replace = match (self.pending, &self.range) {
+    fn call<'a>(&self, script: &'a Script, commit: &Commit, withdrawn: u64) -> ScriptInvocation<'a> {
+        let replace = match (commit.first, &commit.range) {
             (_, Some(_)) => "nothing",
             (Some(Replace::All), None) => "all",
             _ => "open",
         };
-        let epoch = match (&self.range, &self.job) {
-            (Some(_), _) => String::new(),
-            (None, None) => "-".to_string(),
-            (None, Some(_)) => epoch.to_string(),
+        let (job, epoch) = match &commit.mark {
+            None => ("", String::new()),
+            Some(Mark { job: None, .. }) => ("", "-".to_string()),
+            Some(Mark { job: Some(job), epoch }) => (job.as_str(), epoch.to_string()),
         };
         let mut call = script.prepare_invoke();
         call.key(&self.key).key(self.beside("samestream")).key(self.beside("open")).key(self.staged_key());
-        call.arg(&self.owner)
-            .arg(self.commits)
+        call.arg(&self.turn.owner)
+            .arg(self.turn.commits)
             .arg(withdrawn + self.staged.count + self.staged_open.count)
             .arg(replace);
-        call.arg(self.job.as_deref().unwrap_or_default()).arg(epoch);
+        call.arg(job).arg(epoch);
         call
     }
 }
@@ -430,69 +405,75 @@ impl Pieces<'_> {
     }
 }
 
-impl Sink for RedisSink {
-    fn published(&mut self) -> Result<Published> {
+impl Place for RedisSink {
+    fn held(&mut self) -> Result<Held> {
         let ask = || self.take(&mut self.connect()?, "ask");
         let found = ask().map_err(|trouble| self.explain(trouble))?;
-        self.has_place = found[0] == "ours";
-        let is_of_job = self.has_place && self.job.as_deref().is_some_and(|job| job == found[3]);
-        // Somebody has taken rows away or added some: then it is not what was published.
-        let is_whole = found[6] == found[7];
-        match found[4].parse() {
-            Ok(epoch) if is_of_job && is_whole => Ok(Published::Epoch(epoch)),
-            _ => Ok(Published::Nothing),
-        }
+        self.turn.is_taken = found[0] == "ours";
+        Ok(held(&found))
     }
 
-    fn begin(&mut self, replace: Replace) -> Result<()> {
+    fn begin(&mut self, _: Replace) -> Result<Held> {
         if self.identity.is_empty() {
             let message = "a `redis` sink writes rows over each other, but these have lost what names them";
             return Err(Error::new(Code::Field, message));
         }
-        self.begin_with().map_err(|trouble| self.explain(trouble))?;
-        self.range = match replace {
-            Replace::Range(from, to) => Some(WindowRange { from, to }),
-            Replace::All | Replace::Nothing => None,
-        };
-        self.pending = Some(replace);
-        Ok(())
+        self.begin_with().map_err(|trouble| self.explain(trouble))
     }
 
-    fn stage(&mut self, rows: &RecordBatch) -> Result<()> {
-        self.stage_into(rows, false)
-    }
-
-    fn stage_open(&mut self, rows: &RecordBatch) -> Result<()> {
-        self.stage_into(rows, true)
-    }
-
-    fn commit(&mut self, epoch: u64) -> Result<()> {
-        let is_published = self.published.is_some_and(|published| epoch <= published);
-        let is_empty = self.staged.count == 0 && self.staged_open.count == 0 && !self.has_open;
-        // Nothing to publish: the epoch need not be noted, which is empty again when it is told again.
-        if !is_published && (!is_empty || self.pending.is_some()) {
-            let stop = self.stop.clone();
-            patiently(&stop, || {
-                self.publish(epoch).map_err(|trouble| {
-                    let may_pass = trouble.may_pass();
-                    (self.explain(trouble), may_pass)
-                })
-            })?;
-            self.commits += 1;
-            self.has_open = self.staged_open.count > 0;
-            self.own_open.clear();
-            if self.range.is_some() {
-                self.staged_open.rows.each(|name, _| Ok(_ = self.own_open.insert(name.to_vec())))?;
-            }
-            self.pending = None;
-            self.published = Some(epoch);
+    fn stage(&mut self, rows: &RecordBatch, is_open: bool) -> Result<()> {
+        let rows = conform(rows, &self.schema)?;
+        let names = rows.project(&self.identity).expect("indexes come from the schema");
+        let staged = if is_open { &mut self.staged_open } else { &mut self.staged };
+        let (mut name, mut value) = (Vec::new(), Vec::new());
+        for row in 0..rows.num_rows() {
+            name.clear();
+            value.clear();
+            json::write_row(&names, row, &mut name);
+            json::write_row(&rows, row, &mut value);
+            staged.rows.push(&name, &value)?;
         }
-        (self.staged, self.staged_open) = (Staged::default(), Staged::default());
+        staged.count += rows.num_rows() as u64;
         Ok(())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.staged.count == 0 && self.staged_open.count == 0 && !self.has_open
+    }
+
+    fn publish(&mut self, commit: &Commit) -> Result<()> {
+        let stop = self.stop.clone();
+        patiently(&stop, || {
+            self.try_publish(commit).map_err(|trouble| {
+                let may_pass = trouble.may_pass();
+                (self.explain(trouble), may_pass)
+            })
+        })?;
+        self.turn.commits += 1;
+        self.has_open = self.staged_open.count > 0;
+        self.own_open.clear();
+        if commit.range.is_some() {
+            self.staged_open.rows.each(|name, _| Ok(_ = self.own_open.insert(name.to_vec())))?;
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self) {
+        (self.staged, self.staged_open) = (Staged::default(), Staged::default());
     }
 
     fn describe(&self) -> String {
         format!("key {} of Redis", self.key)
+    }
+}
+
+/// Returns what the key holds, of the answer to being taken.
+fn held(found: &[String]) -> Held {
+    // Somebody has taken rows away or added some: then it is not what was published.
+    let is_whole = found[6] == found[7];
+    match found[4].parse() {
+        Ok(epoch) if found[0] == "ours" && is_whole => Held::Rows(Mark { job: Some(found[3].clone()), epoch }),
+        _ => Held::Nothing,
     }
 }
 

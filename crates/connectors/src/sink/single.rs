@@ -18,13 +18,14 @@ use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use engine::edge::{Published, Replace, Sink};
+use engine::edge::Replace;
 use engine::plan::SinkPlan;
 use engine::{Code, Error, Result};
 
 use super::files;
 use super::folder::no_window_start;
 use super::manifest::{Entry, Manifest};
+use super::once::{Commit, Held, Place};
 use super::rows::{RowWriter, Span, WindowRange, column_names, conform, written_schema};
 use super::text::{TextFormat, TextRows, copy_records_outside};
 use crate::{disk, store};
@@ -39,16 +40,9 @@ pub(crate) struct SingleSink {
     columns: Vec<String>,
     manifest: Manifest,
     generation: u32,
-    /// What the first commit still has to replace.
-    pending: Option<Replace>,
-    /// The run replaces a range: the epoch in the manifest is another run's.
-    is_range: bool,
     /// Open rows of other runs, outside the range that this one replaces.
     kept_open: Vec<u8>,
     kept_open_span: Span,
-    published: Option<u64>,
-    /// The job that runs, if it goes on from checkpoints.
-    job: Option<String>,
     staged: Option<Staged>,
     staged_open: Option<Staged>,
 }
@@ -61,7 +55,7 @@ struct Staged {
 
 impl SingleSink {
     /// Makes the sink; touches nothing yet.
-    pub(crate) fn new(plan: &SinkPlan, path: PathBuf, format: &'static dyn TextFormat, job: Option<String>) -> Self {
+    pub(crate) fn new(plan: &SinkPlan, path: PathBuf, format: &'static dyn TextFormat) -> Self {
         let columns = column_names(plan);
         Self {
             path,
@@ -71,12 +65,8 @@ impl SingleSink {
             manifest: Manifest::empty(format.extension(), columns.clone()),
             columns,
             generation: 0,
-            pending: None,
-            is_range: false,
             kept_open: Vec::new(),
             kept_open_span: Span::default(),
-            published: None,
-            job,
             staged: None,
             staged_open: None,
         }
@@ -128,24 +118,6 @@ impl SingleSink {
         Ok(())
     }
 
-    fn stage_into(&mut self, rows: &RecordBatch, is_open: bool) -> Result<()> {
-        if rows.num_rows() == 0 {
-            return Ok(());
-        }
-        let rows = conform(rows, &self.schema)?;
-        let path = self.side(if is_open { ".staged-open" } else { ".staged" });
-        let staged = if is_open { &mut self.staged_open } else { &mut self.staged };
-        let staged = match staged {
-            Some(staged) => staged,
-            None => staged.insert(Staged {
-                rows: Box::new(TextRows::new(files::create(&path)?, self.format)),
-                span: Span::default(),
-            }),
-        };
-        staged.span.add_rows(&rows);
-        staged.rows.write(&rows)
-    }
-
     /// Returns the staged rows as text, ready to be copied.
     fn unstage(staged: Option<Staged>, path: &Path) -> Result<(Option<File>, Span)> {
         let Some(staged) = staged else { return Ok((None, Span::default())) };
@@ -155,12 +127,12 @@ impl SingleSink {
     }
 
     /// Writes what stays of the old file for a file made anew; returns what that is.
-    fn write_base(&mut self, to: &mut dyn Write) -> Result<Span> {
+    fn write_base(&mut self, to: &mut dyn Write, first: Option<Replace>) -> Result<Span> {
         let path = self.path.clone();
         let failed = |error| Error::io(path.display(), error);
         let header = self.format.header(&self.schema);
         let (length, open) = self.committed();
-        match self.pending {
+        match first {
             Some(Replace::Range(from, to_window)) if !self.manifest.files.is_empty() => {
                 let range = WindowRange { from, to: to_window };
                 let mut file = File::open(&path).map_err(failed)?;
@@ -184,11 +156,17 @@ impl SingleSink {
     }
 
     /// Makes the file anew under the name that the manifest will give; returns final and open entry.
-    fn rewrite(&mut self, name: &str, staged: Option<File>, open: Option<File>) -> Result<(Entry, Entry)> {
+    fn rewrite(
+        &mut self,
+        name: &str,
+        first: Option<Replace>,
+        staged: Option<File>,
+        open: Option<File>,
+    ) -> Result<(Entry, Entry)> {
         let path = self.path.with_file_name(name);
         let failed = |error| Error::io(path.display(), error);
         let mut to = BufWriter::new(files::create(&path)?);
-        let span = self.write_base(&mut to)?;
+        let span = self.write_base(&mut to, first)?;
         copy(staged, &mut to).map_err(failed)?;
         let length = to.stream_position().map_err(failed)?;
         to.write_all(&self.kept_open).map_err(failed)?;
@@ -214,12 +192,12 @@ impl SingleSink {
     }
 }
 
-impl Sink for SingleSink {
-    fn published(&mut self) -> Result<Published> {
-        Manifest::published(&self.manifest_path(), self.job.as_deref())
+impl Place for SingleSink {
+    fn held(&mut self) -> Result<Held> {
+        Manifest::held_at(&self.manifest_path())
     }
 
-    fn begin(&mut self, replace: Replace) -> Result<()> {
+    fn begin(&mut self, replace: Replace) -> Result<Held> {
         store::create_folder(files::folder_of(&self.path))?;
         if self.lock.is_none() {
             self.lock = Some(files::lock(&self.side(".lock"), &self.path)?);
@@ -247,33 +225,37 @@ impl Sink for SingleSink {
         }
         files::create(&self.side(".staged"))?;
         self.generation = self.manifest.generation + 1;
-        self.is_range = matches!(replace, Replace::Range(..));
-        self.published = if replace == Replace::Nothing { self.manifest.epoch } else { None };
-        self.pending = Some(replace);
-        Ok(())
+        Ok(self.manifest.held())
     }
 
-    fn stage(&mut self, rows: &RecordBatch) -> Result<()> {
-        self.stage_into(rows, false)
-    }
-
-    fn stage_open(&mut self, rows: &RecordBatch) -> Result<()> {
-        self.stage_into(rows, true)
-    }
-
-    fn commit(&mut self, epoch: u64) -> Result<()> {
-        let (staged, staged_open) = (self.staged.take(), self.staged_open.take());
-        if self.published.is_some_and(|published| epoch <= published) {
+    fn stage(&mut self, rows: &RecordBatch, is_open: bool) -> Result<()> {
+        if rows.num_rows() == 0 {
             return Ok(());
         }
+        let rows = conform(rows, &self.schema)?;
+        let path = self.side(if is_open { ".staged-open" } else { ".staged" });
+        let staged = if is_open { &mut self.staged_open } else { &mut self.staged };
+        let staged = match staged {
+            Some(staged) => staged,
+            None => staged.insert(Staged {
+                rows: Box::new(TextRows::new(files::create(&path)?, self.format)),
+                span: Span::default(),
+            }),
+        };
+        staged.span.add_rows(&rows);
+        staged.rows.write(&rows)
+    }
+
+    fn is_empty(&self) -> bool {
         let has_open = self.kept_open_span.rows > 0 || !self.manifest.open.is_empty();
-        if self.pending.is_none() && staged.is_none() && staged_open.is_none() && !has_open {
-            // Nothing to publish, so the manifest need not know the epoch: told again, it is empty again.
-            return Ok(());
-        }
+        self.staged.is_none() && self.staged_open.is_none() && !has_open
+    }
+
+    fn publish(&mut self, commit: &Commit) -> Result<()> {
+        let (staged, staged_open) = (self.staged.take(), self.staged_open.take());
         let (staged, span) = Self::unstage(staged, &self.side(".staged"))?;
         let (staged_open, open_span) = Self::unstage(staged_open, &self.side(".staged-open"))?;
-        let only_adds = matches!(self.pending, None | Some(Replace::Nothing))
+        let only_adds = matches!(commit.first, None | Some(Replace::Nothing))
             && !self.manifest.files.is_empty()
             && self.manifest.open.is_empty()
             && staged_open.is_none();
@@ -281,9 +263,9 @@ impl Sink for SingleSink {
             let name = files::name_of(&self.path);
             (self.append(&name, staged)?, None)
         } else {
-            let new = self.side(&format!(".{:05}-{epoch:010}.new", self.generation));
+            let new = self.side(&format!(".{:05}-{:010}.new", self.generation, commit.epoch));
             let name = files::name_of(&new);
-            let (file, open) = self.rewrite(&name, staged, staged_open)?;
+            let (file, open) = self.rewrite(&name, commit.first, staged, staged_open)?;
             (file, Some(open))
         };
         file.add(span);
@@ -293,16 +275,17 @@ impl Sink for SingleSink {
         store::sync_folder(files::folder_of(&self.path))?;
         self.manifest = Manifest {
             generation: self.generation,
-            epoch: if self.is_range { self.manifest.epoch } else { Some(epoch) },
-            job: if self.is_range { self.manifest.job.clone() } else { self.job.clone() },
             files: vec![file],
             open: open.into_iter().filter(|open| open.rows > 0).collect(),
             ..Manifest::empty(self.format.extension(), self.columns.clone())
-        };
+        }
+        .marked(commit, &self.manifest);
         self.manifest.write(&self.manifest_path())?;
-        self.pending = None;
-        self.published = Some(epoch);
         self.recover()
+    }
+
+    fn forget(&mut self) {
+        (self.staged, self.staged_open) = (None, None);
     }
 
     fn describe(&self) -> String {

@@ -10,6 +10,7 @@ use engine::plan::SinkPlan;
 use engine::{Code, Error, Result};
 
 use super::folder::{FolderSink, no_window_start};
+use super::once::Once;
 use super::rows::{Encoding, RowWriter, Span, WINDOW_START, WindowRange};
 use super::single::SingleSink;
 use super::{Context, required};
@@ -38,8 +39,8 @@ pub(super) fn open(
 ) -> Result<Box<dyn Sink>> {
     let path = required(plan, "path")?;
     match Path::new(path).extension() {
-        Some(_) => Ok(Box::new(SingleSink::new(plan, path.into(), format, context.job.clone()))),
-        None => Ok(Box::new(FolderSink::new(plan, path.into(), encoding, context.job.clone()))),
+        Some(_) => Ok(Box::new(Once::new(SingleSink::new(plan, path.into(), format), context))),
+        None => Ok(Box::new(Once::new(FolderSink::new(plan, path.into(), encoding), context))),
     }
 }
 

@@ -1,17 +1,13 @@
 -- Publishes what one process has staged, once and as a whole.
 -- KEYS: rows, meta, open, staged.
 -- ARGV: owner, commits so far, how many entries are staged, replace: 'all', 'open' or 'nothing', job, epoch ('' leaves both, '-' clears).
+-- Returns: 'done'; 'short' if entries are missing; or 'found' with owner and commits, if they are not those.
 -- An entry is three items: 'f' (final), 'o' (open) or 'd' (delete); the row's name; the row.
 local meta = redis.call('HMGET', KEYS[2], 'owner', 'commits')
-if meta[1] ~= ARGV[1] then
-  if meta[1] then return 'fenced' else return 'lost' end
-end
-local commits, expected = tonumber(meta[2]), tonumber(ARGV[2])
-if commits == expected + 1 then return 'done' end
-if commits < expected then return 'lost' end
-if commits > expected then return 'fenced' end
+if not meta[1] then return {'found'} end
+if meta[1] ~= ARGV[1] or meta[2] ~= ARGV[2] then return {'found', meta[1], meta[2]} end
 local items = tonumber(ARGV[3]) * 3
-if redis.call('LLEN', KEYS[4]) ~= items then return 'short' end
+if redis.call('LLEN', KEYS[4]) ~= items then return {'short'} end
 if ARGV[4] == 'all' then
   redis.call('UNLINK', KEYS[1], KEYS[3])
 elseif ARGV[4] == 'open' then
@@ -38,4 +34,4 @@ elseif ARGV[6] ~= '' then
   redis.call('HSET', KEYS[2], 'job', ARGV[5], 'epoch', ARGV[6])
 end
 redis.call('HSET', KEYS[2], 'commits', ARGV[2] + 1, 'rows', redis.call('HLEN', KEYS[1]))
-return 'done'
+return {'done'}
