@@ -27,6 +27,7 @@ mod object_store;
 mod postgres_sink;
 mod redis_sink;
 mod restart;
+mod servers;
 mod state_verb;
 mod tables;
 mod test_verb;

@@ -21,7 +21,7 @@ DATA="$STATE/data"
 PASSWORD=samestream-test
 USER_NAME=tester
 
-die() { echo "postgres.sh: $*" >&2; exit 1; }
+source "$(dirname "${BASH_SOURCE[0]}")/process.sh"
 
 find_bin() {
   [ -n "${PG_BIN:-}" ] && { echo "$PG_BIN"; return; }
@@ -41,13 +41,7 @@ make_cluster() {
   [ -f "$STATE/complete" ] && return 0
   rm -rf "$STATE" && mkdir -p "$STATE" && chmod 755 "$STATE"
   printf '%s' "$PASSWORD" >"$STATE/password"
-  (
-    cd "$STATE"
-    openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj "/CN=samestream test authority" -keyout ca.key -out ca.pem
-    openssl req -newkey rsa:2048 -nodes -subj "/CN=localhost" -keyout server.key -out server.csr
-    printf 'subjectAltName=DNS:localhost,IP:127.0.0.1\n' >san
-    openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 3650 -extfile san -out server.pem
-  ) >"$STATE/keys.log" 2>&1 || { cat "$STATE/keys.log" >&2; die "openssl could not make the keys"; }
+  make_keys "$STATE"
   chmod 600 "$STATE/server.key"
   [ "$(id -u)" = 0 ] && chown -R "${PG_USER:-postgres}" "$STATE"
   as_user "$BIN/initdb" -D "$DATA" -U "$USER_NAME" --pwfile="$STATE/password" --auth=scram-sha-256 \
@@ -65,6 +59,7 @@ CONF
 }
 
 run() { as_user "$BIN/pg_ctl" -D "$DATA" -l "$STATE/server.log" -w -t 60 "$@" >&2 || { tail -20 "$STATE/server.log" >&2; die "pg_ctl $1 went wrong"; }; }
+# By its own means, which know its processes better.
 running() { as_user "$BIN/pg_ctl" -D "$DATA" status >/dev/null 2>&1; }
 
 print_env() {
@@ -82,5 +77,5 @@ case "${1:-}" in
   restart) run restart -m immediate ;;
   wipe) ! running || run stop -m immediate; rm -rf "$STATE" ;;
   status) running || exit 3 ;;
-  *) sed -n '2,/^set /p' "$0" | sed '$d; s/^# \{0,1\}//' >&2; exit 2 ;;
+  *) usage ;;
 esac

@@ -18,29 +18,20 @@ STATE="${REDIS_STATE:-${TMPDIR:-/tmp}/samestream-redis-$PORT}"
 # Throw-away: this server listens on the loopback only.
 PASSWORD=samestream-test
 
-die() { echo "redis.sh: $*" >&2; exit 1; }
+PIDFILE="$STATE/pid"
+MARK=redis-server
+source "$(dirname "${BASH_SOURCE[0]}")/process.sh"
 cli() { REDISCLI_AUTH="$PASSWORD" redis-cli -h 127.0.0.1 -p "$PORT" "$@"; }
-pid() { cat "$STATE/pid" 2>/dev/null || echo 0; }
-running() { [ "$(pid)" != 0 ] && kill -0 "$(pid)" 2>/dev/null; }
+answers() { [ "$(cli ping 2>/dev/null)" = PONG ]; }
 
 run() {
-  command -v redis-server >/dev/null || die "redis-server is not on PATH; install Debian's redis-server"
+  need redis-server "Debian's redis-server"
   mkdir -p "$STATE"
   printf '%s\n' "bind 127.0.0.1" "port $PORT" "dir $STATE" "pidfile $STATE/pid" "logfile $STATE/server.log" \
     "daemonize yes" "appendonly yes" "appendfsync always" "save \"\"" "requirepass $PASSWORD" >"$STATE/redis.conf"
   redis-server "$STATE/redis.conf" >&2
-  for _ in $(seq 100); do [ "$(cli ping 2>/dev/null)" = PONG ] && return 0; sleep 0.1; done
-  tail -20 "$STATE/server.log" >&2
-  die "the server does not answer"
-}
-
-end() {
-  local signal="$1" process
-  process="$(pid)"
-  running || return 0
-  kill "-$signal" "$process"
-  for _ in $(seq 100); do kill -0 "$process" 2>/dev/null || return 0; sleep 0.1; done
-  die "process $process does not end"
+  for _ in $(seq 50); do running && break; sleep 0.1; done
+  wait_until 10 answers
 }
 
 print_env() {
@@ -54,8 +45,8 @@ case "${1:-}" in
   start) running || run; print_env ;;
   env) print_env ;;
   stop) end TERM ;;
-  restart) end KILL; rm -f "$STATE/pid"; run ;;
+  restart) end KILL; run ;;
   wipe) end KILL; rm -rf "$STATE" ;;
   status) running || exit 3 ;;
-  *) sed -n '2,/^set /p' "$0" | sed '$d; s/^# \{0,1\}//' >&2; exit 2 ;;
+  *) usage ;;
 esac
