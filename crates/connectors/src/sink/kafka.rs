@@ -10,7 +10,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -27,6 +27,9 @@ use super::spool::Spool;
 use super::{Context, Setting, SinkKind, flag, required, token};
 use crate::format::json;
 use crate::kafka::{KafkaWriter, create_topic};
+
+/// How long it may take until every broker knows a topic that was just made.
+const HEARD_WITHIN: Duration = Duration::from_secs(15);
 
 /// How long a transaction may take unless `transaction_timeout` says otherwise.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -243,7 +246,7 @@ impl KafkaSink {
                 match create_topic(&self.binding, None, &[]) {
                     // Somebody else may have been quicker.
                     Err(error) if error.code != Code::Target => return Err(error),
-                    _ => self.open_writer()?,
+                    _ => self.open_new_writer()?,
                 }
             }
             other => other?,
@@ -260,6 +263,19 @@ impl KafkaSink {
         };
         self.writer = Some(writer);
         Ok(())
+    }
+
+    /// Opens a topic that was just made: brokers hear of it one after the other.
+    fn open_new_writer(&self) -> Result<Writer> {
+        let until = Instant::now() + HEARD_WITHIN;
+        loop {
+            match self.open_writer() {
+                Err(error) if error.code == Code::NotFound && Instant::now() < until => {
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+                other => return other,
+            }
+        }
     }
 
     fn open_writer(&self) -> Result<Writer> {
