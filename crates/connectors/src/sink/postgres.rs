@@ -29,6 +29,7 @@ use arrow::datatypes::SchemaRef;
 use engine::edge::Replace;
 use engine::plan::SinkPlan;
 use engine::{Code, Error, Result};
+use postgres::error::SqlState;
 use postgres::{Client, Transaction};
 
 use self::address::{Address, Trouble};
@@ -59,6 +60,10 @@ pub(super) const KIND: SinkKind = SinkKind {
     probe,
     open: |plan, context| Ok(Box::new(Once::new(PostgresSink::new(plan, context)?, context))),
 };
+
+/// How long a start waits for the row of its table, until it looks who holds it; and how often.
+const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '10s'";
+const LOCK_TRIES: usize = 6;
 
 /// Bytes of rows that are handed to the connection at once.
 const PIECE: usize = 64 * 1024;
@@ -150,10 +155,50 @@ impl PostgresSink {
         }
     }
 
-    /// Takes the table for this process if it is there, so that an older one publishes nothing from now on; returns what it holds.
-    fn take_place(&self) -> Result<Option<Held>, Trouble> {
-        let mut client = self.address.connect()?;
+    /// Does what an older run may hold up: one in the middle of a commit has locked the row of the table. If its session
+    /// waits for its process – which stands still, or has gone with its machine – the session is ended, and with it a commit
+    /// that the start of this run makes void in any case.
+    fn past_others<T>(
+        &mut self,
+        client: &mut Client,
+        mut attempt: impl FnMut(&mut Self, &mut Client) -> Result<T, Trouble>,
+    ) -> Result<T, Trouble> {
+        for _ in 0..LOCK_TRIES {
+            match attempt(self, client) {
+                Err(Trouble::Server(error)) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
+                    self.end_holder(client)?;
+                }
+                done => return done,
+            }
+        }
+        let message = format!("another session holds the row of the table {} in {EPOCHS}", self.shown());
+        Err(Error::new(Code::StateBusy, message)
+            .help("another run is in the middle of a commit: stop it, or end its session by `pg_terminate_backend`")
+            .into())
+    }
+
+    fn end_holder(&self, client: &mut Client) -> Result<(), Trouble> {
         let mut transaction = client.transaction()?;
+        let (schema, _) = self.find(&mut transaction)?;
+        // Who has changed the row and not yet committed; of another user's sessions nothing can be seen or ended.
+        let holders = transaction.query(
+            &format!(
+                "SELECT a.pid FROM {} e JOIN pg_catalog.pg_stat_activity a ON a.backend_xid::text = e.xmax::text \
+                 WHERE e.\"table\" = $1 AND a.wait_event_type = 'Client' AND a.usename = current_user",
+                epochs_at(&schema)
+            ),
+            &[&self.table.name],
+        )?;
+        for holder in &holders {
+            transaction.execute("SELECT pg_catalog.pg_terminate_backend($1)", &[&holder.get::<_, i32>(0)])?;
+        }
+        Ok(transaction.commit()?)
+    }
+
+    /// Takes the table for this process if it is there, so that an older one publishes nothing from now on; returns what it holds.
+    fn take_place(&self, client: &mut Client) -> Result<Option<Held>, Trouble> {
+        let mut transaction = client.transaction()?;
+        transaction.batch_execute(LOCK_TIMEOUT)?;
         let (schema, Some(oid)) = self.find(&mut transaction)? else { return Ok(None) };
         if !has_epochs(&mut transaction, &schema)? {
             return Ok(None);
@@ -173,6 +218,7 @@ impl PostgresSink {
     /// Checks the table, makes it if it is not there, and takes it for this process.
     fn take_over(&mut self, client: &mut Client, replace: Replace) -> Result<Held, Trouble> {
         let mut transaction = client.transaction()?;
+        transaction.batch_execute(LOCK_TIMEOUT)?;
         must_be_utf8(&mut transaction)?;
         let (schema, found) = self.find(&mut transaction)?;
         if !has_epochs(&mut transaction, &schema)? {
@@ -380,7 +426,9 @@ impl PostgresSink {
 
 impl Place for PostgresSink {
     fn held(&mut self) -> Result<Held> {
-        let taken = self.take_place();
+        let client = self.address.connect();
+        let mut client = self.explained(client)?;
+        let taken = self.past_others(&mut client, |sink, client| sink.take_place(client));
         let found = self.explained(taken)?;
         self.turn.is_taken = found.is_some();
         Ok(found.unwrap_or(Held::Nothing))
@@ -389,7 +437,7 @@ impl Place for PostgresSink {
     fn begin(&mut self, replace: Replace) -> Result<Held> {
         let client = self.address.connect();
         let mut client = self.explained(client)?;
-        let taken = self.take_over(&mut client, replace);
+        let taken = self.past_others(&mut client, |sink, client| sink.take_over(client, replace));
         let held = self.explained(taken)?;
         self.client = Some(client);
         Ok(held)
