@@ -2,15 +2,15 @@
 //!
 //! Ignored without a server: `eval "$(tests/services/postgres.sh start)"`, then `cargo test postgres -- --include-ignored`.
 
-use std::process::Command;
-use std::time::Duration;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::cli::{stderr, stdout};
+use crate::cli::{samestream, stderr, stdout};
 use crate::servers::{
     Server, Service, add, canonical, fences_the_older, hostile, ok, order, refused, replaces_ranges, run,
-    seen_by_readers, survives_kills, survives_restarts,
+    seen_by_readers, signal, start, survives_kills, survives_restarts, wait_for,
 };
 
 /// A database of its own on the server.
@@ -108,6 +108,66 @@ fn a_stream_survives_restarts_of_postgres() {
     let service = Service::start("postgres.sh", vec![("PG_PORT", port.to_string()), ("PG_STATE", state)]);
     let database = Database::on(service.variable("SAMESTREAM_TEST_POSTGRES"), "restarts");
     survives_restarts(&database, &service, Duration::from_millis(700));
+}
+
+#[test]
+#[ignore = "needs SAMESTREAM_TEST_POSTGRES"]
+fn a_run_says_once_that_it_waits_for_postgres_and_once_that_it_is_back() {
+    let port = 1 + Service::next_port("PG_PORT", 15_432);
+    let state = format!("{}/samestream-postgres-away-{port}", std::env::temp_dir().display());
+    let service = Service::start("postgres.sh", vec![("PG_PORT", port.to_string()), ("PG_STATE", state)]);
+    let database = Database::on(service.variable("SAMESTREAM_TEST_POSTGRES"), "away");
+    let folder = database.shop_with(&[order(1, "a", ""), order(9, "b", "")]);
+    let at = folder.path();
+    std::fs::write(at.join("clicks.yaml"), database.shop()).unwrap();
+    let mut child = start(at, &database.url(), &[]);
+    let rows = || database.sql("SELECT count(*) FROM all_orders").trim().parse::<u32>().unwrap();
+    wait_for("the table", || database.sql("SELECT count(*) FROM pg_class WHERE relname = 'all_orders'").trim() == "1");
+    wait_for("rows", || rows() == 2);
+    service.call("stop");
+    add(at, &[order(20, "c", "")]);
+    std::thread::sleep(Duration::from_secs(3));
+    service.call("start");
+    wait_for("the row that came meanwhile", || rows() == 3);
+    signal(&child, "-TERM");
+    wait_for("the end", || child.try_wait().unwrap().is_some());
+    let said = stderr(&child.wait_with_output().unwrap());
+    let times = |words: &str| said.matches(words).count();
+    assert_eq!(times("warning[E_DATABASE]: waiting for table public.all_orders of PostgreSQL: "), 1, "{said}");
+    assert_eq!(times("help: it is tried for 5m 0s; meanwhile nothing is read and nothing is lost"), 1, "{said}");
+    assert_eq!(times("note: table public.all_orders of PostgreSQL is back after "), 1, "{said}");
+}
+
+#[test]
+#[ignore = "needs SAMESTREAM_TEST_POSTGRES"]
+fn a_run_that_stands_still_in_a_copy_does_not_hold_up_postgres() {
+    let database = Database::new("frozen");
+    let more = format!(r#","more":"{}""#, "x".repeat(400));
+    let orders: Vec<String> = (0..60_000).map(|i| order(i % 60, &format!("item {}", i % 7), &more)).collect();
+    let folder = database.shop_with(&orders);
+    let at = folder.path();
+    // Two runs cannot write the same files.
+    let alone = database.shop().lines().filter(|line| !line.contains("_file: {")).collect::<Vec<_>>().join("\n");
+    std::fs::write(at.join("older.yaml"), alone).unwrap();
+    let line = ["run", "older.yaml", "--mode", "batch", "--state-dir", ".older"];
+    let mut older =
+        samestream(at).env("DATABASE_URL", database.url()).args(line).stderr(Stdio::piped()).spawn().unwrap();
+    let sessions = |more: &str| {
+        let copying =
+            "FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' AND query LIKE 'COPY %'";
+        database.sql(&format!("SELECT count(*) {copying} {more}")).trim().to_string()
+    };
+    wait_for("the rows", || sessions("") == "1");
+    signal(&older, "-STOP");
+    wait_for("a session that waits for its process", || sessions("AND wait_event = 'ClientRead'") == "1");
+    let begun = Instant::now();
+    ok(at, &database.url(), "run shop.yaml --mode batch");
+    assert!(begun.elapsed() >= Duration::from_secs(10), "nothing was in the way");
+    database.must_be_as_files(at);
+    signal(&older, "-CONT");
+    wait_for("the end of the older run", || older.try_wait().unwrap().is_some());
+    refused(&older.wait_with_output().unwrap(), 5, &["E_STATE_BUSY", "another run has taken over", "only the newest"]);
+    database.must_be_as_files(at);
 }
 
 #[test]

@@ -85,6 +85,7 @@ fn real_main() -> ExitCode {
         return report::failure(&error.into(), &cli.global);
     }
     cli.global.profile_variables = profile.map(|profile| profile.variables).unwrap_or_default();
+    report::waits(&cli.global);
     let done = cli.global.apply().map_err(Into::into).and_then(|()| cli.command.run(&cli.global));
     done.unwrap_or_else(|failure| report::failure(&failure, &cli.global))
 }

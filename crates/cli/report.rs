@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::OnceLock;
 
+use connectors::waiting::Notice;
 use engine::{Code, Error};
 use pipeline::Secrets;
 use pipeline::diagnostic::{self, Severity};
@@ -36,6 +37,27 @@ pub(crate) fn warnings(warnings: &[Error], global: &Global) {
     for warning in warnings.iter().filter(|_| !global.quiet) {
         say_diagnostic(warning, Severity::Warning, global);
     }
+}
+
+/// Tells from now on what a run waits for, and when that is back.
+pub(crate) fn waits(global: &Global) {
+    if global.quiet {
+        return;
+    }
+    let global = global.clone();
+    connectors::waiting::listen(move |notice| {
+        if std::io::stderr().is_terminal() {
+            // The live line makes room and is drawn again.
+            say("\r\x1b[2K");
+        }
+        match notice {
+            Notice::Away(error) => say_diagnostic(&error, Severity::Warning, &global),
+            Notice::Back(text) if global.is_json() => {
+                say(&format!("{}\n", serde_json::json!({"severity": "note", "message": text})));
+            }
+            Notice::Back(text) => say(&format!("note: {text}\n")),
+        }
+    });
 }
 
 fn say_diagnostic(error: &Error, severity: Severity, global: &Global) {

@@ -8,3 +8,4 @@ pub mod lake;
 pub mod records;
 pub mod sink;
 pub mod store;
+pub mod waiting;

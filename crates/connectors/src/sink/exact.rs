@@ -19,12 +19,16 @@ use serde::{Deserialize, Serialize};
 
 use super::once::{Found, Held, Mark, judge};
 use crate::kafka::{Failure, KafkaWriter, Transactions};
+use crate::waiting::Wait;
 
 /// The version written, and the only one read.
 const VERSION: u32 = 1;
 
 /// How long an epoch is tried again.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// After how long without an answer it is told that the brokers are waited for.
+const SILENT: Duration = Duration::from_secs(5);
 
 /// How long between two tries.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -149,13 +153,18 @@ impl Exact {
     /// Publishes an epoch. `rows` writes its rows and returns how many they are and what they hash to; it may be called again.
     pub(super) fn commit(&mut self, epoch: u64, rows: &mut dyn FnMut(&mut KafkaWriter) -> Result<Sum>) -> Result<()> {
         let until = Instant::now() + PATIENCE;
+        let what = format!("topic {} at {}", self.binding.topic, self.binding.brokers);
+        let wait = Wait::watched(what, PATIENCE, SILENT, Code::Broker);
         loop {
             match self.try_commit(epoch, rows) {
-                Ok(()) => return Ok(()),
+                Ok(()) => break,
                 Err(failure) if !failure.may_pass || Instant::now() >= until => return Err(failure.error),
-                Err(_) => std::thread::sleep(PAUSE),
+                Err(failure) => wait.failed(&failure.error),
             }
+            std::thread::sleep(PAUSE);
         }
+        wait.done(true);
+        Ok(())
     }
 
     fn try_commit(&mut self, epoch: u64, rows: &mut dyn FnMut(&mut KafkaWriter) -> Result<Sum>) -> Result<(), Failure> {

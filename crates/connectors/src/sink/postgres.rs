@@ -464,7 +464,7 @@ impl Place for PostgresSink {
 
     fn publish(&mut self, commit: &Commit) -> Result<()> {
         let stop = self.stop.clone();
-        patiently(&stop, || {
+        patiently(&stop, self.describe(), || {
             self.try_publish(commit).map_err(|trouble| {
                 let may_pass = trouble.may_pass();
                 (self.address.explain(trouble), may_pass)

@@ -443,7 +443,7 @@ impl Place for RedisSink {
 
     fn publish(&mut self, commit: &Commit) -> Result<()> {
         let stop = self.stop.clone();
-        patiently(&stop, || {
+        patiently(&stop, self.describe(), || {
             self.try_publish(commit).map_err(|trouble| {
                 let may_pass = trouble.may_pass();
                 (self.explain(trouble), may_pass)

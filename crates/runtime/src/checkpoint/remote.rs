@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
+use connectors::waiting::Wait;
 use engine::{Code, Error, Result};
 use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
@@ -26,6 +27,9 @@ const PART_BYTES: usize = 8 << 20;
 
 /// How long a request is tried again.
 const RETRY: Duration = Duration::from_secs(30);
+
+/// After how long without an answer it is told that the store is waited for.
+const SILENT: Duration = Duration::from_secs(5);
 
 /// The kinds of stores: scheme, and the variables that hold what nobody may see.
 const KINDS: &[(&str, &[&str])] = &[
@@ -136,8 +140,17 @@ impl Remote {
         move |error| failed(&self.shown, what, error)
     }
 
+    /// Waits for an answer; tells if that takes long.
+    fn ask<T>(&self, request: impl Future<Output = object_store::Result<T>>) -> object_store::Result<T> {
+        let wait = Wait::watched(&self.shown, RETRY, SILENT, Code::Io);
+        let answer = self.runtime.block_on(request);
+        // What is missing, or there already, is an answer too.
+        wait.done(!matches!(&answer, Err(error) if matches!(error, object_store::Error::Generic { .. })));
+        answer
+    }
+
     fn get(&self, name: &str, range: Option<GetRange>) -> object_store::Result<Vec<u8>> {
-        self.runtime.block_on(async {
+        self.ask(async {
             let options = GetOptions { range, ..GetOptions::default() };
             let found = self.store.get_opts(&self.path(name), options).await?;
             Ok(found.bytes().await?.to_vec())
@@ -197,7 +210,7 @@ impl fmt::Debug for Remote {
 
 impl Store for Remote {
     fn list(&self) -> Result<Vec<String>> {
-        let listed = self.runtime.block_on(self.store.list_with_delimiter(Some(&self.prefix)));
+        let listed = self.ask(self.store.list_with_delimiter(Some(&self.prefix)));
         let listed = listed.map_err(self.failed("cannot be listed"))?;
         Ok(listed.objects.iter().filter_map(|object| object.location.filename().map(String::from)).collect())
     }
@@ -209,7 +222,7 @@ impl Store for Remote {
             Err(error) => {
                 // A range past the end is refused by servers; here, as of a file, it is read as far as there is something.
                 if let (Some(range), false) = (&range, matches!(error, object_store::Error::NotFound { .. }))
-                    && let Ok(found) = self.runtime.block_on(self.store.head(&self.path(name)))
+                    && let Ok(found) = self.ask(self.store.head(&self.path(name)))
                     && found.size <= range.start
                 {
                     return Ok(Vec::new());
@@ -228,7 +241,7 @@ impl Store for Remote {
     fn create(&self, name: &str, bytes: &[u8]) -> Result<bool> {
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         let payload = PutPayload::from(bytes.to_vec());
-        let put = self.runtime.block_on(self.store.put_opts(&self.path(name), payload, options));
+        let put = self.ask(self.store.put_opts(&self.path(name), payload, options));
         let error = match put {
             Ok(_) => return Ok(true),
             Err(error) => error,
@@ -244,12 +257,12 @@ impl Store for Remote {
     fn replace(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let path = self.path(name);
         let put = self.store.put(&path, PutPayload::from(bytes.to_vec()));
-        self.runtime.block_on(put).map(drop).map_err(self.failed("cannot be written"))
+        self.ask(put).map(drop).map_err(self.failed("cannot be written"))
     }
 
     fn remove(&self, name: &str) -> Result<()> {
         let path = self.path(name);
-        let removed = self.runtime.block_on(self.store.delete(&path));
+        let removed = self.ask(self.store.delete(&path));
         removed.map_err(self.failed("cannot be cleaned up"))
     }
 
@@ -276,7 +289,7 @@ impl RemoteUpload {
     fn send(&mut self) -> Result<()> {
         let part = PutPayload::from(std::mem::take(&mut self.buffer));
         let Self { to, name, parts, .. } = self;
-        let sent = to.runtime.block_on(async {
+        let sent = to.ask(async {
             let upload = match parts {
                 Some(upload) => upload,
                 none => none.insert(to.store.put_multipart(&to.path(name)).await?),
@@ -308,7 +321,7 @@ impl Upload for RemoteUpload {
             self.send()?;
         }
         let mut parts = self.parts.take().expect("it was just there");
-        let done = self.to.runtime.block_on(parts.complete());
+        let done = self.to.ask(parts.complete());
         done.map(drop)
             .map_err(|error| failed(&self.to.shown, &format!("object {} cannot be written", self.name), error))
     }
