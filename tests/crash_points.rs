@@ -5,6 +5,7 @@
 //! `SAMESTREAM_CRASH_POINTS=N` lets about N of them go wrong (default 6,000), `SAMESTREAM_SEED=S` all that are tried with the
 //! cases of that seed.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
@@ -123,7 +124,21 @@ impl Points {
         seed: u64,
         run: impl Fn(&[(Fault, usize)], Option<Lie>) -> Result<(usize, usize, T), String>,
     ) {
-        let (changes, _, must) = run(&[], None).unwrap_or_else(|error| panic!("seed {seed}, undisturbed: {error}"));
+        let run = |faults: &[(Fault, usize)], lie| {
+            catch_unwind(AssertUnwindSafe(|| run(faults, lie))).unwrap_or_else(|panic| {
+                let message = panic.downcast_ref::<String>().map(String::as_str);
+                let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
+                Err(format!("panic: {}", message.unwrap_or_default()))
+            })
+        };
+        let (changes, must) = match run(&[], None) {
+            Ok((changes, _, must)) => (changes, must),
+            Err(error) => {
+                let wrong = format!("{:?} of seed {seed}, undisturbed: {error}", self.what);
+                self.wrong.lock().unwrap().push(wrong);
+                return;
+            }
+        };
         let mut random = Random::new(seed ^ 0xfa17);
         let mut points: Vec<(Fault, usize)> = Vec::new();
         match self.choice {

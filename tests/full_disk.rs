@@ -56,6 +56,8 @@ fn a_run_without_space_ends_with_its_code_and_goes_on_when_there_is_some() {
         }
         std::fs::remove_dir_all(at.join("out")).unwrap();
     }
+    let refused = run_as_space_comes(at, "state export clicks.yaml --to tables");
+    assert!(refused >= 1, "tables came through at once");
 }
 
 #[test]

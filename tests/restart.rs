@@ -254,3 +254,37 @@ fn a_changed_definition_is_told_field_by_field() {
         assert!(told >= expected.len() && told <= expected.len() + 3, "{text}");
     }
 }
+
+#[test]
+fn a_row_that_fails_after_its_column_got_another_type_is_kept_aside() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let pipeline = r#"version: 1
+name: days
+sources:
+  events:
+    journal: {path: log}
+    schema: {at: timestamp!, day: date, n: int64}
+    event_time: {column: at, out_of_orderness: 1s}
+steps:
+  per_minute:
+    from: events
+    where: "day is not null"
+    derive: {day: "cast(n as decimal(20, 4))"}
+    window: {tumbling: {size: 1m}}
+    group_by: [{g: "n + 9223372036854775807"}]
+    aggregate: {days: "sum(day)"}
+sinks:
+  per_minute: {from: per_minute, jsonl: {path: out}}
+"#;
+    std::fs::write(at.join("days.yaml"), pipeline).unwrap();
+    // The second sum does not fit.
+    let records = [0, 5].map(|n| format!("{{\"at\":\"2026-01-01T00:00:00Z\",\"day\":\"2026-01-01\",\"n\":{n}}}\n"));
+    std::fs::write(at.join("in.jsonl"), records.concat()).unwrap();
+    ok(at, "append log in.jsonl --partitions 1");
+    ok(at, "run days.yaml --mode batch --summary run.json");
+    assert_eq!(summary(at, "run.json")["rows_failed"], 1);
+    let manifest = std::fs::read_to_string(at.join(".samestream/days/batch/bad/per_minute/_manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+    assert_eq!(manifest["files"][0]["rows"], 1);
+}

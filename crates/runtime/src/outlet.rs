@@ -356,12 +356,17 @@ pub fn shaped(plan: &SinkPlan, rows: &RecordBatch, is_final: bool) -> Result<Rec
         let keep = keep.as_any().downcast_ref::<BooleanArray>().expect("a filter is boolean");
         rows = filter_record_batch(&rows, keep).expect("the mask is as long as the batch");
     }
+    let is_aside = !matches!(plan.input, Input::Source(_) | Input::Step(_));
     let mut arrays: Vec<ArrayRef> = Vec::new();
     let mut fields = plan.schema.clone();
     for field in &plan.schema.fields {
         let selected = plan.select.iter().flatten().find(|(name, _)| *name == field.name);
         arrays.push(match (selected, rows.column_by_name(&field.name)) {
             (Some((_, expr)), _) => evaluate(expr, &rows)?,
+            // A row that failed after `derive` or `select` had put another type in a column's place no longer has that column.
+            (None, Some(array)) if is_aside && *array.data_type() != field.data_type.arrow() => {
+                new_null_array(&field.data_type.arrow(), rows.num_rows())
+            }
             (None, Some(array)) => array.clone(),
             (None, None) => new_null_array(&field.data_type.arrow(), rows.num_rows()),
         });

@@ -14,6 +14,7 @@ use engine::plan::Plan;
 use engine::{Code, Engine, Error, Part, PartName, Result};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use serde_json::{Value, json};
 
@@ -388,7 +389,18 @@ fn write_table(
     tables: impl IntoIterator<Item = Result<RecordBatch>>,
 ) -> Result<(PathBuf, u64)> {
     let path = folder.join(format!("{name}.parquet"));
-    let failed = |error: parquet::errors::ParquetError| Error::new(Code::Io, format!("{}: {error}", path.display()));
+    let failed = |error: ParquetError| {
+        let what = path.display();
+        let other = |error: &dyn std::fmt::Display| Error::new(Code::Io, format!("{what}: {error}"));
+        match error {
+            // What the disk says; a full one has its own code.
+            ParquetError::External(cause) => match cause.downcast::<std::io::Error>() {
+                Ok(error) => Error::io(what, *error),
+                Err(error) => other(&error),
+            },
+            error => other(&error),
+        }
+    };
     let unfinished = connectors::store::Unfinished::create(&path)?;
     let file = unfinished.file().try_clone().map_err(|error| Error::io(path.display(), error))?;
     let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
