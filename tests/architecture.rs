@@ -243,6 +243,30 @@ fn the_engine_touches_no_file_clock_thread_or_chance() {
     assert!(found.is_empty(), "{found:#?}");
 }
 
+/// Who reads the clock on the wall, and for what. A result is not a function of it: it may be set back or forward at any
+/// time. What waits or measures uses `Instant`, which nobody can set.
+const WALL_CLOCK: &[(&str, &str)] = &[
+    ("crates/cli/clock.rs", "times of records that are made, and when files of a lake are cut"),
+    ("crates/connectors/src/sink/mod.rs", "a word that no other process makes"),
+    ("crates/runtime/src/checkpoint.rs", "when a checkpoint was made, for people"),
+    ("crates/runtime/src/numbers.rs", "a number that is shown"),
+];
+
+#[test]
+fn the_clock_on_the_wall_is_read_where_no_result_depends_on_it() {
+    let words = ["SystemTime::now", "Utc::now", "Local::now"];
+    let is_shipped = |path: &str| path.starts_with("crates/") && !path.starts_with("crates/testkit/");
+    let all = code();
+    let tests = test_modules(&all);
+    let holders: BTreeSet<&str> = all
+        .iter()
+        .filter(|(path, _)| is_shipped(path) && !tests.iter().any(|name| path.ends_with(&format!("/{name}"))))
+        .filter(|(_, text)| statements(shipped(text)).any(|(_, line)| words.iter().any(|word| line.contains(word))))
+        .map(|(path, _)| path.as_str())
+        .collect();
+    assert_eq!(holders, WALL_CLOCK.iter().map(|(path, _)| *path).collect(), "who reads the clock on the wall");
+}
+
 /// Returns true when a line names a module of the standard library, alone or between braces.
 fn names_module(line: &str, module: &str) -> bool {
     line.match_indices("std::").any(|(at, _)| {

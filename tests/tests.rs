@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod architecture;
+mod bad_worlds;
 mod bootstrap;
 mod broker;
 mod broker_exact;
@@ -24,6 +25,7 @@ mod inspect_verb;
 mod live;
 mod metrics_verb;
 mod object_store;
+mod paths;
 mod postgres_sink;
 mod redis_sink;
 mod restart;

@@ -108,6 +108,10 @@ pub(crate) fn hide(secrets: &Secrets) {
 /// Makes a panic say that it is our bug, and where its details are.
 pub(crate) fn friendly_panics() {
     std::panic::set_hook(Box::new(|panic| {
+        // A library gave up over a hostile file: that file is refused by name.
+        if engine::hostile::is_guarded() {
+            return;
+        }
         let path = std::env::temp_dir().join(format!("samestream-panic-{}.txt", std::process::id()));
         let trace = std::backtrace::Backtrace::force_capture();
         let details = format!(

@@ -122,6 +122,13 @@ pub fn remove_unfinished(folder: &Path) -> Result<usize> {
     Ok(count)
 }
 
+/// Returns true for a name of something in a folder: joined to the folder's path it cannot lead out of it.
+///
+/// What a file says of names is asked this before anything is read, cut or removed by them.
+pub fn is_inside(name: &str) -> bool {
+    !matches!(name, "" | "." | "..") && !name.contains(['/', '\\', '\0']) && name.len() <= 255
+}
+
 /// Returns the paths in a folder, in the byte order of their names.
 pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     let fail = |error| Error::io(format!("cannot read the folder `{}`", folder.display()), error);
@@ -153,6 +160,19 @@ mod tests {
         assert_eq!(fs::read(&target).unwrap(), b"half");
         write_atomic(&target, b"other").unwrap();
         assert_eq!(fs::read(&target).unwrap(), b"other");
+    }
+
+    #[test]
+    fn no_name_leads_out_of_a_folder() {
+        for good in ["a", "00000000000000000001.json", "..a", "a..", "_x", "é"] {
+            assert!(is_inside(good), "{good}");
+        }
+        for bad in
+            ["", ".", "..", "/", "/etc/passwd", "../a", "a/../../b", "a/b", "..\\a", "C:\\a", "a\0b", "a/", "./a"]
+        {
+            assert!(!is_inside(bad), "{bad:?}");
+        }
+        assert!(!is_inside(&"a".repeat(256)));
     }
 
     #[test]

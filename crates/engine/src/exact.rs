@@ -8,6 +8,9 @@
 /// The weight of the lowest bit of [`fixed_point`] numbers is two to this power.
 pub const FIXED_POINT_EXPONENT: i32 = -76;
 
+/// The limbs of sums lie within this many of weight one: products of doubles reach from 2^-2148 to 2^2048.
+const DECODED: i32 = 64;
+
 const MANTISSA_BITS: u32 = 52;
 const MANTISSA: u64 = (1 << MANTISSA_BITS) - 1;
 /// Biased exponents of the doubles with 2^-24 <= |x| < 2^47.
@@ -258,7 +261,8 @@ impl Wide {
     /// Reads what [`Wide::encode`] wrote.
     ///
     /// # Panics
-    /// When the bytes are not such: state is checked by checksum before it gets here.
+    /// When the bytes are not such: state is checked by checksum before it gets here. Where they could have come from no sum
+    /// of doubles or of their products, they are not believed, because room is made for all limbs between two numbers.
     pub fn decode(bytes: &[u8]) -> Wide {
         let Some((low, limbs)) = bytes.split_first_chunk::<4>() else {
             assert!(bytes.is_empty(), "an exact sum's state is not empty, nor as long as its exponent");
@@ -266,7 +270,10 @@ impl Wide {
         };
         let (limbs, rest) = limbs.as_chunks::<8>();
         assert!(rest.is_empty(), "an exact sum's state has whole limbs");
-        Wide { low: i32::from_le_bytes(*low), limbs: limbs.iter().map(|limb| u64::from_le_bytes(*limb)).collect() }
+        let low = i32::from_le_bytes(*low);
+        let is_possible = (-DECODED..DECODED).contains(&low) && limbs.len() <= 2 * DECODED as usize;
+        assert!(is_possible, "an exact sum's state is of a size that sums have");
+        Wide { low, limbs: limbs.iter().map(|limb| u64::from_le_bytes(*limb)).collect() }
     }
 
     /// Returns the bytes held outside the struct.

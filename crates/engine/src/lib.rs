@@ -15,6 +15,7 @@ pub mod exact;
 pub mod expr;
 mod fold;
 pub mod group;
+pub mod hostile;
 mod join;
 pub mod json;
 #[cfg(test)]

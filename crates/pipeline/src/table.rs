@@ -1,14 +1,16 @@
 //! Pinned tables: CSV and Parquet files that a pipeline looks values up in. Their contents are part of the definition.
 
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType as ArrowType, Field, Int64Type, Schema, TimeUnit};
+use bytes::Bytes;
+use engine::hostile::{self, parquet as claims};
 use engine::{Code, DataType, Error, Result};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::file::metadata::ParquetMetaDataReader;
 
 /// The columns of a file, and what its contents are.
 pub(crate) struct Table {
@@ -29,7 +31,7 @@ pub(crate) fn read(path: &str) -> Result<Table> {
     let kind = Path::new(path).extension().and_then(|kind| kind.to_str()).unwrap_or_default().to_lowercase();
     let columns = match kind.as_str() {
         "csv" => csv_columns(path, &bytes)?,
-        "parquet" => parquet_columns(path)?,
+        "parquet" => parquet_columns(path, bytes)?,
         _ => {
             return Err(Error::new(Code::Unsupported, format!("{path} is neither CSV nor Parquet by its name"))
                 .help("give it the ending `.csv` or `.parquet`"));
@@ -54,15 +56,11 @@ fn csv_columns(path: &str, bytes: &[u8]) -> Result<Columns> {
     Ok(names.into_iter().zip(columns).map(|(name, column)| (name, DataType::String, array(column))).collect())
 }
 
-fn parquet_columns(path: &str) -> Result<Columns> {
-    let corrupt = |error: &dyn std::fmt::Display| Error::new(Code::Corrupt, format!("{path}: {error}"));
-    let file = File::open(path).map_err(|error| Error::io(format!("cannot read {path}"), error))?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| corrupt(&error))?;
-    let schema = builder.schema().clone();
-    let reader = builder.build().map_err(|error| corrupt(&error))?;
-    let batches = reader.collect::<Result<Vec<RecordBatch>, _>>().map_err(|error| corrupt(&error))?;
-    let plain = Schema::new(schema.fields().iter().map(|field| Field::clone(field)).collect::<Vec<_>>());
-    let batch = concat_batches(&Arc::new(plain), &batches).map_err(|error| corrupt(&error))?;
+fn parquet_columns(path: &str, bytes: Vec<u8>) -> Result<Columns> {
+    let (schema, batch) = hostile::guarded(|| parquet_rows(bytes)).map_err(|why| {
+        Error::new(Code::Corrupt, format!("{path} cannot be read as Parquet: {why}"))
+            .help("the file is damaged or was not written completely")
+    })?;
     let mut columns = Vec::new();
     for (field, array) in schema.fields().iter().zip(batch.columns()) {
         // A column of a type that we do not have is no harm until it is asked for.
@@ -71,6 +69,34 @@ fn parquet_columns(path: &str) -> Result<Columns> {
         }
     }
     Ok(columns)
+}
+
+/// Reads the bytes of a Parquet file, which may be anybody's.
+fn parquet_rows(bytes: Vec<u8>) -> Result<(Arc<Schema>, RecordBatch), String> {
+    let footer = claims::footer(&bytes[..], bytes.len() as u64)?;
+    let metadata = ParquetMetaDataReader::decode_metadata(&footer).map_err(|error| error.to_string())?;
+    for chunk in metadata.row_groups().iter().flat_map(|group| group.columns()) {
+        let start = chunk.dictionary_page_offset().unwrap_or(chunk.data_page_offset());
+        claims::check_pages(&bytes[..], start, chunk.compressed_size(), chunk.num_values())
+            .map_err(|what| format!("column `{}` of a row group: {what}", chunk.column_path()))?;
+    }
+    let stored = bytes.len() as i64;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(bytes)).map_err(|error| error.to_string())?;
+    let schema = builder.schema().clone();
+    let reader = builder.build().map_err(|error| error.to_string())?;
+    let (mut batches, mut size) = (Vec::new(), 0_i64);
+    for batch in reader {
+        let batch: RecordBatch = batch.map_err(|error| error.to_string())?;
+        // A few bytes can stand for many rows, and a long text for each of them.
+        size = size.saturating_add(batch.get_array_memory_size() as i64);
+        if claims::is_bomb(stored, size) {
+            return Err(format!("its {stored} bytes grow to more than {size}"));
+        }
+        batches.push(batch);
+    }
+    let plain = Arc::new(Schema::new(schema.fields().iter().map(|field| Field::clone(field)).collect::<Vec<_>>()));
+    let batch = concat_batches(&plain, &batches).map_err(|error| error.to_string())?;
+    Ok((schema, batch))
 }
 
 /// Returns a column as one of our types: wider, never narrower; times that are finer than microseconds are floored.

@@ -74,6 +74,9 @@ impl Variables {
     }
 }
 
+/// Fields whose values are written where a later run compares them: checkpoints name logs and places, lakes their schema.
+const IS_KEPT: &[&str] = &["path", "topic", "table", "file", "key", "null_as", "format", "name"];
+
 /// The values that must never be shown.
 #[derive(Clone, Default)]
 pub struct Secrets(Vec<String>);
@@ -141,7 +144,7 @@ impl Table {
             for entry in
                 entries.iter_mut().filter(|entry| entry.key.text != "vars" && !entry.key.text.starts_with("x-"))
             {
-                self.fill_node(&mut entry.value, problems);
+                self.fill_node(&mut entry.value, &entry.key.text, problems);
             }
         }
         for (name, declared) in self.0.iter().filter(|(_, declared)| !declared.used) {
@@ -151,13 +154,21 @@ impl Table {
         }
     }
 
-    fn fill_node(&mut self, node: &mut Node, problems: &mut Problems) {
+    fn fill_node(&mut self, node: &mut Node, key: &str, problems: &mut Problems) {
         match &mut node.kind {
-            Kind::Scalar(scalar) => self.fill_scalar(scalar, problems),
-            Kind::Sequence(items) => items.iter_mut().for_each(|item| self.fill_node(item, problems)),
+            Kind::Scalar(scalar) => {
+                self.fill_scalar(scalar, problems);
+                if scalar.is_secret && IS_KEPT.contains(&key) {
+                    let message = format!("a secret cannot stand in `{key}`");
+                    problems.error(Code::Variable, scalar.span, message, "has a secret in it").help = Some(
+                        "it is kept beside the rows and the state; secrets are for addresses and credentials".into(),
+                    );
+                }
+            }
+            Kind::Sequence(items) => items.iter_mut().for_each(|item| self.fill_node(item, key, problems)),
             Kind::Mapping(entries) => {
                 for entry in entries.iter_mut().filter(|entry| !entry.key.text.starts_with("x-")) {
-                    self.fill_node(&mut entry.value, problems);
+                    self.fill_node(&mut entry.value, &entry.key.text, problems);
                 }
             }
         }

@@ -29,7 +29,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use arrow::array::RecordBatch;
 use connectors::sink::token;
 use engine::plan::{Plan, SourcePlan};
-use engine::{Code, Engine, Error, Part, Result, State};
+use engine::{Code, Engine, Error, Part, Result, State, hostile};
 use serde::{Deserialize, Serialize};
 
 use self::blob::Blob;
@@ -210,6 +210,12 @@ impl Line {
     /// Returns what a stream goes on from; None: there is no checkpoint.
     pub fn resume(&self, engine: &Engine, budget: Option<&Budget>) -> Result<Option<Resumed>> {
         let Some(last) = self.kept.last() else { return Ok(None) };
+        // Whoever can write a checkpoint can write its sums, too: what cannot be taken in is damage all the same.
+        let resumed = hostile::guarded(|| Ok(self.resumed(last, engine, budget)));
+        resumed.unwrap_or_else(|why| Err(last.damaged(&*self.store, &why)))
+    }
+
+    fn resumed(&self, last: &Manifest, engine: &Engine, budget: Option<&Budget>) -> Result<Option<Resumed>> {
         let (mut state, mut spill) = (engine.empty(), Spill::new(budget));
         for entry in &last.parts {
             let tables = entry.tables.iter().map(|blob| blob.read(&*self.store));

@@ -135,7 +135,7 @@ pub(super) fn parse(bytes: &[u8]) -> Parsed<'_> {
 
 fn parse_body(body: &[u8]) -> Option<Frame<'_>> {
     let (kind, mut rest) = body.split_first()?;
-    let offset = take_i64(&mut rest).filter(|offset| *offset >= 0)?;
+    let offset = take_i64(&mut rest).filter(|offset| (0..i64::MAX).contains(offset))?;
     let frame = match kind {
         0 => {
             let timestamp_ms = take_i64(&mut rest)?;

@@ -1,28 +1,38 @@
 //! One Parquet file: its footer, checked before anything is made of it, and stretches of its columns.
 
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType as ArrowType, Field, Schema, SchemaRef, TimeUnit};
 use engine::error::{Code, Error, Result};
+use engine::hostile::guarded as caught;
+use engine::hostile::parquet::{self as claims, ReadAt};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection, RowSelector,
 };
 use parquet::basic::{Encoding, Type as PhysicalType};
-use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
 use parquet::file::statistics::Statistics;
 
 use super::footer::Footer;
 
-/// A column of one row group larger than this is refused …
-const CHUNK_SIZE: i64 = 1 << 30;
-/// … and one larger than this that claims to have shrunk by more than a factor of a thousand: it is a bomb.
-const BOMB_SIZE: i64 = 256 << 20;
-const BOMB_RATIO: i64 = 1_000;
+/// Row groups times columns: what is known of each takes a few hundred bytes.
+const MOST_CHUNKS: usize = 1 << 19;
+/// Rows of a file: the units that they are read in are listed.
+const MOST_ROWS: i64 = 1 << 34;
+
+/// A file, read by place.
+struct Places<'a>(&'a File);
+
+impl ReadAt for Places<'_> {
+    fn read_at(&self, bytes: &mut [u8], place: u64) -> std::io::Result<usize> {
+        std::os::unix::fs::FileExt::read_at(self.0, bytes, place)
+    }
+}
 
 /// An open Parquet file.
 #[derive(Debug)]
@@ -31,6 +41,16 @@ pub(super) struct LakeFile {
     pub(super) footer: Option<Footer>,
     metadata: Arc<ParquetMetaData>,
     schema: SchemaRef,
+    /// What tells the file from another one that takes its place.
+    stamp: Stamp,
+}
+
+/// Device, number, size and time of change of a file.
+type Stamp = (u64, u64, u64, i64, i64);
+
+fn stamp(file: &File) -> std::io::Result<Stamp> {
+    let metadata = file.metadata()?;
+    Ok((metadata.dev(), metadata.ino(), metadata.size(), metadata.mtime(), metadata.mtime_nsec()))
 }
 
 /// What the statistics of a row group say about a column; None: nothing.
@@ -53,21 +73,30 @@ impl LakeFile {
     /// Reads and checks a file's footer.
     pub(super) fn open(path: PathBuf) -> Result<Self> {
         let file = File::open(&path).map_err(|error| Error::io(format!("cannot read `{}`", path.display()), error))?;
+        let stamp = stamp(&file).map_err(|error| Error::io(format!("cannot read `{}`", path.display()), error))?;
         guarded(&path, || {
+            let size = file.metadata().map_err(|error| error.to_string())?.len();
+            let bytes = claims::footer(&Places(&file), size)?;
+            let metadata = ParquetMetaDataReader::decode_metadata(&bytes).map_err(|error| error.to_string())?;
+            check(&metadata, size)?;
             let options = ArrowReaderOptions::new();
-            let first = ArrowReaderMetadata::load(&file, options).map_err(|error| error.to_string())?;
+            let first = ArrowReaderMetadata::try_new(Arc::new(metadata), options).map_err(|error| error.to_string())?;
             let metadata = first.metadata().clone();
-            check(&metadata, file.metadata().map_err(|error| error.to_string())?.len())?;
             let pairs = metadata.file_metadata().key_value_metadata().map_or(&[][..], Vec::as_slice);
             let footer = Footer::read(pairs)?;
             let schema = readable(first.schema(), &metadata);
-            Ok(Self { path: path.clone(), footer, metadata, schema })
+            Ok(Self { path: path.clone(), footer, metadata, schema, stamp })
         })
     }
 
     /// Returns how many rows each row group has.
     pub(super) fn groups(&self) -> impl Iterator<Item = usize> {
         self.metadata.row_groups().iter().map(|group| group.num_rows() as usize)
+    }
+
+    /// Returns how many rows a row group has.
+    pub(super) fn group_rows(&self, group: usize) -> usize {
+        self.metadata.row_group(group).num_rows() as usize
     }
 
     /// Returns how many rows it has.
@@ -122,13 +151,21 @@ impl LakeFile {
         selection: Option<RowSelection>,
         names: &[&str],
     ) -> Result<RecordBatch> {
-        let file = File::open(&self.path)
-            .map_err(|error| Error::io(format!("cannot read `{}`", self.path.display()), error))?;
+        let failed = |error| Error::io(format!("cannot read `{}`", self.path.display()), error);
+        let file = File::open(&self.path).map_err(failed)?;
+        // Its footer would tell where other rows are than those that are there now.
+        if stamp(&file).map_err(failed)? != self.stamp {
+            let message = format!("`{}` was changed while it was read", self.path.display());
+            return Err(Error::new(Code::LakeDiverges, message)
+                .help("files of a lake are never changed; put it back as it was, and run again"));
+        }
         guarded(&self.path, || {
             let metadata = self.reader_metadata(group, names)?;
             let descriptor = self.metadata.file_metadata().schema_descr();
-            let leaves = (0..descriptor.num_columns())
-                .filter(|i| names.iter().any(|name| descriptor.column(*i).path().parts()[0] == *name));
+            let leaves: Vec<usize> = (0..descriptor.num_columns())
+                .filter(|i| names.iter().any(|name| descriptor.column(*i).path().parts()[0] == *name))
+                .collect();
+            leaves.iter().try_for_each(|leaf| pages(&file, self.metadata.row_group(group).column(*leaf)))?;
             let mask = ProjectionMask::leaves(descriptor, leaves);
             let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata)
                 .with_row_groups(vec![group])
@@ -180,39 +217,48 @@ pub(super) fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T, String>) 
         Error::new(Code::Corrupt, format!("`{}` cannot be read as Parquet: {what}", path.display()))
             .help("The file is damaged or was not written completely; restore it or archive it again")
     };
-    match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(result) => result.map_err(corrupt),
-        Err(panic) => {
-            let text = panic.downcast_ref::<&str>().map(|text| text.to_string());
-            Err(corrupt(text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()))
-        }
-    }
+    caught(work).map_err(corrupt)
 }
 
 /// Refuses a footer whose numbers cannot be true, before anything is allocated for them.
 fn check(metadata: &ParquetMetaData, file_size: u64) -> Result<(), String> {
     let mut rows: i64 = 0;
+    let columns = metadata.file_metadata().schema_descr().num_columns();
+    if metadata.num_row_groups().saturating_mul(columns.max(1)) > MOST_CHUNKS {
+        return Err(format!("{} row groups of {columns} columns", metadata.num_row_groups()));
+    }
     for group in metadata.row_groups() {
         let count = group.num_rows();
         if !(0..=i64::from(i32::MAX)).contains(&count) {
             return Err(format!("a row group of {count} rows"));
         }
-        rows = rows.checked_add(count).ok_or("too many rows")?;
+        rows += count;
+        if rows > MOST_ROWS {
+            return Err(format!("more than {MOST_ROWS} rows"));
+        }
         for chunk in group.columns() {
             let (stored, size) = (chunk.compressed_size(), chunk.uncompressed_size());
             if stored < 0 || size < 0 || stored as u64 > file_size {
                 return Err(format!("column `{}` has a size of {stored} bytes", chunk.column_path()));
             }
-            if size > CHUNK_SIZE || size > BOMB_SIZE && size / stored.max(1) > BOMB_RATIO {
-                let name = chunk.column_path();
-                return Err(format!("column `{name}` of a row group would grow from {stored} to {size} bytes"));
-            }
+            claims::grows(stored, size).map_err(|what| of(chunk, what))?;
         }
     }
     if rows != metadata.file_metadata().num_rows() {
         return Err(format!("its row groups have {rows} rows, its footer {}", metadata.file_metadata().num_rows()));
     }
     Ok(())
+}
+
+/// Refuses the pages of a column of which memory would be taken that the footer does not speak of.
+fn pages(file: &File, chunk: &ColumnChunkMetaData) -> Result<(), String> {
+    let start = chunk.dictionary_page_offset().unwrap_or(chunk.data_page_offset());
+    let checked = claims::check_pages(&Places(file), start, chunk.compressed_size(), chunk.num_values());
+    checked.map_err(|what| of(chunk, what))
+}
+
+fn of(chunk: &ColumnChunkMetaData, what: String) -> String {
+    format!("column `{}` of a row group: {what}", chunk.column_path())
 }
 
 /// Returns the schema to read with: dictionaries are decided by row group, and the old 96-bit times as microseconds,

@@ -162,7 +162,7 @@ impl LakeScan {
             let message = format!("`{}` holds an offset twice or out of order", entry.file.path.display());
             return Err(Error::new(Code::LakeDiverges, message).help("Offsets grow from row to row"));
         }
-        if values.first() != Some(&unit.start) || values.last().map(|last| last + 1) != Some(unit.end) {
+        if values.first() != Some(&unit.start) || values.last().and_then(|last| last.checked_add(1)) != Some(unit.end) {
             let message = format!("the statistics of `_offset` in `{}` are not true", entry.file.path.display());
             return Err(Error::new(Code::Stats, message).help("Write the file again with a sound Parquet writer"));
         }
@@ -173,7 +173,7 @@ impl LakeScan {
     fn check_maximum(&self, entry: &Entry, unit: &Unit, chunk: &Chunk) -> Result<()> {
         let Some(claimed) = unit.max_event_time else { return Ok(()) };
         let found = if self.source.event_time == TIMESTAMP_COLUMN {
-            chunk.timestamps.as_ref().and_then(|times| times.values().iter().max().map(|ms| ms * 1_000))
+            chunk.timestamps.as_ref().and_then(|times| times.values().iter().max().map(|ms| ms.saturating_mul(1_000)))
         } else {
             let times = chunk.columns.column_by_name(&self.source.event_time);
             times.and_then(|times| {

@@ -295,7 +295,7 @@ impl LakeScan {
                 Error::new(Code::Corrupt, format!("`{}`: offsets overflow", entry.file.path.display()))
             });
         }
-        let all = entry.file.groups().nth(stretch.group).unwrap_or(0);
+        let all = entry.file.group_rows(stretch.group);
         if let Some((least, largest)) = entry.file.known(stretch.group, name::OFFSET).range
             && least >= 0
             && largest < i64::MAX
@@ -349,7 +349,7 @@ impl LakeScan {
         if self.layout != Layout::Log || entry.file.stored(name::BAD).is_none() {
             return Some(0);
         }
-        let rows = entry.file.groups().nth(group)? as u64;
+        let rows = entry.file.group_rows(group) as u64;
         rows.checked_sub(entry.file.known(group, name::BAD).nulls?)
     }
 
@@ -386,7 +386,7 @@ impl LakeScan {
         if entry.mode == Mode::Ours || entry.file.stored(&column.field.name).is_none() {
             return false;
         }
-        let is_all_null = known.nulls.is_some_and(|nulls| Some(nulls as usize) == entry.file.groups().nth(group));
+        let is_all_null = known.nulls.is_some_and(|nulls| nulls as usize == entry.file.group_rows(group));
         match column.field.data_type {
             DataType::Timestamp => !is_all_null && self.times(entry, &column.field.name, known).is_none(),
             DataType::Date => {

@@ -116,7 +116,12 @@ impl Manifest {
                 "this program reads version {MANIFEST_VERSION}; write to another path or use a newer program"
             )));
         }
-        serde_json::from_value(value).map(Some).map_err(|error| damaged(error.to_string()))
+        let found: Self = serde_json::from_value(value).map_err(|error| damaged(error.to_string()))?;
+        // Files are cut and removed by these names.
+        match found.files.iter().chain(&found.open).find(|entry| !store::is_inside(&entry.name)) {
+            Some(entry) => Err(damaged(format!("it names {:?}, which is no file of the sink's folder", entry.name))),
+            None => Ok(Some(found)),
+        }
     }
 
     /// Returns what a sink with the manifest at a path holds.

@@ -140,12 +140,18 @@ impl Registers {
 
     /// Takes in what `encode` wrote.
     fn merge(&mut self, bytes: &[u8]) {
+        let check = |(index, rank): (u16, u8)| {
+            let is_one = usize::from(index) < REGISTERS && usize::from(rank) <= MOST;
+            assert!(is_one, "a state has registers and ranks that there are");
+            (index, rank)
+        };
         if bytes.len() == REGISTERS {
             let filled = (0u16..).zip(bytes).filter(|(_, rank)| **rank > 0);
-            filled.for_each(|(index, rank)| self.add(index, *rank));
+            filled.map(|(index, rank)| check((index, *rank))).for_each(|(index, rank)| self.add(index, rank));
         } else {
             let (entries, _) = bytes.as_chunks::<3>();
-            entries.iter().for_each(|[low, high, rank]| self.add(u16::from_le_bytes([*low, *high]), *rank));
+            let entries = entries.iter().map(|[low, high, rank]| check((u16::from_le_bytes([*low, *high]), *rank)));
+            entries.for_each(|(index, rank)| self.add(index, rank));
         }
     }
 

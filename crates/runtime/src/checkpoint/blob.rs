@@ -5,7 +5,7 @@ use std::io::Cursor;
 use arrow::array::RecordBatch;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
-use engine::{Code, Error, Result};
+use engine::{Code, Error, Result, hostile};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -16,6 +16,11 @@ const LEVEL: i32 = 1;
 
 /// The most bytes that one table may have when it is unpacked; a part cuts its tables far smaller.
 const MAX_BYTES: usize = 1 << 32;
+
+/// So many bytes any table may have …
+const MAX_UNASKED: usize = 1 << 28;
+/// … and beyond that, so many times as many as it has packed.
+const MAX_RATIO: usize = 1_000;
 
 /// Where a table is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,10 +78,19 @@ pub(crate) fn encode(rows: &RecordBatch) -> Vec<u8> {
 /// Unpacks a table; None: it is none.
 pub(crate) fn decode(bytes: &[u8]) -> Option<RecordBatch> {
     let size = zstd::zstd_safe::get_frame_content_size(bytes).ok().flatten()?;
-    let stream = zstd::bulk::decompress(bytes, usize::try_from(size).ok().filter(|size| *size <= MAX_BYTES)?).ok()?;
-    let mut reader = StreamReader::try_new(Cursor::new(stream), None).ok()?;
-    let rows = reader.next()?.ok()?;
-    reader.next().is_none().then_some(rows)
+    let size = usize::try_from(size).ok().filter(|size| *size <= most(bytes.len()))?;
+    let read = || {
+        let stream = zstd::bulk::decompress(bytes, size).map_err(|error| error.to_string())?;
+        let mut reader = StreamReader::try_new(Cursor::new(stream), None).map_err(|error| error.to_string())?;
+        let rows = reader.next().ok_or("it is empty")?.map_err(|error| error.to_string())?;
+        if reader.next().is_some() { Err("it holds several".to_string()) } else { Ok(rows) }
+    };
+    hostile::guarded(read).ok()
+}
+
+/// Returns how large a table may become that has this size packed: of little no more than a little is made.
+fn most(packed: usize) -> usize {
+    packed.saturating_mul(MAX_RATIO).clamp(MAX_UNASKED, MAX_BYTES)
 }
 
 pub(crate) fn sha256(bytes: &[u8]) -> String {

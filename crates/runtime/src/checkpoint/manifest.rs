@@ -17,6 +17,7 @@
 
 use std::collections::BTreeMap;
 
+use connectors::store::is_inside;
 use engine::digest::Digest;
 use engine::log::{Offset, Partition};
 use engine::plan::Plan;
@@ -32,6 +33,11 @@ use crate::tally::Tally;
 
 /// The version written, and the only one read.
 const VERSION: u32 = 1;
+
+/// Times lie within this many microseconds of 1970: event times within 2^62, windows around them not much farther.
+const FARTHEST: i64 = (1 << 62) + (1 << 61);
+/// Sizes are below this, so that they can be added.
+const LARGEST: u64 = 1 << 48;
 
 /// What a checkpoint consists of.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -340,10 +346,38 @@ impl Manifest {
             return Err(damaged("its bytes are not those that were written"));
         }
         let found: Self = serde_json::from_str(text).map_err(|error| damaged(&error.to_string()))?;
-        match number_of(name) == Some(found.number) || pin_of(name).is_some() {
-            true => Ok(found),
-            false => Err(damaged("it is that of another number")),
+        if number_of(name) != Some(found.number) && pin_of(name).is_none() {
+            return Err(damaged("it is that of another number"));
         }
+        match found.oddity() {
+            Some(oddity) => Err(damaged(oddity)),
+            None => Ok(found),
+        }
+    }
+
+    /// Returns what in it no program of ours writes, so that nothing is computed with such numbers.
+    fn oddity(&self) -> Option<&'static str> {
+        let is_time = |time: i64| (-FARTHEST..=FARTHEST).contains(&time);
+        let is_mark = |mark: &PartitionMark| {
+            mark.partition >= 0 && 0 <= mark.start && mark.start <= mark.next && mark.maximum.is_none_or(is_time)
+        };
+        let is_name = |name: &Name| {
+            let is_window = |(start, end): (i64, i64)| start < end && is_time(start) && is_time(end);
+            name.window.is_none_or(is_window) && name.side.is_none_or(|side| side < 2)
+        };
+        let is_blob = |blob: &Blob| {
+            is_inside(&blob.file) && [blob.offset, blob.size, blob.rows].iter().all(|number| *number < LARGEST)
+        };
+        if self.number == u64::MAX || !self.made_at.is_none_or(is_time) {
+            return Some("its number or time cannot be");
+        }
+        if !self.sources.values().flatten().all(is_mark) {
+            return Some("its offsets or times cannot be");
+        }
+        if !self.parts.iter().all(|part| is_name(&part.name)) {
+            return Some("a part of its state cannot be");
+        }
+        (!self.blobs().all(is_blob)).then_some("the place of a table cannot be")
     }
 
     /// Returns the error of a manifest that cannot be gone on from.
