@@ -16,6 +16,7 @@ mod broker_world;
 mod budget;
 mod cli;
 mod codes;
+mod compact_verb;
 mod crash_points;
 mod diff_verb;
 mod differential;

@@ -93,6 +93,11 @@ others    a line; with `--show-config` one more for each setting
         "demo" => "text, whatever the format: both summaries and the verdict\n",
         "schema" => "a JSON Schema, whatever the format\n",
         "completions" => "a script for the shell, whatever the format\n",
+        "compact" => "\
+json      one array of objects: `sink`, `path`, `files_before`, `bytes_before`, `files_after` and `bytes_after` (null with
+          `--dry-run`), `files_joined`, `rows_joined`
+others    nothing on standard output; what was done is said on stderr
+",
         "init" | "archive" | "replay" | "append" | "gen" => NOTHING,
         _ => return None,
     };

@@ -79,15 +79,5 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Done {
 
 /// Reads a size such as `64MiB`.
 pub(crate) fn parse_size(text: &str) -> Result<usize, String> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let factor = match unit {
-        "" | "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        _ => return Err("write a size such as 512KiB, 64MiB or 1GiB".into()),
-    };
-    let number: usize = number.parse().map_err(|_| "write a size such as 64MiB".to_string())?;
-    number.checked_mul(factor).ok_or_else(|| "that is too large".to_string())
+    Ok(pipeline::size::parse(text)? as usize)
 }

@@ -3,6 +3,7 @@
 mod answers;
 mod append;
 mod archive;
+mod compact;
 mod completions;
 mod demo;
 mod diff;
@@ -49,6 +50,7 @@ pub(crate) enum Command {
     Init(init::Arguments),
     Demo(demo::Arguments),
     Archive(archive::Arguments),
+    Compact(compact::Arguments),
     Replay(replay::Arguments),
     Append(append::Arguments),
     Gen(r#gen::Arguments),
@@ -78,6 +80,7 @@ impl Command {
             Command::Init(arguments) => Ok(init::run(&arguments, global)?),
             Command::Demo(arguments) => demo::run(&arguments, global),
             Command::Archive(arguments) => archive::run(&arguments, global),
+            Command::Compact(arguments) => compact::run(&arguments, global),
             Command::Replay(arguments) => replay::run(&arguments, global),
             Command::Append(arguments) => Ok(append::run(&arguments, global)?),
             Command::Gen(arguments) => Ok(r#gen::run(&arguments, global)?),

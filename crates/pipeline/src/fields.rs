@@ -36,6 +36,8 @@ pub(crate) enum Shape {
     Count,
     /// An integer and a unit.
     Duration,
+    /// A number of bytes: an integer, and `KiB`, `MiB` or `GiB`.
+    Size,
     /// An SQL expression.
     Expression,
     /// One of these words.
@@ -496,22 +498,32 @@ pub(crate) const SINK_KINDS: &[SinkKind] = &[
     SinkKind { name: "redis", settings: &REDIS, upserts: true },
 ];
 
+const ROLL_ROWS: Field = optional("roll_rows", Shape::Count, "Begin a new file of the folder after this many rows")
+    .like("roll_rows: 1000000");
+
+const ROLL_BYTES: Field =
+    optional("roll_bytes", Shape::Size, "Begin a new file of the folder after about this many bytes")
+        .or("256MiB")
+        .like("roll_bytes: 64MiB");
+
 pub(crate) const PARQUET: Block = Block {
     what: "a `parquet` sink",
     fields: &[
         required("path", Shape::Text, "The folder"),
+        ROLL_ROWS,
+        ROLL_BYTES,
         not_built("partition_by", "all files stand in one folder for now"),
     ],
 };
 
 pub(crate) const JSONL: Block = Block {
     what: "a `jsonl` sink",
-    fields: &[required("path", Shape::Text, "A file if it has an extension, else a folder")],
+    fields: &[required("path", Shape::Text, "A file if it has an extension, else a folder"), ROLL_ROWS, ROLL_BYTES],
 };
 
 pub(crate) const CSV: Block = Block {
     what: "a `csv` sink",
-    fields: &[required("path", Shape::Text, "A file if it has an extension, else a folder")],
+    fields: &[required("path", Shape::Text, "A file if it has an extension, else a folder"), ROLL_ROWS, ROLL_BYTES],
 };
 
 pub(crate) const STDOUT: Block = Block {

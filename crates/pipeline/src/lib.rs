@@ -24,6 +24,7 @@ pub mod duration;
 pub mod explain;
 pub mod reference;
 pub mod schema;
+pub mod size;
 pub mod sql;
 pub mod variables;
 

@@ -6,12 +6,12 @@ use engine::Code;
 use engine::value::MAX_NAME_SIZE;
 pub(crate) use engine::value::is_name;
 
-use crate::duration;
 use crate::fields::{Block, Field, Shape};
 use crate::foreign;
 use crate::problems::{Problems, Span};
 use crate::suggest::{did_you_mean, list};
 use crate::yaml::{Entry, Kind, Node, Scalar};
+use crate::{duration, size};
 
 /// A value with its place.
 #[derive(Clone, Debug)]
@@ -149,6 +149,33 @@ impl<'a> Fields<'a> {
     pub(crate) fn duration(&self, name: &str, problems: &mut Problems) -> Option<Placed<i64>> {
         let scalar = self.text(name, problems)?;
         duration_of(&scalar, name, problems)
+    }
+
+    /// Returns a field's size in bytes, at least 1.
+    pub(crate) fn size(&self, name: &str, problems: &mut Problems) -> Option<Placed<u64>> {
+        let scalar = self.text(name, problems)?;
+        match size::parse(&scalar.text) {
+            Ok(bytes) if bytes > 0 => Some(Placed::new(bytes, scalar.span)),
+            _ => {
+                let message = format!("`{name}: {}` is not a size from 1 byte on", scalar.shown());
+                problems.error(Code::Field, scalar.span, message, "not a size").help =
+                    Some("a size is an integer and `KiB`, `MiB` or `GiB`, such as `64MiB`".into());
+                None
+            }
+        }
+    }
+
+    /// Returns a field's number, at least 1.
+    pub(crate) fn count(&self, name: &str, problems: &mut Problems) -> Option<Placed<u64>> {
+        let scalar = self.text(name, problems)?;
+        match scalar.text.parse() {
+            Ok(count) if count > 0 => Some(Placed::new(count, scalar.span)),
+            _ => {
+                let message = format!("`{name}: {}` is not a number from 1 on", scalar.shown());
+                problems.error(Code::Field, scalar.span, message, "not a number from 1 on");
+                None
+            }
+        }
     }
 
     /// Returns a field's word, which must be one of its table's.

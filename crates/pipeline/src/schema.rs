@@ -5,8 +5,8 @@
 use engine::window::{WINDOWS, WindowKind, WindowShape};
 use serde_json::{Map, Value, json};
 
-use crate::duration;
 use crate::fields::{self, Block, Field, SINK_KINDS, Shape};
+use crate::{duration, size};
 
 /// Returns the JSON Schema of the pipeline file.
 pub fn pipeline() -> Value {
@@ -78,6 +78,7 @@ fn shape(shape: &Shape) -> Value {
         Shape::Boolean => json!({"anyOf": [{"type": "boolean"}, variable()]}),
         Shape::Count => json!({"anyOf": [{"type": "integer", "minimum": 1}, pattern("[0-9]+")]}),
         Shape::Duration => pattern(duration::PATTERN),
+        Shape::Size => json!({"anyOf": [{"type": "integer", "minimum": 1}, pattern(size::PATTERN)]}),
         Shape::Expression | Shape::Input => json!({"type": ["string", "number", "boolean"]}),
         Shape::Inputs => json!({"anyOf": [name, {"type": "array", "minItems": 1, "items": name}]}),
         // A word that YAML takes for no value is meant all the same.

@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! _manifest.json                    what is committed
-//! part-00001-0000000007.parquet     final rows of generation 1, epoch 7
+//! part-00001-0000000007.parquet     final rows of generation 1, epoch 7; of several files of it the first is
+//! part-00001-0000000007-00000.parquet
+//! part-00001-0000000007-j00002.parquet     files up to that one, written as one by `compact`
 //! open-00001-0000000007.parquet     open rows, replaced as a set by the next commit
 //! .lock                             held by the run that writes here
-//! _staged.part, _staged.joined, _part-….parquet     on the way: readers of `*.parquet` do not see them
+//! _staged.part, _staged-00001.part, _staged.joined, _part-….parquet     on the way: readers of `*.parquet` do not see them
 //! ```
 //!
 //! A commit: staged files are synced and get their name behind a `_`; the manifest is replaced (from here on the rows
@@ -30,8 +32,17 @@ use engine::{Code, Error, Result};
 use super::files;
 use super::manifest::{Entry, Manifest};
 use super::once::{Commit, Held, Place};
-use super::rows::{Encoding, RowWriter, Span, WindowRange, column_names, conform, written_schema};
-use crate::{disk, store};
+use super::rows::{Encoding, Span, WindowRange, column_names, conform, written_schema};
+use crate::store;
+
+mod compact;
+mod stage;
+#[cfg(test)]
+mod tests;
+
+pub use compact::{Compacted, compact};
+use stage::{Full, Stage};
+pub(crate) use stage::{ROLL_BYTES, ROLL_ROWS, Roll};
 
 const MANIFEST: &str = "_manifest.json";
 const LOCK: &str = ".lock";
@@ -59,35 +70,16 @@ pub(crate) struct FolderSink {
     generation: u32,
     /// Open rows of other runs, outside the range that this one replaces.
     kept_open: Vec<Entry>,
-    staged: Option<Staged>,
-    staged_open: Option<Staged>,
-}
-
-/// Rows since the last commit, on their way into a file.
-struct Staged {
-    writer: Box<dyn RowWriter>,
-    path: PathBuf,
-    span: Span,
-}
-
-/// A file whose rows are all in it.
-struct Written(disk::File);
-
-impl RowWriter for Written {
-    fn write(&mut self, _: &RecordBatch) -> Result<()> {
-        unreachable!("rows are joined when all of them are there")
-    }
-
-    fn finish(self: Box<Self>) -> Result<disk::File> {
-        Ok(self.0)
-    }
+    roll: Roll,
+    staged: Stage,
+    staged_open: Stage,
 }
 
 impl FolderSink {
     /// Makes the sink; touches nothing yet.
-    pub(crate) fn new(plan: &SinkPlan, folder: PathBuf, encoding: &'static dyn Encoding) -> Self {
+    pub(crate) fn new(plan: &SinkPlan, folder: PathBuf, encoding: &'static dyn Encoding) -> Result<Self> {
         let columns = column_names(plan);
-        Self {
+        Ok(Self {
             folder,
             lock: None,
             encoding,
@@ -96,9 +88,10 @@ impl FolderSink {
             columns,
             generation: 0,
             kept_open: Vec::new(),
-            staged: None,
-            staged_open: None,
-        }
+            roll: Roll::of(plan)?,
+            staged: Stage::new("part"),
+            staged_open: Stage::new("open"),
+        })
     }
 
     fn manifest_path(&self) -> PathBuf {
@@ -143,32 +136,32 @@ impl FolderSink {
 
     /// Returns how many of the last files are to be joined with the rows of this commit.
     fn to_join(&self) -> usize {
-        let is_small = |entry: &&Entry| entry.bytes < SMALL_BYTES && entry.rows < SMALL_ROWS;
+        let most = JOINED_BYTES.min(self.roll.bytes);
+        let is_small = |entry: &&Entry| entry.bytes < SMALL_BYTES.min(most) && entry.rows < SMALL_ROWS;
         let newest_first = || self.manifest.files.iter().rev().take_while(is_small);
         if newest_first().count() <= SMALL_FILES {
             return 0;
         }
-        let mut bytes = 0;
+        let (mut bytes, mut rows) = (0, 0);
         newest_first()
             .take_while(|entry| {
-                bytes += entry.bytes;
-                bytes <= JOINED_BYTES
+                (bytes, rows) = (bytes + entry.bytes, rows + entry.rows);
+                bytes <= most && rows <= self.roll.rows
             })
             .count()
     }
 
-    /// Writes the rows of the last `count` files and the staged ones as one file, and takes the old ones off the list.
-    fn join(&self, count: usize, staged: Staged, files: &mut Vec<Entry>) -> Result<Staged> {
-        let Staged { writer, path: last, mut span } = staged;
-        writer.finish()?;
+    /// Writes the rows of the last `count` files and a staged one as one file, and takes the old ones off the list.
+    fn join(&self, count: usize, staged: Full, files: &mut Vec<Entry>) -> Result<Full> {
+        let Full { path: last, mut span, .. } = staged;
         let old = files.split_off(files.len() - count);
         let mut paths: Vec<PathBuf> = old.iter().map(|entry| self.folder.join(&entry.name)).collect();
         paths.push(last.clone());
         let path = self.folder.join("_staged.joined");
-        let file = self.encoding.join(&paths, files::create(&path)?, &self.schema)?;
+        let (file, _) = self.encoding.join(&paths, files::create(&path)?, &self.schema, u64::MAX)?;
         files::remove(&last)?;
         old.iter().for_each(|entry| span.merge(entry.span()));
-        Ok(Staged { writer: Box::new(Written(file)), path, span })
+        Ok(Full { file, path, span })
     }
 
     /// Refuses to write among files that a reader of the folder would take for results.
@@ -196,11 +189,22 @@ impl FolderSink {
     }
 
     /// Puts a staged file, synced, under its name behind a `_`.
-    fn seal(&self, staged: Staged, name: String) -> Result<Entry> {
-        let file = staged.writer.finish()?;
-        let bytes = files::sync(&file, &staged.path)?;
+    fn seal(&self, staged: Full, name: String) -> Result<Entry> {
+        let bytes = files::sync(&staged.file, &staged.path)?;
         files::rename(&staged.path, &self.folder.join(format!("_{name}")))?;
         Ok(Entry::new(name, bytes, staged.span))
+    }
+
+    /// Puts the staged files of an epoch under their names behind a `_`: with a number each if there are several.
+    fn seal_all(&self, staged: Vec<Full>, prefix: &str, epoch: u64) -> Result<Vec<Entry>> {
+        let is_one = staged.len() == 1;
+        let number = |index: usize| if is_one { String::new() } else { format!("-{index:05}") };
+        let seal = |(index, full)| self.seal(full, self.name(prefix, epoch, &number(index)));
+        staged.into_iter().enumerate().map(seal).collect()
+    }
+
+    fn name(&self, prefix: &str, epoch: u64, number: &str) -> String {
+        format!("{prefix}-{:05}-{epoch:010}{number}.{}", self.generation, self.encoding.extension())
     }
 
     /// Returns what the manifest keeps of the entries when a range is replaced: files that meet the range are rewritten.
@@ -242,8 +246,8 @@ impl FolderSink {
     /// Makes a file without rows, so that a reader of the folder finds the columns.
     fn empty_file(&self, name: String) -> Result<Entry> {
         let path = self.folder.join("_staged.part");
-        let writer = self.encoding.append(files::create(&path)?, &self.schema)?;
-        self.seal(Staged { writer, path, span: Span::default() }, name)
+        let file = self.encoding.append(files::create(&path)?, &self.schema)?.finish()?;
+        self.seal(Full { file, path, span: Span::default() }, name)
     }
 }
 
@@ -278,28 +282,17 @@ impl Place for FolderSink {
         }
         let rows = conform(rows, &self.schema)?;
         let staged = if is_open { &mut self.staged_open } else { &mut self.staged };
-        let staged = match staged {
-            Some(staged) => staged,
-            None => {
-                let path = self.folder.join(if is_open { "_staged.open" } else { "_staged.part" });
-                let file = files::create(&path)?;
-                let writer = self.encoding.append(file, &self.schema)?;
-                staged.insert(Staged { writer, path, span: Span::default() })
-            }
-        };
-        staged.span.add_rows(&rows);
-        staged.writer.write(&rows)
+        staged.add(&rows, &self.folder, self.encoding, &self.schema, self.roll)
     }
 
     fn is_empty(&self) -> bool {
-        self.staged.is_none() && self.staged_open.is_none() && self.manifest.open == self.kept_open
+        self.staged.is_empty() && self.staged_open.is_empty() && self.manifest.open == self.kept_open
     }
 
     fn publish(&mut self, commit: &Commit) -> Result<()> {
-        let (staged, staged_open) = (self.staged.take(), self.staged_open.take());
         let epoch = commit.epoch;
-        let name = |prefix: &str| format!("{prefix}-{:05}-{epoch:010}.{}", self.generation, self.encoding.extension());
-        let (part, open) = (name("part"), name("open"));
+        let staged = std::mem::replace(&mut self.staged, Stage::new("part"));
+        let staged_open = std::mem::replace(&mut self.staged_open, Stage::new("open"));
         let mut manifest = Manifest {
             generation: self.generation,
             files: self.base(commit.first)?,
@@ -309,17 +302,15 @@ impl Place for FolderSink {
         .marked(commit, &self.manifest);
         // What a run replaces with its first commit is not joined too.
         let to_join = if commit.first.is_none() { self.to_join() } else { 0 };
-        if let Some(mut staged) = staged {
-            if to_join > 0 {
-                staged = self.join(to_join, staged, &mut manifest.files)?;
-            }
-            manifest.files.push(self.seal(staged, part.clone())?);
+        let mut staged = staged.finish()?;
+        if to_join > 0 && staged.len() == 1 {
+            let last = staged.remove(0);
+            staged.push(self.join(to_join, last, &mut manifest.files)?);
         }
-        if let Some(staged) = staged_open {
-            manifest.open.push(self.seal(staged, open)?);
-        }
+        manifest.files.extend(self.seal_all(staged, "part", epoch)?);
+        manifest.open.extend(self.seal_all(staged_open.finish()?, "open", epoch)?);
         if manifest.files.is_empty() && manifest.open.is_empty() {
-            manifest.files.push(self.empty_file(part)?);
+            manifest.files.push(self.empty_file(self.name("part", epoch, ""))?);
         }
         store::sync_folder(&self.folder)?;
         manifest.write(&self.manifest_path())?;
@@ -331,7 +322,7 @@ impl Place for FolderSink {
     }
 
     fn forget(&mut self) {
-        (self.staged, self.staged_open) = (None, None);
+        (self.staged, self.staged_open) = (Stage::new("part"), Stage::new("open"));
     }
 
     fn describe(&self) -> String {
@@ -341,20 +332,23 @@ impl Place for FolderSink {
 
 /// Returns true for names that only a sink gives: its files on the way, and those of runs that the manifest forgot.
 fn is_ours(name: &str) -> bool {
-    if matches!(name, "_staged.part" | "_staged.open" | "_staged.joined") || name == "._manifest.json.tmp" {
+    if Stage::is_name(name) || name == "._manifest.json.tmp" {
         return true;
     }
     let name = name.strip_prefix('_').unwrap_or(name);
     let Some((rest, extension)) = name.rsplit_once('.') else { return false };
-    let Some(rest) = rest.strip_prefix("part-").or_else(|| rest.strip_prefix("open-")) else { return false };
     let digits = |text: &str, count: usize| text.len() >= count && text.bytes().all(|byte| byte.is_ascii_digit());
+    let mut words: Vec<&str> = rest.split('-').collect();
+    if words.last().and_then(|word| word.strip_prefix('j')).is_some_and(|generation| digits(generation, 5)) {
+        words.pop();
+    }
     super::is_file_kind(extension)
-        && match rest.split_once('-') {
-            Some((generation, number)) => {
-                digits(generation, 5)
-                    && (digits(number, 10) || number.strip_prefix("kept-").is_some_and(|index| digits(index, 5)))
+        && match words[..] {
+            ["part" | "open", generation, epoch] => digits(generation, 5) && digits(epoch, 10),
+            ["part" | "open", generation, epoch, number] => {
+                digits(generation, 5) && (epoch == "kept" || digits(epoch, 10)) && digits(number, 5)
             }
-            None => false,
+            _ => false,
         }
 }
 

@@ -6,7 +6,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
 use super::text::{self, TextFiles, TextFormat};
-use super::{Setting, SinkKind};
+use super::{Setting, SinkKind, folder};
 use crate::format::json;
 
 /// The table's entry.
@@ -14,15 +14,20 @@ pub(super) const KIND: SinkKind = SinkKind {
     name: "jsonl",
     help: "JSON lines, as one file or a folder of files",
     file_kind: "jsonl",
-    settings: &[Setting {
-        name: "path",
-        help: "one file if it has an extension, else a folder",
-        is_required: true,
-        is_built: true,
-    }],
-    check: super::nothing,
+    settings: &[
+        Setting {
+            name: "path",
+            help: "one file if it has an extension, else a folder",
+            is_required: true,
+            is_built: true,
+        },
+        folder::ROLL_ROWS,
+        folder::ROLL_BYTES,
+    ],
+    check: text::check,
     probe: super::nothing,
     open: |plan, context| text::open(plan, context, &JsonLines, &TextFiles(&JsonLines)),
+    folder: |plan| text::folder_sink(plan, &TextFiles(&JsonLines)),
 };
 
 /// One JSON object a line.

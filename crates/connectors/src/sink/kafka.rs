@@ -82,6 +82,7 @@ pub(super) const KIND: SinkKind = SinkKind {
     check: super::nothing,
     probe: super::nothing,
     open,
+    folder: super::no_folder,
 };
 
 /// Returns where the sink's topic is.

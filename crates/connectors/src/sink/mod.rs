@@ -36,6 +36,9 @@ use engine::edge::Sink;
 use engine::plan::{KafkaBinding, SinkPlan, SinkTarget};
 use engine::{Code, Error, Result};
 
+use folder::FolderSink;
+pub use folder::{Compacted, compact};
+
 /// Every kind of sink.
 pub const SINKS: &[SinkKind] =
     &[parquet::KIND, jsonl::KIND, csv::KIND, stdout::KIND, kafka::KIND, postgres::KIND, redis::KIND];
@@ -56,6 +59,8 @@ pub struct SinkKind {
     probe: fn(&SinkPlan) -> Result<()>,
     /// Opens one; settings were checked.
     open: fn(&SinkPlan, &Context) -> Result<Box<dyn Sink>>,
+    /// The same as a folder of files, if it is one.
+    folder: fn(&SinkPlan) -> Result<Option<FolderSink>>,
 }
 
 /// A setting of a sink kind.
@@ -197,7 +202,10 @@ pub fn open_all(plans: &[SinkPlan], context: &Context) -> Result<Vec<Box<dyn Sin
 pub fn redirect(plan: &SinkPlan, folder: &Path) -> Result<SinkPlan> {
     let kind = kind(&plan.target.kind)?;
     let path = folder.join(&plan.name).to_string_lossy().into_owned();
-    let settings = BTreeMap::from([("path".to_string(), path)]);
+    let rolls = [folder::ROLL_ROWS.name, folder::ROLL_BYTES.name];
+    let mut settings = plan.target.settings.clone();
+    settings.retain(|name, _| rolls.contains(&name.as_str()));
+    settings.insert("path".to_string(), path);
     Ok(SinkPlan { target: SinkTarget { kind: kind.file_kind.to_string(), settings }, ..plan.clone() })
 }
 
@@ -223,6 +231,11 @@ fn flag(plan: &SinkPlan, name: &str) -> Result<bool> {
 /// Says that there is nothing to check or to ask.
 fn nothing(_: &SinkPlan) -> Result<()> {
     Ok(())
+}
+
+/// Says that a kind writes no folder of files.
+fn no_folder(_: &SinkPlan) -> Result<Option<FolderSink>> {
+    Ok(None)
 }
 
 /// Makes a word that no other process makes: of the clock and its number, which are nowhere part of a result.

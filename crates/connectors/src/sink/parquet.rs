@@ -5,20 +5,21 @@ use std::path::{Path, PathBuf};
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType as ArrowType, SchemaRef, TimestampMicrosecondType};
-use engine::edge::Sink;
+use engine::digest::RowDigester;
 use engine::plan::SinkPlan;
-use engine::{Code, Error, Result};
+use engine::{Code, Error, Result, Schema};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
+use sha2::{Digest, Sha256};
 
-use super::folder::{FolderSink, no_window_start};
+use super::folder::{self, FolderSink, Roll, no_window_start};
 use super::once::Once;
 use super::rows::{Encoding, RowWriter, Span, WINDOW_START, WindowRange};
-use super::{Context, Setting, SinkKind, refuse_file_path, required};
+use super::{Setting, SinkKind, refuse_file_path, required};
 use crate::disk::File;
 
 /// Rows in a row group at most.
@@ -39,17 +40,20 @@ pub(super) const KIND: SinkKind = SinkKind {
     file_kind: "parquet",
     settings: &[
         Setting { name: "path", help: "the folder", is_required: true, is_built: true },
+        folder::ROLL_ROWS,
+        folder::ROLL_BYTES,
         Setting { name: "partition_by", help: "columns that name sub-folders", is_required: false, is_built: false },
     ],
-    check: super::nothing,
+    check: |plan| Roll::of(plan).map(|_| ()),
     probe: super::nothing,
-    open,
+    open: |plan, context| Ok(Box::new(Once::new(folder_sink(plan)?, context))),
+    folder: |plan| folder_sink(plan).map(Some),
 };
 
-fn open(plan: &SinkPlan, context: &Context) -> Result<Box<dyn Sink>> {
+fn folder_sink(plan: &SinkPlan) -> Result<FolderSink> {
     let path = required(plan, "path")?;
     refuse_file_path(plan, path)?;
-    Ok(Box::new(Once::new(FolderSink::new(plan, path.into(), &ParquetEncoding), context)))
+    FolderSink::new(plan, path.into(), &ParquetEncoding)
 }
 
 struct ParquetEncoding;
@@ -63,12 +67,26 @@ impl Encoding for ParquetEncoding {
         Ok(Box::new(ParquetRows(writer(file, schema)?)))
     }
 
-    fn join(&self, from: &[PathBuf], to: File, schema: &SchemaRef) -> Result<File> {
+    fn join(&self, from: &[PathBuf], to: File, schema: &SchemaRef, most: u64) -> Result<(File, usize)> {
         let mut rows = ParquetRows(writer(to, schema)?);
+        let mut joined = 0;
         for path in from {
+            let length = path.metadata().map_err(|error| Error::io(path.display(), error))?.len();
+            if joined > 1 && rows.bytes() + length > most {
+                break;
+            }
             for_batches(path, schema, |batch| rows.write(&batch))?;
+            joined += 1;
         }
-        Box::new(rows).finish()
+        Ok((Box::new(rows).finish()?, joined))
+    }
+
+    fn feed(&self, from: &Path, schema: &SchemaRef, into: &mut Sha256) -> Result<()> {
+        let mut digester = RowDigester::new("", &Schema::new(Vec::new()));
+        for_batches(from, schema, |batch| {
+            digester.rows(batch.columns(), batch.num_rows(), |_, row| into.update(row.to_le_bytes()));
+            Ok(())
+        })
     }
 
     fn copy_outside(&self, from: &Path, to: File, schema: &SchemaRef, range: &WindowRange) -> Result<Span> {
@@ -121,6 +139,10 @@ impl RowWriter for ParquetRows {
             }
         }
         Ok(())
+    }
+
+    fn bytes(&self) -> u64 {
+        (self.0.bytes_written() + self.0.in_progress_size()) as u64
     }
 
     fn finish(mut self: Box<Self>) -> Result<File> {

@@ -59,6 +59,7 @@ pub(super) const KIND: SinkKind = SinkKind {
     check: |plan| PostgresSink::new(plan, &Context::default()).map(|_| ()),
     probe,
     open: |plan, context| Ok(Box::new(Once::new(PostgresSink::new(plan, context)?, context))),
+    folder: super::no_folder,
 };
 
 /// How long a start waits for the row of its table, until it looks who holds it; and how often.

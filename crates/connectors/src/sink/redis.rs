@@ -47,6 +47,7 @@ pub(super) const KIND: SinkKind = SinkKind {
     check: |plan| RedisSink::new(plan, &Context::default()).map(|_| ()),
     probe: |plan| RedisSink::new(plan, &Context::default()).and_then(|sink| sink.probe()),
     open: |plan, context| Ok(Box::new(Once::new(RedisSink::new(plan, context)?, context))),
+    folder: super::no_folder,
 };
 
 /// How long to wait for a server to take a connection, and for an answer.

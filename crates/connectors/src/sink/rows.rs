@@ -8,6 +8,7 @@ use arrow::compute::{cast, max, min};
 use arrow::datatypes::{DataType as ArrowType, Field, Schema as ArrowSchema, SchemaRef, TimestampMicrosecondType};
 use engine::plan::SinkPlan;
 use engine::{Code, Error, Result};
+use sha2::Sha256;
 
 use crate::disk::File;
 
@@ -23,8 +24,11 @@ pub(crate) trait Encoding: Send + Sync {
     fn extension(&self) -> &'static str;
     /// Returns a writer that puts rows at the end of an open file.
     fn append(&self, file: File, schema: &SchemaRef) -> Result<Box<dyn RowWriter>>;
-    /// Writes the rows of several files as one, in order, and returns it, not yet synced.
-    fn join(&self, from: &[PathBuf], to: File, schema: &SchemaRef) -> Result<File>;
+    /// Writes the rows of files as one, in order, until the next one would make it longer than `most` bytes; at least
+    /// two. Returns the file, not yet synced, and how many went into it.
+    fn join(&self, from: &[PathBuf], to: File, schema: &SchemaRef, most: u64) -> Result<(File, usize)>;
+    /// Feeds the values of a file's rows, in order: the same for any files that hold the same rows one after the other.
+    fn feed(&self, from: &Path, schema: &SchemaRef, into: &mut Sha256) -> Result<()>;
     /// Copies a file without the rows whose window starts in the range, and says what is left.
     fn copy_outside(&self, from: &Path, to: File, schema: &SchemaRef, range: &WindowRange) -> Result<Span>;
 }
@@ -33,6 +37,8 @@ pub(crate) trait Encoding: Send + Sync {
 pub(crate) trait RowWriter: Send {
     /// Takes rows of the sink's schema.
     fn write(&mut self, rows: &RecordBatch) -> Result<()>;
+    /// Returns about how long the file is with what was written.
+    fn bytes(&self) -> u64;
     /// Writes what is left and returns the file, not yet synced.
     fn finish(self: Box<Self>) -> Result<File>;
 }

@@ -28,6 +28,7 @@ pub(super) const KIND: SinkKind = SinkKind {
     check: super::nothing,
     probe: super::nothing,
     open,
+    folder: super::no_folder,
 };
 
 fn open(plan: &SinkPlan, context: &Context) -> Result<Box<dyn Sink>> {

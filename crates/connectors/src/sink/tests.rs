@@ -115,7 +115,7 @@ fn read(kind: &str, path: &Path) -> Vec<Row> {
     rows
 }
 
-fn read_file(kind: &str, path: &Path) -> Vec<Row> {
+pub(super) fn read_file(kind: &str, path: &Path) -> Vec<Row> {
     let page =
         |text: &str| -> &'static str { ["a", "b", "c, \"d\"\n"].into_iter().find(|page| *page == text).unwrap() };
     let minute = |text: &str| chrono::DateTime::parse_from_rfc3339(text).unwrap().timestamp_micros() / MINUTE;

@@ -1,6 +1,6 @@
 //! Rows as lines of text: what jsonl and csv share, as files in a folder or as one file.
 
-use std::io::{self, BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
@@ -8,8 +8,9 @@ use arrow::datatypes::SchemaRef;
 use engine::edge::Sink;
 use engine::plan::SinkPlan;
 use engine::{Code, Error, Result};
+use sha2::{Digest, Sha256};
 
-use super::folder::{FolderSink, no_window_start};
+use super::folder::{self, FolderSink, Roll, no_window_start};
 use super::once::Once;
 use super::rows::{Encoding, RowWriter, Span, WINDOW_START, WindowRange};
 use super::single::SingleSink;
@@ -38,9 +39,31 @@ pub(super) fn open(
     encoding: &'static dyn Encoding,
 ) -> Result<Box<dyn Sink>> {
     let path = required(plan, "path")?;
+    match folder_sink(plan, encoding)? {
+        Some(folder) => Ok(Box::new(Once::new(folder, context))),
+        None => Ok(Box::new(Once::new(SingleSink::new(plan, path.into(), format), context))),
+    }
+}
+
+/// Returns the sink if it writes a folder.
+pub(super) fn folder_sink(plan: &SinkPlan, encoding: &'static dyn Encoding) -> Result<Option<FolderSink>> {
+    let path = required(plan, "path")?;
     match Path::new(path).extension() {
-        Some(_) => Ok(Box::new(Once::new(SingleSink::new(plan, path.into(), format), context))),
-        None => Ok(Box::new(Once::new(FolderSink::new(plan, path.into(), encoding), context))),
+        Some(_) => Ok(None),
+        None => FolderSink::new(plan, path.into(), encoding).map(Some),
+    }
+}
+
+/// Checks the settings: one file is one file.
+pub(super) fn check(plan: &SinkPlan) -> Result<()> {
+    let path = required(plan, "path")?;
+    let rolls = [folder::ROLL_ROWS, folder::ROLL_BYTES].map(|setting| setting.name);
+    match rolls.iter().find(|name| plan.target.settings.contains_key(**name)) {
+        Some(name) if Path::new(path).extension().is_some() => {
+            let message = format!("sink `{}`: `{name}` is for a folder of files, and {path} is one file", plan.name);
+            Err(Error::new(Code::Field, message).help("name a folder, that is a path without an extension"))
+        }
+        _ => Roll::of(plan).map(|_| ()),
     }
 }
 
@@ -58,16 +81,35 @@ impl Encoding for TextFiles {
         Ok(Box::new(rows))
     }
 
-    fn join(&self, from: &[PathBuf], mut to: File, schema: &SchemaRef) -> Result<File> {
+    fn join(&self, from: &[PathBuf], mut to: File, schema: &SchemaRef, most: u64) -> Result<(File, usize)> {
         let header = self.0.header(schema);
+        let (mut bytes, mut joined) = (header.len() as u64, 0);
         to.write_all(&header).map_err(|error| cannot_write(&to, error))?;
         for path in from {
             let failed = |error| Error::io(path.display(), error);
             let mut file = std::fs::File::open(path).map_err(failed)?;
+            let length = file.metadata().map_err(failed)?.len().saturating_sub(header.len() as u64);
+            if joined > 1 && bytes + length > most {
+                break;
+            }
             file.seek(SeekFrom::Start(header.len() as u64)).map_err(failed)?;
-            io::copy(&mut file, &mut to).map_err(|error| cannot_write(&to, error))?;
+            bytes += io::copy(&mut file, &mut to).map_err(|error| cannot_write(&to, error))?;
+            joined += 1;
         }
-        Ok(to)
+        Ok((to, joined))
+    }
+
+    fn feed(&self, from: &Path, schema: &SchemaRef, into: &mut Sha256) -> Result<()> {
+        let failed = |error| Error::io(from.display(), error);
+        let mut file = std::fs::File::open(from).map_err(failed)?;
+        file.seek(SeekFrom::Start(self.0.header(schema).len() as u64)).map_err(failed)?;
+        let mut piece = vec![0; TextRows::PIECE];
+        loop {
+            match file.read(&mut piece).map_err(failed)? {
+                0 => return Ok(()),
+                length => into.update(&piece[..length]),
+            }
+        }
     }
 
     fn copy_outside(&self, from: &Path, to: File, schema: &SchemaRef, range: &WindowRange) -> Result<Span> {
@@ -118,6 +160,8 @@ pub(super) struct TextRows {
     file: File,
     format: &'static dyn TextFormat,
     buffer: Vec<u8>,
+    /// What was handed to the file.
+    bytes: u64,
 }
 
 impl TextRows {
@@ -126,10 +170,11 @@ impl TextRows {
 
     /// Makes a writer at the place where the file stands.
     pub(super) fn new(file: File, format: &'static dyn TextFormat) -> Self {
-        Self { file, format, buffer: Vec::new() }
+        Self { file, format, buffer: Vec::new(), bytes: 0 }
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        self.bytes += bytes.len() as u64;
         self.file.write_all(bytes).map_err(|error| cannot_write(&self.file, error))
     }
 
@@ -149,6 +194,10 @@ impl RowWriter for TextRows {
             self.flush()?;
         }
         Ok(())
+    }
+
+    fn bytes(&self) -> u64 {
+        self.bytes + self.buffer.len() as u64
     }
 
     fn finish(mut self: Box<Self>) -> Result<File> {

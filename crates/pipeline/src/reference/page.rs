@@ -100,6 +100,7 @@ fn value(shape: &Shape) -> String {
         Shape::Boolean => "`true` or `false`".into(),
         Shape::Count => "a number from 1 on".into(),
         Shape::Duration => "a duration".into(),
+        Shape::Size => "a size, such as `64MiB`".into(),
         Shape::Expression => "an expression".into(),
         Shape::Choice(choice) => words(choice),
         Shape::Names => "a list of names".into(),

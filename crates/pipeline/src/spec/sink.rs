@@ -120,6 +120,14 @@ impl SinkKindSpec {
                 let text = |micros: Placed<i64>| Placed::new(format!("{}ms", micros.value / 1000), micros.span);
                 self.settings.extend(micros.map(|micros| (field.name.into(), text(micros))));
             }
+            Shape::Size | Shape::Count => {
+                let number = match field.shape {
+                    Shape::Size => settings.size(field.name, problems),
+                    _ => settings.count(field.name, problems),
+                };
+                let text = |number: Placed<u64>| Placed::new(number.value.to_string(), number.span);
+                self.settings.extend(number.map(|number| (field.name.into(), text(number))));
+            }
             Shape::Names => self.key = settings.names(field.name, problems).unwrap_or_default(),
             _ => panic!("a sink's setting `{}` has a shape that sinks do not read", field.name),
         }
