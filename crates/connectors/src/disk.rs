@@ -9,6 +9,11 @@ use std::fs;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
+
+/// How often a lock that somebody has is asked for again, and after which time each.
+const LOCK_TRIES: usize = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// A change of the file system, as an interceptor sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,10 +115,26 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
     force(Change::SyncFolder(folder), || fs::File::open(folder)?.sync_all())
 }
 
-/// Opens a file to lock, which is made if it is not there. It holds nothing.
-pub fn open_lock(path: &Path) -> io::Result<fs::File> {
+/// Locks a file for this process until the returned one is dropped; it is made if it is not there, and holds nothing. None:
+/// another one has the lock.
+///
+/// A process that another thread is just starting has copies of all open files for an instant, until it runs its own
+/// program, and with them a lock that was dropped meanwhile. So it is asked again for a moment before another one is blamed.
+pub fn lock(path: &Path) -> io::Result<Option<fs::File>> {
     let open = || fs::OpenOptions::new().write(true).create(true).truncate(false).open(path);
-    if path.exists() { open() } else { change(Change::Create(path), open) }
+    let file = if path.exists() { open()? } else { change(Change::Create(path), open)? };
+    let mut tries = 0;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(Some(file)),
+            Err(fs::TryLockError::Error(error)) => return Err(error),
+            Err(fs::TryLockError::WouldBlock) if tries == LOCK_TRIES => return Ok(None),
+            Err(fs::TryLockError::WouldBlock) => {
+                tries += 1;
+                std::thread::sleep(LOCK_PAUSE);
+            }
+        }
+    }
 }
 
 /// A file that is written.
@@ -232,8 +253,11 @@ mod tests {
             file.sync().unwrap();
             rename(&a, &b).unwrap();
             link(&b, &c).unwrap();
-            open_lock(&c).unwrap();
-            open_lock(&a).unwrap();
+            lock(&c).unwrap().unwrap();
+            let held = lock(&a).unwrap().unwrap();
+            assert!(lock(&a).unwrap().is_none(), "it is held");
+            drop(held);
+            lock(&a).unwrap().unwrap();
             sync_folder(folder.path()).unwrap();
             let elsewhere = std::thread::spawn(move || File::create(&a).map(drop));
             elsewhere.join().unwrap().unwrap();

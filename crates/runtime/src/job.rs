@@ -487,15 +487,10 @@ fn lock(folder: &Path) -> Result<File> {
     let what = |path: &Path| format!("cannot use the state folder {}", path.display());
     store::create_folder(folder)?;
     let path = folder.join("lock");
-    let file = disk::open_lock(&path).map_err(|error| Error::io(what(folder), error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => {
-            Err(Error::new(Code::StateBusy, format!("another run holds the state folder {}", folder.display()))
-                .help("wait for it, or give this run a `--state-dir` of its own"))
-        }
-        Err(std::fs::TryLockError::Error(error)) => Err(Error::io(what(folder), error)),
-    }
+    disk::lock(&path).map_err(|error| Error::io(what(folder), error))?.ok_or_else(|| {
+        Error::new(Code::StateBusy, format!("another run holds the state folder {}", folder.display()))
+            .help("wait for it, or give this run a `--state-dir` of its own")
+    })
 }
 
 /// An outlet that writes nothing.

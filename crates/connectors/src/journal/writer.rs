@@ -1,6 +1,5 @@
 //! Appending to a journal.
 
-use std::fs::TryLockError;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
@@ -47,15 +46,10 @@ impl JournalWriter {
     pub(super) fn open(journal: &Journal) -> Result<Self> {
         let path = journal.path.join("lock");
         let fail = |error| Error::io(format!("cannot write `{}`", path.display()), error);
-        let lock = disk::open_lock(&path).map_err(fail)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let message = format!("another process writes to the journal `{}`", journal.path.display());
-                return Err(Error::new(Code::StateBusy, message).help("A journal has one writer at a time"));
-            }
-            Err(TryLockError::Error(error)) => return Err(fail(error)),
-        }
+        let lock = disk::lock(&path).map_err(fail)?.ok_or_else(|| {
+            let message = format!("another process writes to the journal `{}`", journal.path.display());
+            Error::new(Code::StateBusy, message).help("A journal has one writer at a time")
+        })?;
         let tails = (0..journal.partition_count as Partition).map(|partition| Tail::open(journal, partition));
         Ok(Self {
             path: journal.path.clone(),

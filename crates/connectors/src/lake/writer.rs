@@ -3,7 +3,6 @@
 //! Every partition has one file open at a time, under a hidden name; it appears when it is whole. What a crash leaves is
 //! removed at the next start, and writing goes on at the offset past the last file that appeared: no gap, no duplicate.
 
-use std::fs::TryLockError;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -401,15 +400,10 @@ fn properties(source: &SourcePlan, group_rows: usize) -> Result<WriterProperties
 fn lock(path: &Path) -> Result<std::fs::File> {
     let path = path.join(".lock");
     let fail = |error| Error::io(format!("cannot write `{}`", path.display()), error);
-    let lock = disk::open_lock(&path).map_err(fail)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => {
-            let message = format!("another process writes to the lake `{}`", path.with_file_name("").display());
-            Err(Error::new(Code::StateBusy, message).help("A lake has one writer at a time"))
-        }
-        Err(TryLockError::Error(error)) => Err(fail(error)),
-    }
+    disk::lock(&path).map_err(fail)?.ok_or_else(|| {
+        let message = format!("another process writes to the lake `{}`", path.with_file_name("").display());
+        Error::new(Code::StateBusy, message).help("A lake has one writer at a time")
+    })
 }
 
 /// Returns the error of a failed write; a full disk is told from others.

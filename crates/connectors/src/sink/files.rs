@@ -1,6 +1,6 @@
 //! Small steps with files that the file sinks share.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use engine::{Code, Error, Result};
@@ -24,15 +24,10 @@ pub(super) fn sync(file: &disk::File, path: &Path) -> Result<u64> {
 /// It comes first of all: tidying up what a crash left would take the staged rows of a run that is alive.
 pub(super) fn lock(lock: &Path, sink: &Path) -> Result<File> {
     let failed = |error| Error::io(format!("cannot write `{}`", lock.display()), error);
-    let file = disk::open_lock(lock).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(Error::new(Code::StateBusy, format!("another run writes to {}", sink.display()))
-                .help("wait for it or stop it, or write elsewhere with --out DIR"))
-        }
-        Err(TryLockError::Error(error)) => Err(failed(error)),
-    }
+    disk::lock(lock).map_err(failed)?.ok_or_else(|| {
+        Error::new(Code::StateBusy, format!("another run writes to {}", sink.display()))
+            .help("wait for it or stop it, or write elsewhere with --out DIR")
+    })
 }
 
 /// Renames a file over whatever has the new name. Durable only after the folder is synced.
