@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::array::{Array, ArrayRef};
-use arrow::datatypes::{DataType, FieldRef};
+use arrow::datatypes::FieldRef;
 use connectors::format::codec;
 use connectors::records::clip;
+use engine::digest::RowDigester;
 use engine::edge::{LogScan, LogStream, Polled};
 use engine::log::{Chunk, Offset, Partition, RawRecords};
 use engine::plan::{Plan, SourcePlan};
-use engine::{Code, Error, Result};
+use engine::{Code, Error, Result, Schema};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::cut::Cut;
@@ -132,16 +133,18 @@ fn are_same(one: &Chunk, other: &Chunk) -> bool {
     if one.bad.is_empty() != other.bad.is_empty() || times.is_some_and(|(one, other)| one != other) {
         return false;
     }
-    // A text may be in a dictionary in one of them.
-    let plain = |column: &ArrayRef| match column.data_type() {
-        DataType::Dictionary(_, values) => arrow::compute::cast(column, values).expect("a dictionary has its values"),
-        _ => column.clone(),
+    // By digest: a text may be in a dictionary in one of them, and NaN is NaN.
+    let mut digester = RowDigester::new("", &Schema::default());
+    let mut digest = |column: &ArrayRef| {
+        let mut found = None;
+        digester.rows(std::slice::from_ref(column), 1, |_, digest| found = Some(digest));
+        found
     };
-    let is_same = |(field, column): (&FieldRef, &ArrayRef)| {
-        other.columns.column_by_name(field.name()).is_none_or(|found| plain(column) == plain(found))
+    let mut is_same = |(field, column): (&FieldRef, &ArrayRef)| {
+        other.columns.column_by_name(field.name()).is_none_or(|found| digest(column) == digest(found))
     };
     let schema = one.columns.schema();
-    !one.bad.is_empty() || schema.fields().iter().zip(one.columns.columns()).all(is_same)
+    !one.bad.is_empty() || schema.fields().iter().zip(one.columns.columns()).all(&mut is_same)
 }
 
 /// Reads the record at an offset of each partition, one row each; without those that the log does not hold.
@@ -202,4 +205,35 @@ fn read_at(
         }
     }
     Ok(found.into_iter().filter_map(|(partition, record)| Some((partition, record?))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{DictionaryArray, Float64Array, Int64Array, RecordBatch, StringArray};
+    use arrow::datatypes::Int32Type;
+
+    use super::*;
+
+    fn record(text: ArrayRef, number: f64) -> Chunk {
+        let number: ArrayRef = Arc::new(Float64Array::from(vec![number]));
+        let columns = RecordBatch::try_from_iter_with_nullable([("text", text, true), ("number", number, true)]);
+        Chunk {
+            partition: 0,
+            offsets: Int64Array::from(vec![7]),
+            timestamps: None,
+            columns: columns.unwrap(),
+            bad: Vec::new(),
+            raw: None,
+        }
+    }
+
+    #[test]
+    fn records_are_compared_by_their_values() {
+        let plain = |text: &str| -> ArrayRef { Arc::new(StringArray::from(vec![text])) };
+        let coded = |text: &str| -> ArrayRef { Arc::new(DictionaryArray::<Int32Type>::from_iter([text])) };
+        assert!(are_same(&record(plain("a"), 1.0), &record(coded("a"), 1.0)));
+        assert!(are_same(&record(coded("a"), f64::NAN), &record(plain("a"), f64::NAN)), "NaN is NaN");
+        assert!(!are_same(&record(plain("a"), 1.0), &record(coded("b"), 1.0)));
+        assert!(!are_same(&record(plain("a"), 1.0), &record(plain("a"), f64::NAN)));
+    }
 }
