@@ -217,6 +217,8 @@ fn a_cut_of_one_run_ends_another() {
     assert_eq!(stream["rows_read"], 6500);
     assert_eq!(stream["digest_all"], batch["digest_all"]);
     fails(at, "run page_views --mode batch --end nobody:0=1", 2, "E_CUT");
+    let beyond = fails(at, "run page_views --mode stream --until-caught-up --end clicks:0=99999999", 2, "E_CUT");
+    assert!(beyond.contains("without `--until-caught-up` the run waits"), "{beyond}");
     fails(at, "run page_views --mode batch --end clicks:0=x", 2, "E_USAGE");
     fails(at, "run page_views --mode batch --from 2026-01-02 --to 2026-01-01", 2, "E_EMPTY");
     fails(at, "run page_views --mode batch --until-caught-up", 2, "E_USAGE");

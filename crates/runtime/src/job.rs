@@ -216,6 +216,7 @@ fn drive(
         }
         Sources::Stream(streams) => {
             let until = match &options.end {
+                Some(cut) if options.until_caught_up => Until::CaughtUpWith(cut.clone()),
                 Some(cut) => Until::Cut(cut.clone()),
                 None if options.until_caught_up => Until::CaughtUp,
                 None => Until::Stopped,

@@ -32,6 +32,17 @@ pub enum Until {
     CaughtUp,
     /// At these offsets; a partition that the cut does not name ends where it ends at start.
     Cut(Cut),
+    /// The same; a cut that is past what the logs held at start is refused and not waited for.
+    CaughtUpWith(Cut),
+}
+
+impl Until {
+    fn cut(&self) -> Option<&Cut> {
+        match self {
+            Until::Cut(cut) | Until::CaughtUpWith(cut) => Some(cut),
+            Until::Stopped | Until::CaughtUp => None,
+        }
+    }
 }
 
 /// Where a stream run begins.
@@ -232,7 +243,7 @@ impl<'a> Stream<'a> {
                 return Err(Error::new(Code::Empty, format!("source `{}` has no partitions", source.name)));
             }
             check_partitions(&source.name, &numbers, start)?;
-            check_partitions(&source.name, &numbers, if let Until::Cut(cut) = until { Some(cut) } else { None })?;
+            check_partitions(&source.name, &numbers, until.cut())?;
             ids.push(stream.id()?);
             let (starts, ends) = (stream.starts()?, stream.ends()?);
             let mut states = Vec::new();
@@ -558,7 +569,7 @@ fn state_at_start(
     let stop = match until {
         Until::Stopped => None,
         Until::CaughtUp => Some(end.max(begin)),
-        Until::Cut(cut) => Some(named(cut).unwrap_or(end.max(begin))),
+        Until::Cut(cut) | Until::CaughtUpWith(cut) => Some(named(cut).unwrap_or(end.max(begin))),
     };
     if stop.is_some_and(|stop| stop < begin) {
         let error = Error::new(Code::Cut, format!("{place} starts at offset {begin}, after its end"));
@@ -568,6 +579,12 @@ fn state_at_start(
             }
             None => error,
         });
+    }
+    if let (Until::CaughtUpWith(_), Some(stop)) = (until, stop)
+        && stop > end
+    {
+        return Err(Error::new(Code::Cut, format!("{place} ends at offset {end}, before its end {stop}"))
+            .help("without `--until-caught-up` the run waits for the records up to there"));
     }
     let (start, maximum) = kept.map_or((begin, NEVER), |kept| (kept.start, kept.maximum));
     Ok(PartitionState { partition, start, end: stop, next: begin, maximum, last: kept.and_then(|kept| kept.last) })
