@@ -157,8 +157,10 @@ impl Table {
     fn fill_node(&mut self, node: &mut Node, key: &str, problems: &mut Problems) {
         match &mut node.kind {
             Kind::Scalar(scalar) => {
+                let before = problems.errors.len();
                 self.fill_scalar(scalar, problems);
-                if scalar.is_secret && IS_KEPT.contains(&key) {
+                // One that has no value is told already.
+                if scalar.is_secret && IS_KEPT.contains(&key) && problems.errors.len() == before {
                     let message = format!("a secret cannot stand in `{key}`");
                     problems.error(Code::Variable, scalar.span, message, "has a secret in it").help = Some(
                         "it is kept beside the rows and the state; secrets are for addresses and credentials".into(),
