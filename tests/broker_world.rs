@@ -397,3 +397,53 @@ fn page(url: &str) -> String {
     std::io::Read::read_to_string(&mut stream, &mut text).unwrap();
     text
 }
+
+#[test]
+#[ignore = "needs SAMESTREAM_TEST_KAFKA"]
+fn a_stream_whose_broker_is_away_for_long_ends_and_goes_on_when_it_is_back() {
+    // One of its own: the other tests go on.
+    let port = std::env::var("KAFKA_PORT").unwrap().parse::<u16>().unwrap() + 40;
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/services/kafka.sh");
+    let state = tempfile::tempdir().unwrap();
+    let broker = |verb: &str| {
+        let mut command = Command::new(&script);
+        command.env("KAFKA_PORT", port.to_string()).env("KAFKA_STATE", state.path()).env("KAFKA_HEAP", "256m");
+        let done = command.arg(verb).output().unwrap();
+        assert!(done.status.success(), "{verb}: {}", stderr(&done));
+    };
+    broker("start");
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let text = format!(
+        "version: 1\nname: away\nsources:\n  clicks:\n    kafka: {{brokers: \"127.0.0.1:{port}\", topic: clicks}}\n    schema: {{page: string!, event_time: timestamp!}}\n    event_time: {{column: event_time, out_of_orderness: 30s}}\nsteps:\n  views: {{from: clicks, window: {{tumbling: {{size: 1s}}}}, group_by: [page], aggregate: {{views: \"count(*)\"}}}}\nsinks:\n  views: {{from: views, jsonl: {{path: views.jsonl}}}}\n"
+    );
+    std::fs::write(at.join("away.yaml"), text).unwrap();
+    let run = |line: &str| samestream(at).args(line.split_whitespace()).output().unwrap();
+    let made = run(&format!("gen --to kafka:127.0.0.1:{port}/clicks --events 20000 --rate 100"));
+    assert!(made.status.success(), "{}", stderr(&made));
+    let whole =
+        run("run away.yaml --mode stream --until-caught-up --state-dir .whole --out whole --summary whole.json");
+    assert!(whole.status.success(), "{}", stderr(&whole));
+
+    let line = ["run", "away.yaml", "--mode", "stream", "--checkpoint-every", "200ms"];
+    let stream = samestream(at).args(line).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let until = Instant::now() + Duration::from_secs(60);
+    while std::fs::metadata(at.join("views.jsonl")).map_or(0, |file| file.len()) == 0 {
+        assert!(Instant::now() < until, "no row");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    broker("stop");
+    let ended = stream.wait_with_output().unwrap();
+    let text = stderr(&ended);
+    assert_eq!(ended.status.code(), Some(4), "{text}");
+    assert!(text.contains("error[E_BROKER]") && text.contains("check that the brokers run"), "{text}");
+    broker("start");
+    let back = run("run away.yaml --mode stream --until-caught-up --summary back.json");
+    assert!(back.status.success(), "{}", stderr(&back));
+    let digest = |name: &str| {
+        let summary: serde_json::Value = serde_json::from_slice(&std::fs::read(at.join(name)).unwrap()).unwrap();
+        (summary["digest_all"].clone(), summary["rows_read"].clone())
+    };
+    assert_eq!(digest("back.json"), digest("whole.json"));
+    broker("stop");
+}

@@ -204,13 +204,15 @@ pub(super) fn is_refusal(code: RDKafkaErrorCode) -> bool {
 /// Returns our error for an answer of a broker, or for none.
 pub(super) fn broker_error(binding: &KafkaBinding, what: &str, code: RDKafkaErrorCode, notes: &Notes) -> Error {
     use RDKafkaErrorCode as E;
+    // Of a topic that no broker has told it of for long, librdkafka says that there are no such partitions.
+    let is_silent = is_silence(code) || code == E::UnknownPartition && notes.all_down();
     let (code, reason) = match notes.last() {
-        Some((noted, reason)) if is_silence(code) => (noted, reason),
+        Some((noted, reason)) if is_silent => (noted, reason),
         _ => (code, code.to_string()),
     };
     let message = format!("{what} topic {} at {}: {reason}", binding.topic, binding.brokers);
     let help = match code {
-        E::UnknownTopic | E::UnknownTopicOrPartition | E::UnknownPartition | E::UnknownTopicId => {
+        E::UnknownTopic | E::UnknownTopicOrPartition | E::UnknownPartition | E::UnknownTopicId if !is_silent => {
             return Error::new(Code::NotFound, message).help("the topic was deleted, or never there");
         }
         E::Authentication | E::SaslAuthenticationFailed | E::UnsupportedSASLMechanism => {
