@@ -7,8 +7,8 @@ Needs `pip install duckdb polars`. Makes a lake with `samestream gen` once, then
 one after the other, --runs times; prints the medians of CPU (user + system) per row, wall time and peak memory. All
 read Parquet and write Parquet.
 
-Last answer (November 2026, 2 shared cores, 10 M events, median of 3): samestream 96.4 CPU ns/row and 65 MiB, DuckDB 2.0
-120.2 and 124 MiB, Polars 124.5 and 354 MiB. The peers add floats inexactly and drop nothing; samestream judges lateness, sums exactly.
+Last answer (November 2026, 2 shared cores, 10 M events, median of 3): samestream 90.4 CPU ns/row and 73 MiB, DuckDB 2.0
+110.9 and 121 MiB, Polars 111.9 and 379 MiB. The peers add floats inexactly and drop nothing; samestream judges lateness, sums exactly.
 """
 import argparse, os, shutil, statistics, subprocess, sys, time
 
