@@ -5,8 +5,8 @@ use std::io::{self, BufRead};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
+use super::SinkKind;
 use super::text::{self, TextFiles, TextFormat};
-use super::{Setting, SinkKind, folder};
 use crate::format::json;
 
 /// The table's entry.
@@ -14,16 +14,7 @@ pub(super) const KIND: SinkKind = SinkKind {
     name: "jsonl",
     help: "JSON lines, as one file or a folder of files",
     file_kind: "jsonl",
-    settings: &[
-        Setting {
-            name: "path",
-            help: "one file if it has an extension, else a folder",
-            is_required: true,
-            is_built: true,
-        },
-        folder::ROLL_ROWS,
-        folder::ROLL_BYTES,
-    ],
+    settings: text::SETTINGS,
     check: text::check,
     probe: super::nothing,
     open: |plan, context| text::open(plan, context, &JsonLines, &TextFiles(&JsonLines)),

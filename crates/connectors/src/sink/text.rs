@@ -14,7 +14,7 @@ use super::folder::{self, FolderSink, Roll, no_window_start};
 use super::once::Once;
 use super::rows::{Encoding, RowWriter, Span, WINDOW_START, WindowRange};
 use super::single::SingleSink;
-use super::{Context, required};
+use super::{Context, Setting, required};
 use crate::disk::File;
 
 /// A text form of rows that can be cut into records again.
@@ -30,6 +30,13 @@ pub(crate) trait TextFormat: Send + Sync {
     /// Returns the text of a column in a record; None when it is null or absent.
     fn field(&self, record: &[u8], schema: &SchemaRef, column: &str) -> Option<String>;
 }
+
+/// The settings of a text sink.
+pub(super) const SETTINGS: &[Setting] = &[
+    Setting { name: "path", help: "one file if it has an extension, else a folder", is_required: true, is_built: true },
+    folder::ROLL_ROWS,
+    folder::ROLL_BYTES,
+];
 
 /// Opens a text sink: one file when the path has an extension, else a folder.
 pub(super) fn open(
