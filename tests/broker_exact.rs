@@ -15,6 +15,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use crate::broker::{binding, topic};
 use crate::broker_proxy::{Plan, Proxy};
 use crate::cli::{samestream, stderr, stdout};
+use crate::servers::Service;
 
 /// Two sinks: rows that are final only, with the records that each is made of, and rows that are shown before and taken back.
 fn pipeline(brokers: &str, shadow: &str, visits: &str, settings: &str) -> String {
@@ -342,17 +343,8 @@ fn a_bad_network_to_the_broker_costs_time_only() {
 #[ignore = "needs SAMESTREAM_TEST_KAFKA"]
 fn a_broker_that_goes_away_and_comes_back_costs_time_only() {
     // One of its own: the other tests go on.
-    let port = std::env::var("KAFKA_PORT").unwrap().parse::<u16>().unwrap() + 20;
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/services/kafka.sh");
-    let state = tempfile::tempdir().unwrap();
-    let broker = |verb: &str| {
-        let mut command = Command::new(&script);
-        command.env("KAFKA_PORT", port.to_string()).env("KAFKA_STATE", state.path()).env("KAFKA_HEAP", "256m");
-        let done = command.arg(verb).output().unwrap();
-        assert!(done.status.success(), "{verb}: {}", stderr(&done));
-    };
-    broker("start");
-    let at = format!("127.0.0.1:{port}");
+    let broker = Service::broker(20);
+    let at = broker.variable("SAMESTREAM_TEST_KAFKA");
     let here = |name: &str| KafkaBinding { brokers: at.clone(), ..binding(name) };
     let (shadow, visits) = (here("restart-shadow"), here("restart-visits"));
     let job = Job { folder: tempfile::tempdir().unwrap(), shadow, visits };
@@ -362,13 +354,12 @@ fn a_broker_that_goes_away_and_comes_back_costs_time_only() {
     let mut child = job.start();
     job.wait_for_checkpoint(&None);
     job.wait_for_checkpoint(&job.newest_checkpoint());
-    broker("stop");
-    broker("start");
+    broker.call("stop");
+    broker.call("start");
     assert!(child.try_wait().unwrap().is_none(), "the run had work left");
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
     job.must_equal_batch();
-    broker("stop");
 }
 
 #[test]

@@ -13,6 +13,7 @@ use crate::broker::{delete_before, topic};
 use crate::broker_exact::{Kind, assert_same, counted, lines, read, signal};
 use crate::broker_proxy::{Plan, Proxy};
 use crate::cli::{samestream, stderr, stdout};
+use crate::servers::Service;
 
 /// A topic in three partitions, a step whose rows name the records that they are made of, and a topic for these rows.
 struct World {
@@ -402,24 +403,16 @@ fn page(url: &str) -> String {
 #[ignore = "needs SAMESTREAM_TEST_KAFKA"]
 fn a_stream_whose_broker_is_away_for_long_ends_and_goes_on_when_it_is_back() {
     // One of its own: the other tests go on.
-    let port = std::env::var("KAFKA_PORT").unwrap().parse::<u16>().unwrap() + 40;
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/services/kafka.sh");
-    let state = tempfile::tempdir().unwrap();
-    let broker = |verb: &str| {
-        let mut command = Command::new(&script);
-        command.env("KAFKA_PORT", port.to_string()).env("KAFKA_STATE", state.path()).env("KAFKA_HEAP", "256m");
-        let done = command.arg(verb).output().unwrap();
-        assert!(done.status.success(), "{verb}: {}", stderr(&done));
-    };
-    broker("start");
+    let broker = Service::broker(40);
+    let brokers = broker.variable("SAMESTREAM_TEST_KAFKA");
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     let text = format!(
-        "version: 1\nname: away\nsources:\n  clicks:\n    kafka: {{brokers: \"127.0.0.1:{port}\", topic: clicks}}\n    schema: {{page: string!, event_time: timestamp!}}\n    event_time: {{column: event_time, out_of_orderness: 30s}}\nsteps:\n  views: {{from: clicks, window: {{tumbling: {{size: 1s}}}}, group_by: [page], aggregate: {{views: \"count(*)\"}}}}\nsinks:\n  views: {{from: views, jsonl: {{path: views.jsonl}}}}\n"
+        "version: 1\nname: away\nsources:\n  clicks:\n    kafka: {{brokers: \"{brokers}\", topic: clicks}}\n    schema: {{page: string!, event_time: timestamp!}}\n    event_time: {{column: event_time, out_of_orderness: 30s}}\nsteps:\n  views: {{from: clicks, window: {{tumbling: {{size: 1s}}}}, group_by: [page], aggregate: {{views: \"count(*)\"}}}}\nsinks:\n  views: {{from: views, jsonl: {{path: views.jsonl}}}}\n"
     );
     std::fs::write(at.join("away.yaml"), text).unwrap();
     let run = |line: &str| samestream(at).args(line.split_whitespace()).output().unwrap();
-    let made = run(&format!("gen --to kafka:127.0.0.1:{port}/clicks --events 20000 --rate 100"));
+    let made = run(&format!("gen --to kafka:{brokers}/clicks --events 20000 --rate 100"));
     assert!(made.status.success(), "{}", stderr(&made));
     let whole =
         run("run away.yaml --mode stream --until-caught-up --state-dir .whole --out whole --summary whole.json");
@@ -432,12 +425,12 @@ fn a_stream_whose_broker_is_away_for_long_ends_and_goes_on_when_it_is_back() {
         assert!(Instant::now() < until, "no row");
         std::thread::sleep(Duration::from_millis(50));
     }
-    broker("stop");
+    broker.call("stop");
     let ended = stream.wait_with_output().unwrap();
     let text = stderr(&ended);
     assert_eq!(ended.status.code(), Some(4), "{text}");
     assert!(text.contains("error[E_BROKER]") && text.contains("check that the brokers run"), "{text}");
-    broker("start");
+    broker.call("start");
     let back = run("run away.yaml --mode stream --until-caught-up --summary back.json");
     assert!(back.status.success(), "{}", stderr(&back));
     let digest = |name: &str| {
@@ -445,5 +438,4 @@ fn a_stream_whose_broker_is_away_for_long_ends_and_goes_on_when_it_is_back() {
         (summary["digest_all"].clone(), summary["rows_read"].clone())
     };
     assert_eq!(digest("back.json"), digest("whole.json"));
-    broker("stop");
 }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::cli::{stderr, stdout};
 use crate::restart::{PIPELINE, ok, project, run, start};
+use crate::state_verb::refused;
 
 /// The rows of a sink's folder in the order of its files, and how many files there are.
 fn rows(at: &Path, sink: &str) -> (String, usize) {
@@ -14,14 +15,6 @@ fn rows(at: &Path, sink: &str) -> (String, usize) {
     let names = std::fs::read_dir(at.join("out").join(sink)).unwrap();
     let is_rows = |name: &std::ffi::OsStr| !name.to_string_lossy().starts_with(['.', '_']);
     (stdout(&output), names.filter(|entry| is_rows(&entry.as_ref().unwrap().file_name())).count())
-}
-
-fn refused(at: &Path, line: &str, code: &str, exit: i32) -> String {
-    let output = run(at, line);
-    let text = stderr(&output);
-    assert_eq!(output.status.code(), Some(exit), "`samestream {line}`\n{text}");
-    assert!(text.contains(&format!("error[{code}]")), "`samestream {line}`\n{text}");
-    text
 }
 
 #[test]

@@ -98,28 +98,15 @@ network = toxics.Network(options.toxiproxy, port + 7, world.folder, proxies)
 world.begin()
 child = world.start()
 world.wait_for_newer(child, 2)
-ended, longest, held = 0, {}, {}
+longest, held = {}, {}
 for trial in range(options.trials):
     name = list(FAULTS)[trial % len(FAULTS)]
     held[name] = held.get(name, 0) + 1
     time.sleep(world.chance.random())
     FAULTS[name]()
     network.heal()
-    last, begun = world.checkpoint(), time.monotonic()
-    while world.checkpoint() < last + 2:
-        code = child.poll()
-        if code is not None:
-            if code != 4:
-                world.fail(f"after `{name}` the stream ended with {code}: {world.said()}")
-            ended += 1
-            time.sleep(0.5)
-            child = world.start()
-        if world.producer.failure:
-            world.fail(f"the producer failed: {world.producer.failure}")
-        if time.monotonic() - begun > 150:
-            world.fail(f"no checkpoint after {last} in 150 s after `{name}`: {world.said()}")
-        time.sleep(0.01)
-    longest[name] = max(longest.get(name, 0), time.monotonic() - begun)
+    child, took = world.going_on(child, world.checkpoint(), 150, f" after `{name}`")
+    longest[name] = max(longest.get(name, 0), took)
 child.kill()
 child.wait()
 
@@ -138,7 +125,7 @@ def in_table():
 world.result(
     f"{options.trials} faults ({', '.join(f'{count} {name}' for name, count in held.items())}) of about {options.hold:.0f} s"
     + (", a table of PostgreSQL behind the same network" if postgres else "")
-    + f"; {ended} times the stream ended with exit code 4 and was started again; until it went on at most "
+    + f"; {world.ended} times the stream ended with exit code 4 and was started again; until it went on at most "
     + ", ".join(f"{seconds:.0f} s after {name}" for name, seconds in longest.items()),
     [in_table] if postgres else [],
 )

@@ -72,29 +72,6 @@ def whole(patience=120):
         time.sleep(0.5)
 
 
-ended = 0
-
-
-def going_on(child, last, patience):
-    """Waits for two checkpoints after that one; starts a stream again that says that it may be. Returns it, and how long it took."""
-    global ended
-    begun = time.monotonic()
-    while world.checkpoint() < last + 2:
-        code = child.poll()
-        if code is not None:
-            if code != 4:
-                world.fail(f"the stream ended with {code}: {world.said()}")
-            ended += 1
-            time.sleep(0.5)
-            child = world.start()
-        if world.producer.failure:
-            world.fail(f"the producer failed: {world.producer.failure}")
-        if time.monotonic() - begun > patience:
-            world.fail(f"no checkpoint after {last} in {patience} s: {world.said()}")
-        time.sleep(0.01)
-    return child, time.monotonic() - begun
-
-
 world.begin()
 child = world.start()
 world.wait_for_newer(child, 3)
@@ -116,7 +93,7 @@ for trial in range(options.kills):
     last = world.checkpoint()
     world.broker("kill", str(node))
     killed[role] += 1
-    child, took = going_on(child, last, 150)
+    child, took = world.going_on(child, last, 150)
     pauses[role].append(took)
     world.broker("up", str(node))
 for roll in range(options.rolls):
@@ -124,7 +101,7 @@ for roll in range(options.rolls):
         whole()
         world.broker("down", str(node))
         world.broker("up", str(node))
-    child, took = going_on(child, world.checkpoint(), 90)
+    child, took = world.going_on(child, world.checkpoint(), 90)
 for stop in range(options.stops):
     whole()
     last = world.checkpoint()
@@ -133,13 +110,13 @@ for stop in range(options.stops):
         world.broker("kill", str(node))
     time.sleep(options.stop_for)
     world.broker("start")
-    child, took = going_on(child, last + 1, 240)
+    child, took = world.going_on(child, last + 1, 240)
 whole()
 child.kill()
 child.wait()
 world.result(
     f"{options.kills} kills ({', '.join(f'{count} of the {name}' for name, count in killed.items())}), {options.rolls} rolling restarts, "
-    f"{options.stops} stops of all nodes for {options.stop_for:.0f} s; {ended} times the stream ended with exit code 4 and was started again; "
+    f"{options.stops} stops of all nodes for {options.stop_for:.0f} s; {world.ended} times the stream ended with exit code 4 and was started again; "
     + "until it went on without the node: "
     + ", ".join(f"{name} median {statistics.median(times):.1f} s, at most {max(times):.1f} s" for name, times in pauses.items() if times)
 )

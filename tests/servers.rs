@@ -201,6 +201,14 @@ impl Service {
         service
     }
 
+    /// Starts a broker so many ports past the one that the others share.
+    pub(crate) fn broker(ports: u16) -> Self {
+        let port = ports + std::env::var("KAFKA_PORT").unwrap().parse::<u16>().unwrap();
+        let state = std::env::temp_dir().join(format!("samestream-test-broker-{port}"));
+        let settings = [("KAFKA_PORT", port.to_string()), ("KAFKA_STATE", state.display().to_string())];
+        Self::start("kafka.sh", settings.into_iter().chain([("KAFKA_HEAP", "256m".to_string())]).collect())
+    }
+
     /// Returns the port after the one that a variable names, or a default.
     pub(crate) fn next_port(variable: &str, default: u16) -> u16 {
         1 + std::env::var(variable).ok().and_then(|port| port.parse().ok()).unwrap_or(default)

@@ -51,6 +51,8 @@ class World:
 {extra_sinks}"""
         self.write_pipeline(by_stream)
         self.producer = None
+        # How many times the stream ended and said that it may be started again.
+        self.ended = 0
 
     def write_pipeline(self, brokers, path="cycles.yaml"):
         with open(os.path.join(self.folder, path), "w") as file:
@@ -140,6 +142,24 @@ sinks:{self.sinks}"""
                 self.fail(f"no checkpoint after {last} in {patience} s")
             time.sleep(0.005)
         return time.monotonic() - begun
+
+    def going_on(self, child, last, patience, after=""):
+        """Waits for two checkpoints after that one; starts a stream again that says that it may be. Returns it, and how long it took."""
+        begun = time.monotonic()
+        while self.checkpoint() < last + 2:
+            code = child.poll()
+            if code is not None:
+                if code != 4:
+                    self.fail(f"the stream ended with {code}{after}: {self.said()}")
+                self.ended += 1
+                time.sleep(0.5)
+                child = self.start()
+            if self.producer.failure:
+                self.fail(f"the producer failed: {self.producer.failure}")
+            if time.monotonic() - begun > patience:
+                self.fail(f"no checkpoint after {last} in {patience} s{after}: {self.said()}")
+            time.sleep(0.01)
+        return child, time.monotonic() - begun
 
     def consume(self, name):
         """Returns the values of the committed records of a topic, read by Kafka's console consumer."""

@@ -18,7 +18,7 @@ fn json(at: &Path, line: &str) -> Value {
     serde_json::from_str(&stdout(&output)).unwrap_or_else(|error| panic!("{line}: {error}\n{}", stdout(&output)))
 }
 
-fn refused(at: &Path, line: &str, code: &str, exit: i32) -> String {
+pub(crate) fn refused(at: &Path, line: &str, code: &str, exit: i32) -> String {
     let output = run(at, line);
     let text = stderr(&output);
     assert_eq!(output.status.code(), Some(exit), "`samestream {line}`\n{text}");
