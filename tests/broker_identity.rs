@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use connectors::kafka::create_topic;
 use engine::plan::KafkaBinding;
 
-use crate::broker::{delete_before, drop_topic, topic, write};
+use crate::broker::{binding, delete_before, drop_topic, topic, write};
 use crate::cli::{samestream, stderr};
 
 const RUN: [&str; 6] = ["run", "log.yaml", "--mode", "stream", "--checkpoint-every", "50ms"];
@@ -82,6 +82,18 @@ fn records_that_the_broker_deleted_before_they_were_read_are_named() {
     records(&binding, 60..80);
     delete_before(&binding, 70);
     refused(&caught_up(folder.path()), "E_GAP", 3, "the records from 60 to 69 are gone");
+}
+
+#[test]
+#[ignore = "needs SAMESTREAM_TEST_KAFKA"]
+fn a_topic_that_the_broker_compacts_is_refused_before_anything_is_written() {
+    for policy in ["compact", "compact,delete"] {
+        let binding = binding("identity-compacted");
+        create_topic(&binding, Some(1), &[("cleanup.policy", policy)]).unwrap();
+        let folder = project(&binding);
+        refused(&caught_up(folder.path()), "E_COMPACTED", 3, "deletes old values of a key");
+        assert!(!folder.path().join("out.jsonl").exists());
+    }
 }
 
 #[test]

@@ -78,6 +78,7 @@ const CASES: &[(&str, i32, Case)] = &[
     ("E_CORRUPT", 3, Case::Run(a_truncated_file)),
     ("E_STATS", 3, Case::Run(statistics_that_lie)),
     ("E_GAP", 3, Case::Run(a_start_before_the_lake)),
+    ("E_COMPACTED", 3, Case::Library(a_compacted_topic)),
     ("E_NO_OFFSETS", 3, Case::Run(a_file_without_offset_in_its_name)),
     ("E_BROKER", 4, Case::Run(a_closed_port)),
     ("E_DATABASE", 4, Case::Run(a_database_that_is_not_there)),
@@ -417,6 +418,16 @@ fn a_record_of_a_new_partition(project: &Project) -> engine::Error {
     let mut records = RawBuilder::new(2);
     records.push(0, 0, None, Some(b"{}"), Vec::new());
     writer.append(&records.finish(), 0).unwrap_err()
+}
+
+fn a_compacted_topic(_: &Project) -> engine::Error {
+    let binding = engine::plan::KafkaBinding {
+        brokers: "localhost:9092".into(),
+        topic: "prices".into(),
+        options: Default::default(),
+    };
+    connectors::kafka::must_not_compact(&binding, "delete").unwrap();
+    connectors::kafka::must_not_compact(&binding, "delete,compact").unwrap_err()
 }
 
 fn a_locked_state_folder(project: &Project) -> Output {

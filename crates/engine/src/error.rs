@@ -79,6 +79,7 @@ codes! {
     Corrupt, "E_CORRUPT", Data, "A file is damaged";
     Stats, "E_STATS", Data, "Statistics of a file contradict its contents";
     Gap, "E_GAP", Data, "The log no longer holds records that the run needs";
+    Compacted, "E_COMPACTED", Data, "The topic deletes old values of a key, so that reading it again gives other records: it is no log of events";
     NoOffsets, "E_NO_OFFSETS", Data, "A lake without offsets cannot be read as a log";
     // The world.
     Broker, "E_BROKER", Environment, "The broker cannot be reached, refused us or failed";

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use connectors::journal::{Journal, JournalScan};
-use connectors::kafka::KafkaStream;
+use connectors::kafka::{KafkaStream, must_keep_all};
 use connectors::lake::LakeScan;
 use connectors::{disk, sink, store};
 use engine::edge::{LogScan, LogStream};
@@ -281,7 +281,7 @@ impl Sources {
         Ok(match mode {
             Mode::Stream => Sources::Stream(
                 sources
-                    .map(|(index, source)| is_read(index).then(|| open_stream(source)).transpose())
+                    .map(|(index, source)| is_read(index).then(|| open_log(source)).transpose())
                     .collect::<Result<_>>()?,
             ),
             Mode::Batch => Sources::Batch(
@@ -370,6 +370,13 @@ pub fn open_stream(source: &SourcePlan) -> Result<Box<dyn LogStream>> {
         (None, None) => Err(Error::new(Code::Binding, format!("source `{}` has no log to stream from", source.name))
             .help("give it `kafka: {brokers, topic}` or `journal: {path}`; `--mode batch` reads its lake")),
     }
+}
+
+/// Opens a source as a log that gives the same records whenever it is read.
+fn open_log(source: &SourcePlan) -> Result<Box<dyn LogStream>> {
+    let stream = open_stream(source)?;
+    source.bindings.kafka.as_ref().map(must_keep_all).transpose()?;
+    Ok(stream)
 }
 
 /// Opens a source as a log with an end: its lake, else its journal.

@@ -13,7 +13,7 @@ mod writer;
 
 pub use client::check_options;
 pub use stream::KafkaStream;
-pub use topic::{PartitionInfo, TopicInfo, create_topic, topic_id, topic_info};
+pub use topic::{PartitionInfo, TopicInfo, create_topic, must_keep_all, must_not_compact, topic_id, topic_info};
 pub use transaction::{Failure, Transactions};
 pub use writer::{KafkaWriter, Written};
 

@@ -94,6 +94,28 @@ pub fn topic_info(binding: &KafkaBinding) -> Result<TopicInfo> {
     })
 }
 
+/// Refuses a topic whose records go when later ones have their keys: what a run reads would depend on when it reads. Brokers that
+/// do not let this user ask are believed.
+pub fn must_keep_all(binding: &KafkaBinding) -> Result<()> {
+    let admin = admin(binding)?;
+    let (resource, options) = (ResourceSpecifier::Topic(&binding.topic), admin_options());
+    let answer = wait(admin.describe_configs([&resource], &options)).ok().and_then(|mut answers| answers.pop());
+    let policy = answer.and_then(|answer| answer.ok()?.get("cleanup.policy")?.value.clone());
+    policy.map_or(Ok(()), |policy| must_not_compact(binding, &policy))
+}
+
+/// Refuses a `cleanup.policy` that has old values of a key deleted.
+pub fn must_not_compact(binding: &KafkaBinding, policy: &str) -> Result<()> {
+    if !policy.split(',').any(|word| word.trim() == "compact") {
+        return Ok(());
+    }
+    let message =
+        format!("topic {} at {} is compacted: it deletes old values of a key", binding.topic, binding.brokers);
+    Err(Error::new(Code::Compacted, message).help(
+        "a stream needs a topic whose `cleanup.policy` is `delete`; what this one holds now can be kept by `samestream archive` and read by `--mode batch`",
+    ))
+}
+
 /// Returns what tells a topic from one of the same name before or after it; None: the brokers are too old to say.
 pub fn topic_id(binding: &KafkaBinding) -> Result<Option<String>> {
     topic_id_by(binding, &client::consumer(binding, &client::consumer_config(binding)?)?)
