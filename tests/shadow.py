@@ -239,6 +239,7 @@ class Producer(threading.Thread):
         arguments += ["--reader-property", "parse.key=true", "--command-property", "acks=all"]
         # It gives up after three tries or two minutes otherwise, which a restart of the broker outlasts.
         arguments += ["--message-send-max-retries", "1000000", "--command-property", "delivery.timeout.ms=900000"]
+        arguments += ["--max-block-ms", "900000"]
         # Into a file: it has much to say while the broker is away, and would wait for somebody to read it.
         log = os.path.join(world.folder, "producer.log")
         child = subprocess.Popen([world.service, *arguments], stdin=subprocess.PIPE, stdout=open(log, "w"), stderr=subprocess.STDOUT, text=True)

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use engine::log::{Offset, Partition};
 use engine::plan::KafkaBinding;
@@ -14,6 +14,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, Top
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset as TopicOffset, TopicPartitionList};
 
 use super::client::{self, ANSWER, Notes, broker_error};
@@ -182,15 +183,27 @@ pub(super) fn offsets(
         Edge::Start => TopicOffset::Beginning,
         Edge::End => TopicOffset::End,
     };
-    let mut list = TopicPartitionList::with_capacity(partitions.len());
-    for &partition in partitions {
-        list.add_partition_offset(&binding.topic, partition, time)
-            .expect("both ends are offsets that librdkafka knows");
+    let ask = || {
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for &partition in partitions {
+            list.add_partition_offset(&binding.topic, partition, time)
+                .expect("both ends are offsets that librdkafka knows");
+        }
+        consumer.offsets_for_times(list, ANSWER).map_err(|error| {
+            client::drain(consumer);
+            failed(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail))
+        })
+    };
+    // A broker that has just taken a partition over does not know at once how far the others have come.
+    let is_new = |element: TopicPartitionListElem<'_>| {
+        element.error().is_err_and(|error| error.rdkafka_error_code() == Some(RDKafkaErrorCode::OffsetNotAvailable))
+    };
+    let until = Instant::now() + ANSWER;
+    let mut answer = ask()?;
+    while answer.elements().into_iter().any(is_new) && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(100));
+        answer = ask()?;
     }
-    let answer = consumer.offsets_for_times(list, ANSWER).map_err(|error| {
-        client::drain(consumer);
-        failed(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail))
-    })?;
     let one = |partition: &Partition| {
         let element =
             answer.find_partition(&binding.topic, *partition).ok_or_else(|| failed(RDKafkaErrorCode::Fail))?;
