@@ -129,6 +129,8 @@ struct ParquetRows(ArrowWriter<File>);
 
 impl RowWriter for ParquetRows {
     fn write(&mut self, rows: &RecordBatch) -> Result<()> {
+        let path = self.0.inner().path().to_path_buf();
+        let failed = |error| failed(&path, error);
         let row_bytes = rows.get_array_memory_size() / rows.num_rows().max(1);
         let at_once = (BYTES_AT_ONCE / row_bytes.max(1)).clamp(1, ROWS_AT_ONCE);
         for start in (0..rows.num_rows()).step_by(at_once) {
@@ -147,8 +149,9 @@ impl RowWriter for ParquetRows {
 
     fn finish(mut self: Box<Self>) -> Result<File> {
         // Not `into_inner`: of a full disk it says only that something went wrong.
-        self.0.finish().map_err(failed)?;
-        self.0.inner().try_clone().map_err(|error| Error::io("writing Parquet", error))
+        let path = self.0.inner().path().to_path_buf();
+        self.0.finish().map_err(|error| failed(&path, error))?;
+        self.0.inner().try_clone().map_err(|error| Error::io(format!("cannot write `{}`", path.display()), error))
     }
 }
 
@@ -165,16 +168,18 @@ fn writer(file: File, schema: &SchemaRef) -> Result<ArrowWriter<File>> {
     for field in schema.fields().iter().filter(|field| *field.data_type() == ArrowType::Float64) {
         properties = properties.set_column_dictionary_enabled(ColumnPath::new(vec![field.name().clone()]), false);
     }
-    ArrowWriter::try_new(file, schema.clone(), Some(properties.build())).map_err(failed)
+    let path = file.path().to_path_buf();
+    ArrowWriter::try_new(file, schema.clone(), Some(properties.build())).map_err(|error| failed(&path, error))
 }
 
 /// Turns a writer's error into ours; the cause is the disk unless the writer says otherwise.
-fn failed(error: ParquetError) -> Error {
+fn failed(path: &Path, error: ParquetError) -> Error {
+    let what = format!("cannot write `{}`", path.display());
     match error {
         ParquetError::External(cause) => match cause.downcast::<std::io::Error>() {
-            Ok(io) => Error::io("writing Parquet", *io),
-            Err(other) => Error::new(Code::Io, format!("writing Parquet: {other}")),
+            Ok(io) => Error::io(what, *io),
+            Err(other) => Error::new(Code::Io, format!("{what}: {other}")),
         },
-        other => Error::new(Code::Io, format!("writing Parquet: {other}")),
+        other => Error::new(Code::Io, format!("{what}: {other}")),
     }
 }
