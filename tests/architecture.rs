@@ -23,6 +23,7 @@ const KEPT_APART: &[(&str, &str)] = &[
     ("rdkafka", "connectors"),
     ("postgres", "connectors"),
     ("redis", "connectors"),
+    ("fail", "connectors"),
     ("sqlparser", "pipeline"),
     ("serde-saphyr", "pipeline"),
     ("rayon", "runtime"),
@@ -320,6 +321,21 @@ fn files_of_a_run_are_changed_by_one_module_only() {
     assert!(found.is_empty(), "these go by `{DISK}`: {found:#?}");
     let of_disk = shipped(&read(DISK)).to_string();
     assert!(FILE_CHANGES.iter().filter(|word| has_word(&of_disk, word)).count() >= 5, "it uses what others must not");
+}
+
+#[test]
+fn every_named_point_is_in_its_table_and_stands_in_one_place() {
+    let named = |text: &str| -> Vec<String> {
+        let after = text.split("point!(").skip(1).filter_map(|rest| rest.trim_start().strip_prefix('"'));
+        after.map(|rest| rest.split('"').next().unwrap().to_string()).collect()
+    };
+    let is_shipped = |path: &str| path.starts_with("crates/") && !path.ends_with("/points.rs");
+    let mut found: Vec<String> =
+        code().iter().filter(|(path, _)| is_shipped(path)).flat_map(|(_, text)| named(shipped(text))).collect();
+    found.sort();
+    let mut table: Vec<&str> = connectors::points::POINTS.iter().map(|(name, _)| *name).collect();
+    table.sort();
+    assert_eq!(found, table);
 }
 
 #[test]

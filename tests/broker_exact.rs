@@ -15,7 +15,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use crate::broker::{binding, topic};
 use crate::broker_proxy::{Plan, Proxy};
 use crate::cli::{samestream, stderr, stdout};
-use crate::servers::Service;
+use crate::servers::{Service, survives_points};
 
 /// Two sinks: rows that are final only, with the records that each is made of, and rows that are shown before and taken back.
 fn pipeline(brokers: &str, shadow: &str, visits: &str, settings: &str) -> String {
@@ -198,6 +198,17 @@ pub(crate) fn signal(child: &Child, name: &str) {
 fn kill(mut child: Child) {
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+#[test]
+#[ignore = "needs SAMESTREAM_TEST_KAFKA"]
+fn a_stream_that_dies_at_every_point_gives_the_topics_every_row_once() {
+    let job = Job::new(60_000, None, "");
+    let stream = |points: &str| {
+        let line = ["run", "exact.yaml", "--mode", "stream", "--until-caught-up", "--checkpoint-every", "20ms"];
+        samestream(job.at()).env("FAILPOINTS", points).args(line).output().unwrap()
+    };
+    survives_points("kafka", stream, || job.must_equal_batch());
 }
 
 #[test]

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::cli::{samestream, stderr, stdout};
 use crate::servers::{
     Server, Service, add, canonical, fences_the_older, hostile, ok, order, refused, replaces_ranges, run,
-    seen_by_readers, signal, start, survives_kills, survives_restarts, wait_for,
+    run_with_points, seen_by_readers, signal, start, survives_kills, survives_points, survives_restarts, wait_for,
 };
 
 /// A database of its own on the server.
@@ -97,6 +97,15 @@ fn a_killed_stream_gives_postgres_every_row_once() {
     (0..2).for_each(|_| _ = run(at, &database.url(), "run clicks.yaml --mode stream --until-caught-up"));
     ok(at, &database.url(), "run clicks.yaml --mode stream --until-caught-up --fresh");
     database.must_be_equal(at);
+}
+
+#[test]
+#[ignore = "needs SAMESTREAM_TEST_POSTGRES"]
+fn a_stream_that_dies_at_every_point_gives_postgres_every_row_once() {
+    let server = Database::new("points");
+    let folder = server.clicks(60_000);
+    let at = folder.path();
+    survives_points("postgres", |points| run_with_points(&server, at, points), || server.must_be_equal(at));
 }
 
 #[test]

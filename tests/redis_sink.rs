@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::cli::{stderr, stdout};
 use crate::servers::{
     Server, Service, add, canonical, fences_the_older, hostile, ok, order, refused, replaces_ranges, run,
-    seen_by_readers, survives_kills, survives_restarts,
+    run_with_points, seen_by_readers, survives_kills, survives_points, survives_restarts,
 };
 
 /// The sinks whose rows have names.
@@ -94,6 +94,15 @@ fn a_killed_stream_gives_redis_every_row_once() {
     assert_eq!(server.ask(&["--scan", "--pattern", &format!("{{{}*staged*", server.prefix)]), "");
     ok(folder.path(), &server.url, "run clicks.yaml --mode batch --state-dir .batch");
     server.must_be_equal(folder.path());
+}
+
+#[test]
+#[ignore = "needs SAMESTREAM_TEST_REDIS"]
+fn a_stream_that_dies_at_every_point_gives_redis_every_row_once() {
+    let server = Keys::new("points");
+    let folder = server.clicks(60_000);
+    let at = folder.path();
+    survives_points("redis", |points| run_with_points(&server, at, points), || server.must_be_equal(at));
 }
 
 #[test]

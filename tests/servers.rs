@@ -95,6 +95,24 @@ pub(crate) fn survives_kills(server: &impl Server, events: u32) -> tempfile::Tem
     folder
 }
 
+/// Lets a stream die at every named point that it comes by, one after the other, and then lose the answer of a server that has
+/// done what it was asked; in the end each row is there once.
+pub(crate) fn survives_points(of: &str, mut stream: impl FnMut(&str) -> Output, must_be_equal: impl FnOnce()) {
+    let of_it = |name: &str| ["checkpoint", "sink", of].contains(&name.split_once('.').unwrap().0);
+    let names: Vec<&str> =
+        connectors::points::POINTS.iter().map(|(name, _)| *name).filter(|name| of_it(name)).collect();
+    assert!(names.len() > 3, "{of} has points of its own");
+    for (turn, name) in names.iter().enumerate() {
+        let output = stream(&format!("{name}={}*off->return", turn % 3 + 1));
+        let signal = std::os::unix::process::ExitStatusExt::signal(&output.status);
+        assert_eq!(signal, Some(6), "a run came by {name} and died: {}{}", stdout(&output), stderr(&output));
+    }
+    let lost = names.last().unwrap();
+    let output = stream(&format!("{lost}=1*off->1*return(lost)->1*off->1*return(lost)"));
+    assert!(output.status.success(), "{}", stderr(&output));
+    must_be_equal();
+}
+
 /// Restarts a server under a stream, as a crash does.
 pub(crate) fn survives_restarts(server: &impl Server, service: &Service, pause: Duration) {
     let folder = server.clicks(40_000);
@@ -314,6 +332,12 @@ pub(crate) fn start(folder: &Path, url: &str, more: &[&str]) -> Child {
     let line = ["run", "clicks.yaml", "--mode", "stream", "--checkpoint-every", "20ms"];
     let mut command = samestream(folder);
     command.env("DATABASE_URL", url).args(line).args(more).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap()
+}
+
+/// Runs a stream of `restart::PIPELINE` to the end of its log with FAILPOINTS set.
+pub(crate) fn run_with_points(server: &impl Server, at: &Path, points: &str) -> Output {
+    let line = ["run", "clicks.yaml", "--mode", "stream", "--until-caught-up", "--checkpoint-every", "20ms"];
+    samestream(at).env("DATABASE_URL", server.url()).env("FAILPOINTS", points).args(line).output().unwrap()
 }
 
 /// Waits until something is so.

@@ -58,6 +58,7 @@ fn real_main() -> ExitCode {
     if cfg!(debug_assertions) && std::env::var_os("SAMESTREAM_TEST_PANIC").is_some() {
         panic!("a test wanted to see how a bug looks");
     }
+    let _points = connectors::points::armed();
     let command = global::with_environment(Cli::command().version(&*commands::version_line().leak()));
     if global::early("format").as_deref() == Some("help") {
         let done = output::text(&commands::answers(verb_of(&command).as_deref(), &command));

@@ -5,6 +5,7 @@ pub mod format;
 pub mod journal;
 pub mod kafka;
 pub mod lake;
+pub mod points;
 pub mod records;
 pub mod sink;
 pub mod store;

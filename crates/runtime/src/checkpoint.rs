@@ -27,6 +27,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::RecordBatch;
+use connectors::point;
 use connectors::sink::token;
 use engine::plan::{Plan, SourcePlan};
 use engine::{Code, Engine, Error, Part, Result, State, hostile};
@@ -334,6 +335,7 @@ impl Line {
             places: self.places.clone(),
             forked: self.forked.clone(),
         };
+        point!("checkpoint.data");
         if !manifest.create(&*self.store)? {
             let message = format!("another run of `{}` has made checkpoint {}", self.pipeline, manifest.number);
             return Err(Error::new(Code::StateBusy, message)

@@ -10,7 +10,7 @@ use arrow::array::{
     new_null_array,
 };
 use arrow::compute::filter_record_batch;
-use connectors::sink;
+use connectors::{point, sink};
 use engine::edge::{Published, Replace, Sink};
 use engine::expr::Expr;
 use engine::group::plain;
@@ -312,11 +312,13 @@ impl Outlet for SinkOutlet {
                 (target.key.clone(), SinkMark { epoch, before, rows })
             };
             line.keep(&self.plan, checkpoint, self.targets.iter().map(mark).collect())?;
+            point!("checkpoint.made");
         }
         let begun = Instant::now();
         for target in &mut self.targets {
             target.commit(self.epoch)?;
             target.is_due = false;
+            point!("sink.published");
         }
         self.published_in = begun.elapsed();
         self.tell()

@@ -21,6 +21,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::client::{self, ANSWER, Notes, broker_error};
 use super::topic::topic_id_by;
 use super::writer::KafkaWriter;
+use crate::point;
 
 /// How long one request about a transaction may take at first, and at most after others took too long. At first not long:
 /// librdkafka goes on waiting for a group coordinator that it knows and that has died, though another has taken over, and
@@ -143,6 +144,7 @@ impl Transactions {
     ) -> Result<(), Failure> {
         let failed = |what: &str, writer: &KafkaWriter, error| self.failure(what, writer, error);
         writer.producer().begin_transaction().map_err(|error| failed("beginning a transaction on", writer, error))?;
+        point!("kafka.begun");
         let sent = records(writer).and_then(|receipt| writer.flush().map(|_| receipt));
         let receipt = sent.map_err(|error| match writer.producer().client().fatal_error() {
             Some((code, _)) => self.known(code).unwrap_or_else(|| Failure::of(error)),
@@ -151,9 +153,16 @@ impl Transactions {
                 .refusal(writer, number)
                 .unwrap_or_else(|| Failure { may_pass: writer.notes().refusal().is_none(), error }),
         })?;
+        point!("kafka.rows");
         self.add_offset(writer, number, &receipt, "keeping the receipt of", self.patience())?;
+        point!("kafka.receipt");
         let committed = writer.producer().commit_transaction(self.patience());
-        committed.map_err(|error| failed("committing a transaction on", writer, error))
+        committed.map_err(|error| failed("committing a transaction on", writer, error))?;
+        point!(
+            "kafka.committed",
+            self.failure_of("committing a transaction on", writer, RDKafkaErrorCode::OperationTimedOut)
+        );
+        Ok(())
     }
 
     /// Makes the receipt the metadata of the group's offset, once the transaction is committed.

@@ -40,6 +40,7 @@ use super::patience::patiently;
 use super::rows::{FINAL, WINDOW_START, conform, written_schema};
 use super::spool::Spool;
 use super::{Context, Setting, SinkKind, flag, required};
+use crate::point;
 
 /// The table's entry.
 pub(super) const KIND: SinkKind = SinkKind {
@@ -365,6 +366,7 @@ impl PostgresSink {
         if updated == 0 {
             return self.why_not(&mut transaction);
         }
+        point!("postgres.marked");
         let not_final = format!("NOT {}", quoted(FINAL));
         match (commit.first, &commit.range) {
             (Some(Replace::All), _) => _ = transaction.execute(&format!("DELETE FROM {at}"), &[])?,
@@ -382,6 +384,7 @@ impl PostgresSink {
             _ if self.open_rows > 0 => _ = transaction.execute(&format!("DELETE FROM {at} WHERE {not_final}"), &[])?,
             _ => {}
         }
+        point!("postgres.replaced");
         if self.staged.count + self.staged_open.count > 0 {
             let upsert = self.table.upsert(&self.place);
             if upsert.is_some() {
@@ -397,7 +400,13 @@ impl PostgresSink {
                 transaction.execute(&format!("DELETE FROM pg_temp.{}", quoted(STAGED)), &[])?;
             }
         }
-        Ok(transaction.commit()?)
+        point!("postgres.rows");
+        transaction.commit()?;
+        point!("postgres.committed", {
+            let ended = client.batch_execute("SELECT pg_catalog.pg_terminate_backend(pg_catalog.pg_backend_pid())");
+            ended.expect_err("a session that ends itself hears of it").into()
+        });
+        Ok(())
     }
 
     fn overtaken(&self) -> Error {

@@ -34,6 +34,7 @@ use super::rows::{WINDOW_START, WindowRange, conform, written_schema};
 use super::spool::Spool;
 use super::{Context, Setting, SinkKind, required};
 use crate::format::json;
+use crate::point;
 
 /// The table's entry.
 pub(super) const KIND: SinkKind = SinkKind {
@@ -319,8 +320,10 @@ impl RedisSink {
             sent?;
         }
         pieces.send()?;
+        point!("redis.sent");
         let script = Script::new(include_str!("redis/publish.lua"));
         let answer: Vec<String> = self.call(&script, commit, withdrawn.len() as u64).invoke(&mut connection)?;
+        point!("redis.published", RedisError::from(std::io::Error::from(std::io::ErrorKind::ConnectionReset)).into());
         let what = match answer[0].as_str() {
             "done" => Found::Done,
             "short" => return Err(Error::new(Code::Database, "Redis has lost rows on their way; start again").into()),
