@@ -22,6 +22,7 @@ mod diff_verb;
 mod differential;
 mod docs;
 mod full_disk;
+mod increments;
 mod inspect_verb;
 mod live;
 mod metrics_verb;

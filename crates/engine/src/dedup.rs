@@ -7,6 +7,7 @@
 
 use arrow::array::{Array, BinaryArray};
 
+use crate::bucket::{Bucket, BucketRows, Buckets};
 use crate::rows::{Batch, Identity};
 
 /// What a partition remembers of the ids that one step has seen: the largest event time of each.
@@ -17,8 +18,8 @@ pub(crate) struct Seen {
     limit: usize,
     /// Bytes of the ids.
     bytes: usize,
-    /// Whether the last snapshot has it as it is.
-    pub(crate) saved: bool,
+    /// By the largest event time.
+    buckets: Buckets,
 }
 
 /// Where a row stands among those of a chunk: offset, place in its list, names on its way; then its input and number.
@@ -33,17 +34,25 @@ impl Seen {
         match self.ids.get_mut(id) {
             Some(last) => {
                 let repeated = last.saturating_add(within) > time.max(watermark);
-                *last = time.max(*last);
+                if time > *last {
+                    self.buckets.touch(*last);
+                    self.buckets.touch(time);
+                    *last = time;
+                }
                 repeated
             }
             None => {
                 self.ids.insert(id.into(), time);
+                self.buckets.touch(time);
                 self.bytes += id.len();
                 if self.ids.len() > self.limit.max(FEW) {
-                    let bytes = &mut self.bytes;
+                    let (bytes, buckets) = (&mut self.bytes, &mut self.buckets);
                     self.ids.retain(|id, last| {
                         let stays = last.saturating_add(within) > watermark;
-                        *bytes -= if stays { 0 } else { id.len() };
+                        if !stays {
+                            *bytes -= id.len();
+                            buckets.touch(*last);
+                        }
                         stays
                     });
                     self.limit = self.ids.len() * 2;
@@ -56,7 +65,6 @@ impl Seen {
     /// Walks over rows and their ids, which are those of one chunk, by input. Returns the rows of each that are let through.
     pub(crate) fn walk(&mut self, inputs: &[(Batch, BinaryArray)], within: i64) -> Vec<Vec<u32>> {
         let mut kept: Vec<Vec<u32>> = vec![Vec::new(); inputs.len()];
-        self.saved = false;
         let mut walk = |input: usize, row: u32| {
             let (batch, ids) = &inputs[input];
             let (time, watermark) = (batch.event_time(row), batch.watermark(row));
@@ -85,18 +93,21 @@ impl Seen {
         kept
     }
 
-    /// Returns the ids in bytewise order, each with the largest event time of its rows.
-    pub(crate) fn sorted(&self) -> Vec<(&[u8], i64)> {
-        let mut ids: Vec<(&[u8], i64)> = self.ids.iter().map(|(id, last)| (&**id, *last)).collect();
-        ids.sort_unstable();
-        ids
+    /// Returns the ids by bucket, there in bytewise order, each with the largest event time of its rows; those of buckets that have
+    /// not changed since the last snapshot only if the whole is asked for.
+    pub(crate) fn cut(&mut self, whole: bool) -> Vec<BucketRows<(&[u8], i64)>> {
+        let Self { ids, buckets, .. } = self;
+        let ids = &*ids;
+        let mut found = buckets.cut(move || ids.iter().map(|(id, last)| (*last, (&**id, *last))), whole);
+        found.iter_mut().filter_map(|(_, ids)| ids.as_mut()).for_each(|ids| ids.sort_unstable());
+        found
     }
 
-    /// Takes in ids that are not there yet.
-    pub(crate) fn restore(&mut self, ids: &BinaryArray, lasts: &[i64]) {
+    /// Takes in ids of a bucket that are not there yet.
+    pub(crate) fn restore(&mut self, bucket: Option<Bucket>, ids: &BinaryArray, lasts: &[i64]) {
         self.bytes += (0..ids.len()).map(|row| ids.value(row).len()).sum::<usize>();
         self.ids.extend(lasts.iter().enumerate().map(|(row, last)| (ids.value(row).into(), *last)));
-        self.saved = true;
+        self.buckets.restored(bucket);
     }
 
     /// Returns about how many bytes it occupies.

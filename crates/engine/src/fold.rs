@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use arrow::array::{ArrayRef, BinaryArray};
 
+use crate::bucket::Bucket;
 use crate::dedup::Seen;
 use crate::group::canonical;
 use crate::join::JoinState;
@@ -103,8 +104,8 @@ impl Memory {
     }
 
     /// Takes in ids of a step that are not there yet.
-    pub(crate) fn restore(&mut self, step: usize, ids: &BinaryArray, lasts: &[i64]) {
-        self.0.entry(step).or_default().restore(ids, lasts);
+    pub(crate) fn restore(&mut self, step: usize, bucket: Option<Bucket>, ids: &BinaryArray, lasts: &[i64]) {
+        self.0.entry(step).or_default().restore(bucket, ids, lasts);
     }
 }
 

@@ -254,8 +254,27 @@ impl Groups {
     /// Returns all groups in canonical key order.
     pub fn sorted(&self) -> Vec<GroupId> {
         let mut groups: Vec<GroupId> = (0..self.len() as GroupId).collect();
-        groups.sort_unstable_by(|a, b| self.key(*a).cmp(self.key(*b)));
+        self.sort(&mut groups);
         groups
+    }
+
+    /// Puts groups into canonical key order.
+    pub fn sort(&self, groups: &mut [GroupId]) {
+        let Some(first) = groups.first().map(|group| self.key(*group)) else { return };
+        // Keys lie all over memory: the bytes that tell most of them apart are brought together first.
+        let common = groups.iter().fold(first.len(), |common, group| {
+            first[..common].iter().zip(self.key(*group)).take_while(|(a, b)| a == b).count()
+        });
+        let head = |group: GroupId| {
+            let key = &self.key(group)[common..];
+            let mut head = [0; 8];
+            let count = key.len().min(8);
+            head[..count].copy_from_slice(&key[..count]);
+            u64::from_be_bytes(head)
+        };
+        let mut placed: Vec<(u64, GroupId)> = groups.iter().map(|group| (head(*group), *group)).collect();
+        placed.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| self.key(a.1).cmp(self.key(b.1))));
+        groups.iter_mut().zip(placed).for_each(|(group, (_, sorted))| *group = sorted);
     }
 
     /// Returns about how many bytes it occupies.

@@ -25,7 +25,7 @@ use arrow::datatypes::DataType as ArrowType;
 use self::as_of::AsOfJoin;
 use self::interval::IntervalJoin;
 pub(crate) use self::interval::complete as interval_complete;
-pub(crate) use self::snapshot::empty_rows;
+pub(crate) use self::snapshot::{SidePart, empty_rows};
 use self::window::WindowJoin;
 use crate::close::{Closed, EMISSION_KEY_BYTES, EMISSION_ROWS};
 use crate::error::Result;

@@ -5,6 +5,7 @@
 //! [`window`] and [`aggregate`] are the tables of what can be computed, [`expr`] the row-local part.
 
 pub mod aggregate;
+mod bucket;
 pub mod calendar;
 mod close;
 mod dedup;
@@ -20,6 +21,7 @@ mod join;
 pub mod json;
 #[cfg(test)]
 mod law_tests;
+mod layers;
 pub mod log;
 pub mod lookup;
 pub mod plan;
@@ -37,6 +39,7 @@ pub mod value;
 pub mod watermark;
 pub mod window;
 
+pub use bucket::Bucket;
 pub use close::Closed;
 pub use error::{Code, Error, Exit, Place, Result};
 pub use fold::{Checked, Folding, Memory, State, StepSize};

@@ -1,8 +1,8 @@
 //! State as tables: what a checkpoint keeps, and what a later process goes on from.
 //!
-//! A state is a set of parts, each of one step: the groups of a window, the open sessions, the rows that a side of a join
-//! holds, the ids that a partition remembers. A part is a table with typed columns, its rows in canonical order; so it
-//! is a function of what was folded, not of how. Accumulators come as the states that [`crate::aggregate::Accumulator`]
+//! A state is a set of parts, each of one step: the groups of a window, open sessions, rows that a side of a join
+//! holds, ids that a partition remembers, these in buckets of time. A part is a table with typed columns, its rows in canonical
+//! order; so it is a function of what was folded, not of how. Accumulators come as the states that [`crate::aggregate::Accumulator`]
 //! merges: going on from a part is a merge into an empty state, and the law of merging is all that it needs.
 //!
 //! A part says whether it changed since the last snapshot, so that a checkpoint writes only what did.
@@ -14,9 +14,11 @@ use arrow::array::{ArrayRef, AsArray, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::TimestampMicrosecondType;
 
 use crate::aggregate::GroupId;
+use crate::bucket::Bucket;
 use crate::error::{Code, Error, Result};
 use crate::fold::State;
 use crate::group::KeyCodec;
+use crate::join::SidePart;
 use crate::log::Partition;
 use crate::plan::{DedupPlan, WindowPlan, Work};
 use crate::rows::named;
@@ -35,6 +37,10 @@ pub struct PartName {
     pub side: Option<usize>,
     /// The source and partition whose ids it holds.
     pub partition: Option<(String, Partition)>,
+    /// The times of its rows, where it is not of a window.
+    pub bucket: Option<Bucket>,
+    /// Which layer of the window's groups it is, if not the first: its groups are instead of those of the layers before.
+    pub layer: Option<u32>,
     /// Which piece of the window it is, where pieces of it lie outside of the state (see [`crate::Spilled`]).
     pub piece: Option<u64>,
 }
@@ -63,10 +69,13 @@ impl Engine {
             let Some(codec) = &self.codecs[index] else { continue };
             match (&mut windows[index], &mut joins[index], &step.work) {
                 (Some(WindowState::Fixed(state)), _, Work::Window(window)) => {
+                    state.restored();
                     for (at, table) in state.tables_mut() {
-                        let is_wanted = is_wanted(&mut table.saved, whole);
-                        let tables = is_wanted.then(|| group_tables(window, codec, table).collect());
-                        parts.push(Part { name: PartName { window: Some(*at), ..name.clone() }, tables });
+                        for (number, groups) in table.cut(whole) {
+                            let tables = groups.map(|groups| some_groups(window, codec, table, groups).collect());
+                            let layer = Some(number).filter(|number| *number > 0);
+                            parts.push(Part { name: PartName { window: Some(*at), layer, ..name.clone() }, tables });
+                        }
                     }
                 }
                 (Some(WindowState::Unique(state)), _, Work::Window(window)) => {
@@ -78,17 +87,18 @@ impl Engine {
                     }
                 }
                 (Some(WindowState::Session(state)), _, Work::Window(window)) => {
-                    let is_wanted = is_wanted(&mut state.saved, whole);
-                    let tables = is_wanted.then(|| {
-                        let sessions = state.sorted();
-                        let sizes = sessions.iter().map(|(key, _)| state.key(*key).len());
-                        ranges(sizes).map(|range| session_rows(window, codec, state, &sessions[range])).collect()
-                    });
-                    parts.push(Part { name, tables });
+                    for (bucket, sessions) in state.cut(whole) {
+                        let tables = sessions.map(|sessions| {
+                            let sizes = sessions.iter().map(|(key, _)| state.key(*key).len());
+                            ranges(sizes).map(|range| session_rows(window, codec, state, &sessions[range])).collect()
+                        });
+                        parts.push(Part { name: PartName { bucket: Some(bucket), ..name.clone() }, tables });
+                    }
                 }
                 (_, Some(state), Work::Join(join)) => {
-                    for (window, side, tables) in state.snapshot(join, codec, whole) {
-                        parts.push(Part { name: PartName { window, side: Some(side), ..name.clone() }, tables });
+                    for SidePart { window, bucket, side, tables } in state.snapshot(join, codec, whole) {
+                        parts
+                            .push(Part { name: PartName { window, bucket, side: Some(side), ..name.clone() }, tables });
                     }
                 }
                 _ => {}
@@ -100,21 +110,23 @@ impl Engine {
                 let (Work::Dedup(dedup), Some(codec)) = (&step.work, codec) else {
                     unreachable!("only dedup steps remember ids")
                 };
-                let is_wanted = is_wanted(&mut seen.saved, whole);
-                let tables = is_wanted.then(|| {
-                    let ids = seen.sorted();
-                    ranges(ids.iter().map(|(id, _)| id.len())).map(|range| id_rows(dedup, codec, &ids[range])).collect()
-                });
                 let partition = Some((self.plan.sources[*source].name.clone(), *partition));
                 let name = PartName { step: step.name.clone(), partition, ..PartName::default() };
-                parts.push(Part { name, tables });
+                for (bucket, ids) in seen.cut(whole) {
+                    let tables = ids.map(|ids| {
+                        let sizes = ids.iter().map(|(id, _)| id.len());
+                        ranges(sizes).map(|range| id_rows(dedup, codec, &ids[range])).collect()
+                    });
+                    parts.push(Part { name: PartName { bucket: Some(bucket), ..name.clone() }, tables });
+                }
             }
         }
         parts.sort_by(|a, b| a.name.cmp(&b.name));
         parts
     }
 
-    /// Returns the state that has these parts, each with its rows. One that does not fit the plan is an error.
+    /// Returns the state that has these parts, each with its rows; they come in the order of their names, the last one first.
+    /// One that does not fit the plan is an error.
     pub fn restore(&self, parts: impl IntoIterator<Item = Part>) -> Result<State> {
         let mut state = self.empty();
         for part in parts {
@@ -154,16 +166,18 @@ impl Engine {
         match &self.plan.steps[index].work {
             Work::Window(window) => match (state.windows[index].as_mut()?, part.name.window) {
                 (WindowState::Fixed(state), Some(at)) => {
-                    let table = state.table(at, &window.calls);
-                    // What comes from several parts is none of them.
-                    let is_saved = part.name.piece.is_none() && (table.saved || table.groups.is_empty());
+                    let layer = part.name.layer.unwrap_or(0);
+                    if layer == u32::MAX {
+                        return None;
+                    }
                     let expected = group_rows(window, codec, &Table::new(&window.calls), &[]);
                     for rows in tables {
                         let columns = fitting(rows, &expected)?;
                         let (keys, calls) = columns.split_at(window.keys.len());
-                        table.restore(&codec.encode(keys, rows.num_rows()), calls, &self.hasher);
+                        let keys = codec.encode(keys, rows.num_rows());
+                        let place = (at, layer, part.name.piece.is_some());
+                        state.restore(place, keys, calls, window, &self.hasher);
                     }
-                    table.saved = is_saved;
                 }
                 (WindowState::Unique(state), Some(at)) => {
                     let codecs = self.uniques[index].as_ref()?;
@@ -179,16 +193,17 @@ impl Engine {
                     for rows in tables {
                         let columns = fitting(rows, &expected)?;
                         let (keys, rest) = columns.split_at(window.keys.len());
+                        fits_bucket(part.name.bucket, times(&rest[1]))?;
                         let bounds = times(&rest[0]).iter().copied().zip(times(&rest[1]).iter().copied());
                         let keys = codec.encode(keys, rows.num_rows());
-                        state.restore(&keys, bounds, &rest[2..], &self.hasher);
+                        state.restore(part.name.bucket, &keys, bounds, &rest[2..], &self.hasher);
                     }
                 }
                 _ => return None,
             },
             Work::Join(join) => {
                 let state = state.joins[index].as_mut()?;
-                state.restore(join, codec, (part.name.window, part.name.side?), tables, &self.hasher)?;
+                state.restore(join, codec, &part.name, tables, &self.hasher)?;
             }
             Work::Dedup(dedup) => {
                 let (source, partition) = part.name.partition.as_ref()?;
@@ -198,7 +213,8 @@ impl Engine {
                 for rows in tables {
                     let columns = fitting(rows, &expected)?;
                     let (lasts, ids) = columns.split_last()?;
-                    memory.restore(index, &codec.encode(ids, rows.num_rows()), times(lasts));
+                    fits_bucket(part.name.bucket, times(lasts))?;
+                    memory.restore(index, part.name.bucket, &codec.encode(ids, rows.num_rows()), times(lasts));
                 }
                 state.put_memory(source, *partition, memory);
             }
@@ -210,7 +226,15 @@ impl Engine {
 
 /// The groups of a window in canonical order, cut into tables.
 pub(crate) fn group_tables(window: &WindowPlan, codec: &KeyCodec, table: &Table) -> impl Iterator<Item = RecordBatch> {
-    let groups = table.groups.sorted();
+    some_groups(window, codec, table, table.groups.sorted())
+}
+
+fn some_groups(
+    window: &WindowPlan,
+    codec: &KeyCodec,
+    table: &Table,
+    groups: Vec<GroupId>,
+) -> impl Iterator<Item = RecordBatch> {
     let sizes: Vec<usize> = groups.iter().map(|group| table.groups.key(*group).len()).collect();
     ranges(sizes.into_iter()).map(move |range| group_rows(window, codec, table, &groups[range]))
 }
@@ -273,6 +297,11 @@ pub(crate) fn timestamps(values: impl Iterator<Item = i64>) -> ArrayRef {
 /// Returns the values of a column that [`timestamps`] made.
 pub(crate) fn times(column: &ArrayRef) -> &[i64] {
     column.as_primitive::<TimestampMicrosecondType>().values()
+}
+
+/// Returns something if rows of these times can be in a bucket.
+pub(crate) fn fits_bucket(bucket: Option<Bucket>, times: &[i64]) -> Option<()> {
+    bucket.is_none_or(|bucket| bucket.bits < 64 && times.iter().all(|time| bucket.has(*time))).then_some(())
 }
 
 /// Cuts rows into ranges that are bounded in number and bytes of keys, given the bytes of each.

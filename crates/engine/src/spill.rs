@@ -154,14 +154,15 @@ impl Engine {
         self.restore_into(state, part)
     }
 
-    /// Merges parts of one window, which may lie in several pieces, into one.
+    /// Merges parts of one window, which may lie in several pieces and layers, into one. The parts come in the order of
+    /// their names, the last one first.
     pub fn merged(&self, parts: impl IntoIterator<Item = Result<Part>>) -> Result<Part> {
         let mut state = self.empty();
         let mut name = PartName::default();
         for part in parts {
             let part = part?;
             self.take_back(&mut state, &part)?;
-            name = PartName { piece: None, ..part.name };
+            name = PartName { layer: None, piece: None, ..part.name };
         }
         let whole = self.snapshot(&mut state, true).into_iter().find(|part| part.name == name);
         whole.ok_or_else(|| Error::new(Code::Corrupt, format!("step `{}` has a window of no part", name.step)))
@@ -208,7 +209,7 @@ impl Engine {
     pub fn mark_changed(&self, state: &mut State) {
         for state in state.windows.iter_mut().flatten() {
             match state {
-                WindowState::Fixed(state) => state.tables_mut().for_each(|(_, table)| table.saved = false),
+                WindowState::Fixed(state) => state.tables_mut().for_each(|(_, table)| table.forget_saved()),
                 WindowState::Unique(state) => state.tables_mut().for_each(|(_, table)| table.saved = false),
                 WindowState::Session(_) => {}
             }

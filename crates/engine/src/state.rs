@@ -4,13 +4,17 @@
 //! takes windows out. A state that a thread made on its own and one that grew for a year are the same kind of value.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BinaryArray};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, UInt32Array};
 use arrow::buffer::BooleanBuffer;
+use arrow::compute::take;
 use hashbrown::DefaultHashBuilder;
 
 use crate::aggregate::{Accumulator, GroupId, Rows};
+use crate::bucket::{Bucket, BucketRows, Buckets};
 use crate::group::{Groups, Interned};
+use crate::layers::{Layer, Layers};
 use crate::plan::{AggregateCall, WindowPlan};
 use crate::unique::UniqueState;
 use crate::window::{Window, Windowing};
@@ -101,6 +105,8 @@ pub(crate) struct Table {
     pub(crate) accumulators: Accumulators,
     /// Whether the last snapshot has it as it is.
     pub(crate) saved: bool,
+    /// What snapshots wrote of it.
+    layers: Layers,
     /// When rows last came to it, as its state counts.
     pub(crate) touched: u64,
 }
@@ -108,12 +114,36 @@ pub(crate) struct Table {
 impl Table {
     /// Makes an empty table for the calls.
     pub(crate) fn new(calls: &[AggregateCall]) -> Self {
-        Self { groups: Groups::default(), accumulators: Accumulators::new(calls), saved: false, touched: 0 }
+        Self {
+            groups: Groups::default(),
+            accumulators: Accumulators::new(calls),
+            saved: false,
+            layers: Layers::default(),
+            touched: 0,
+        }
     }
 
     /// Returns about how many bytes it occupies.
     pub(crate) fn size_bytes(&self) -> usize {
-        self.groups.size_bytes() + self.accumulators.size_bytes()
+        self.groups.size_bytes() + self.accumulators.size_bytes() + self.layers.size_bytes()
+    }
+
+    /// Returns the layers of a snapshot, with the groups that are to be written in canonical order; of the whole one only.
+    pub(crate) fn cut(&mut self, whole: bool) -> Vec<Layer> {
+        let mut layers = match whole {
+            true => vec![(0, Some((0..self.groups.len() as GroupId).collect::<Vec<_>>()))],
+            false => self.layers.cut(self.groups.len(), !std::mem::replace(&mut self.saved, true)),
+        };
+        for groups in layers.iter_mut().filter_map(|(_, groups)| groups.as_mut()) {
+            self.groups.sort(groups);
+        }
+        layers
+    }
+
+    /// Forgets what the last snapshot has of it.
+    pub(crate) fn forget_saved(&mut self) {
+        self.saved = false;
+        self.layers = Layers::default();
     }
 
     /// Takes in groups with the states of the calls.
@@ -137,7 +167,7 @@ impl Table {
             .collect();
         self.accumulators.resize(self.groups.len());
         self.accumulators.merge(&into, &other.accumulators, &from);
-        self.saved = false;
+        self.forget_saved();
     }
 }
 
@@ -238,6 +268,8 @@ pub(crate) struct FixedState {
     touches: u64,
     // Number of a batch's distinct key → group of the table at hand; valid where the stamp is the table's turn.
     scratch: Vec<(u32, GroupId)>,
+    // While layers of a window are taken in, its keys that newer ones had.
+    newer: Option<(Window, hashbrown::HashSet<Box<[u8]>>)>,
     turn: u32,
     groups: Vec<GroupId>,
 }
@@ -277,6 +309,45 @@ impl FixedState {
         table.accumulators.resize(table.groups.len());
         table.accumulators.update(&self.groups, rows, arguments);
         table.saved = false;
+        table.layers.note(&self.groups, table.groups.len());
+    }
+
+    /// Takes in the groups of a part of a window, of its layers the newest first.
+    pub(crate) fn restore(
+        &mut self,
+        (window, layer, is_piece): (Window, u32, bool),
+        keys: BinaryArray,
+        calls: &[ArrayRef],
+        plan: &WindowPlan,
+        hasher: &DefaultHashBuilder,
+    ) {
+        let size = keys.len();
+        let (mut keys, mut calls) = (keys, calls.to_vec());
+        if !is_piece {
+            if self.newer.as_ref().is_none_or(|(at, _)| *at != window) {
+                self.newer = Some((window, Default::default()));
+            }
+            let newer = &mut self.newer.as_mut().expect("it was made just now").1;
+            let chosen: Vec<u32> = (0..size as u32).filter(|row| !newer.contains(keys.value(*row as usize))).collect();
+            if layer > 0 {
+                newer.extend(chosen.iter().map(|row| Box::from(keys.value(*row as usize))));
+            }
+            if chosen.len() < size {
+                let chosen = UInt32Array::from(chosen);
+                let take = |column: &ArrayRef| take(column, &chosen, None).expect("the rows are there");
+                keys = take(&(Arc::new(keys) as ArrayRef)).as_binary().clone();
+                calls = calls.iter().map(take).collect();
+            }
+        }
+        let table = self.table(window, &plan.calls);
+        // What comes from several parts is none of them, unless these are its layers.
+        let is_saved = !is_piece && (table.saved || table.groups.is_empty());
+        table.restore(&keys, &calls, hasher);
+        match is_saved {
+            true => table.layers.restored(layer, size, table.groups.len()),
+            false => table.layers = Layers::default(),
+        }
+        table.saved = is_saved;
     }
 
     /// Returns the open windows and their tables.
@@ -297,6 +368,11 @@ impl FixedState {
     /// Takes out the table of a window.
     pub(crate) fn remove(&mut self, window: Window) -> Option<Table> {
         self.tables.remove(&window)
+    }
+
+    /// Notes that all parts of a snapshot were taken in.
+    pub(crate) fn restored(&mut self) {
+        self.newer = None;
     }
 
     /// Returns the open windows and their tables.
@@ -369,8 +445,8 @@ pub(crate) struct SessionState {
     accumulators: Accumulators,
     slots: usize,
     live: usize,
-    /// Whether the last snapshot has it as it is.
-    pub(crate) saved: bool,
+    // By the time of their last record.
+    buckets: Buckets,
 }
 
 impl SessionState {
@@ -382,7 +458,7 @@ impl SessionState {
             accumulators: Accumulators::new(calls),
             slots: 0,
             live: 0,
-            saved: false,
+            buckets: Buckets::default(),
         }
     }
 
@@ -457,19 +533,29 @@ impl SessionState {
         if !joins.gone.is_empty() {
             self.accumulators.merge_within(&joins.kept, &joins.gone);
         }
-        self.saved &= from.is_empty();
         self.compact(calls, hasher);
     }
 
-    /// Returns the open sessions by key and time.
-    pub(crate) fn sorted(&self) -> Vec<(GroupId, Session)> {
-        let keys = self.keys.sorted().into_iter();
-        keys.flat_map(|key| self.sessions[key as usize].iter().map(move |session| (key, *session))).collect()
+    /// Returns the open sessions by bucket, there by key and time; those of buckets that have not changed since the last snapshot
+    /// only if the whole is asked for.
+    pub(crate) fn cut(&mut self, whole: bool) -> Vec<BucketRows<(GroupId, Session)>> {
+        let Self { keys, sessions, buckets, .. } = self;
+        let sessions = &*sessions;
+        let all = move || {
+            let lists = sessions.iter().enumerate();
+            lists.flat_map(|(key, list)| list.iter().map(move |session| (session.last, (key as GroupId, *session))))
+        };
+        let mut found = buckets.cut(all, whole);
+        for rows in found.iter_mut().filter_map(|(_, rows)| rows.as_mut()) {
+            rows.sort_unstable_by(|a, b| keys.key(a.0).cmp(keys.key(b.0)).then_with(|| a.1.first.cmp(&b.1.first)));
+        }
+        found
     }
 
-    /// Takes in sessions that are not there yet, by key and time, with first and last record and the states of the calls.
+    /// Takes in sessions of a bucket that are not there yet, with first and last record and the states of the calls.
     pub(crate) fn restore(
         &mut self,
+        bucket: Option<Bucket>,
         keys: &BinaryArray,
         bounds: impl Iterator<Item = (i64, i64)>,
         calls: &[ArrayRef],
@@ -483,13 +569,15 @@ impl SessionState {
             if key == self.sessions.len() {
                 self.sessions.push(Vec::new());
             }
-            self.sessions[key].push(Session { first, last, slot: self.slots as GroupId });
+            let list = &mut self.sessions[key];
+            let place = list.partition_point(|session| session.first < first);
+            list.insert(place, Session { first, last, slot: self.slots as GroupId });
             self.slots += 1;
         }
         self.live += self.slots - before;
         self.accumulators.resize(self.slots);
         self.accumulators.restore(&(before as GroupId..self.slots as GroupId).collect::<Vec<_>>(), calls);
-        self.saved = true;
+        self.buckets.restored(bucket);
     }
 
     /// Joins a key's sessions with others of that key. Only the part of mine that the others span is walked.
@@ -499,6 +587,8 @@ impl SessionState {
         let begin = list.partition_point(|mine| !is_near(first.first, mine.last, self.gap));
         let end = begin + list[begin..].partition_point(|mine| is_near(mine.first, last.last, self.gap));
         joins.join(self.gap, &list[begin..end], others, &mut self.slots);
+        let touched = list[begin..end].iter().chain(&joins.joined);
+        touched.for_each(|session| self.buckets.touch(session.last));
         self.live = self.live + joins.joined.len() - (end - begin);
         list.splice(begin..end, joins.joined.drain(..));
     }
@@ -510,12 +600,12 @@ impl SessionState {
         for (key, list) in self.sessions.iter_mut().enumerate() {
             let count = list.partition_point(|session| is_final(session.last.saturating_add(gap)));
             for session in list.drain(..count) {
+                self.buckets.touch(session.last);
                 let window = Window { start: session.first, end: session.last.saturating_add(gap) };
                 closed.push((window, key as GroupId, session.slot));
             }
         }
         self.live -= closed.len();
-        self.saved &= closed.is_empty();
         let keys = &self.keys;
         closed.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| keys.key(a.1).cmp(keys.key(b.1))));
         closed
@@ -556,7 +646,7 @@ impl SessionState {
         let into: Vec<GroupId> = (0..from.len() as GroupId).collect();
         fresh.accumulators.resize(fresh.slots);
         fresh.accumulators.merge(&into, &self.accumulators, &from);
-        fresh.saved = self.saved;
+        fresh.buckets = std::mem::take(&mut self.buckets);
         *self = fresh;
     }
 }

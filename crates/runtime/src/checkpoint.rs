@@ -218,7 +218,7 @@ impl Line {
 
     fn resumed(&self, last: &Manifest, engine: &Engine, budget: Option<&Budget>) -> Result<Option<Resumed>> {
         let (mut state, mut spill) = (engine.empty(), Spill::new(budget));
-        for entry in &last.parts {
+        for entry in last.parts.iter().rev() {
             let tables = entry.tables.iter().map(|blob| blob.read(&*self.store));
             spill.restore(engine, &mut state, entry.name.clone().into(), tables, |error| {
                 last.damaged(&*self.store, &error.message)

@@ -17,15 +17,16 @@ use hashbrown::DefaultHashBuilder;
 
 use super::held::Held;
 use super::keyed::{Keys, merge_by};
-use super::snapshot::{HeldRows, TOMBSTONE};
+use super::snapshot::{HeldBucket, HeldRows, TOMBSTONE};
 use super::{Joined, MISSING, Piece, RowRef};
+use crate::bucket::{Bucket, Buckets};
 use crate::watermark::NEVER;
 
 /// Left rows that wait, and the versions of each key.
 #[derive(Clone, Default)]
 pub(crate) struct AsOfJoin {
-    /// Rows that came since the last closing.
-    pending: [Vec<Arc<Piece>>; 2],
+    /// Rows that came since the last closing, and whether a snapshot gave them.
+    pending: [Vec<(Arc<Piece>, bool)>; 2],
     held: [Held; 2],
     keys: Keys,
     /// By event time and place in the record order.
@@ -34,8 +35,8 @@ pub(crate) struct AsOfJoin {
     versions: Vec<Vec<Version>>,
     /// For each key of which something can be given back once the frontier gets there: where; and outdated ones.
     due: BinaryHeap<Reverse<(i64, u32)>>,
-    /// Whether the last snapshot has it as it is.
-    pub(super) saved: bool,
+    /// By side, its rows by their event time.
+    buckets: [Buckets; 2],
 }
 
 /// A left row.
@@ -58,28 +59,28 @@ struct Version {
 impl AsOfJoin {
     /// Takes in rows of a side.
     pub(super) fn add(&mut self, side: usize, piece: Piece) {
-        self.pending[side].push(Arc::new(piece));
-        self.saved = false;
+        self.pending[side].push((Arc::new(piece), false));
     }
 
-    /// Returns the rows of a side that are held. None are pending: it was closed.
-    pub(super) fn rows(&self, side: usize) -> HeldRows<'_> {
-        let place = |row: RowRef| (row.0 as usize, row.1 as usize);
-        let versions = || self.versions.iter().flatten();
-        let (places, flag) = match side {
-            0 => (self.waiting.iter().map(|left| place(left.row)).collect(), None),
-            _ => {
-                let tombstones = versions().map(|version| version.is_tombstone).collect();
-                (versions().map(|version| place(version.row)).collect(), Some((TOMBSTONE, tombstones)))
-            }
+    /// Returns the rows of a side that are held, by bucket; those of buckets that have not changed since the last snapshot only if
+    /// the whole is asked for. None are pending: it was closed.
+    pub(super) fn cut(&mut self, side: usize, whole: bool) -> Vec<HeldBucket<'_>> {
+        let Self { waiting, versions, held, buckets, .. } = self;
+        let (waiting, versions) = (&*waiting, &*versions);
+        let lefts = move || waiting.iter().map(|left| (left.time, (left.row, false)));
+        let rights =
+            move || versions.iter().flatten().map(|version| (version.time, (version.row, version.is_tombstone)));
+        let (flag, found) = match side {
+            0 => (None, buckets[0].cut(lefts, whole)),
+            _ => (Some(TOMBSTONE), buckets[1].cut(rights, whole)),
         };
-        HeldRows { pieces: self.held[side].pieces(), places, flag }
+        HeldRows::of(&held[side], flag, found)
     }
 
     /// Takes in rows of a side that a snapshot gave. They are taken up by the next closing, as if they had come just now.
-    pub(super) fn restore(&mut self, side: usize, piece: Piece) {
-        self.pending[side].push(Arc::new(piece));
-        self.saved = true;
+    pub(super) fn restore(&mut self, side: usize, bucket: Option<Bucket>, piece: Piece) {
+        self.pending[side].push((Arc::new(piece), true));
+        self.buckets[side].restored(bucket);
     }
 
     pub(super) fn merge(&mut self, mut other: AsOfJoin) {
@@ -88,7 +89,6 @@ impl AsOfJoin {
         }
         let is_fresh = other.versions.is_empty() && other.waiting.is_empty();
         assert!(is_fresh, "of two states of a join one was never closed");
-        self.saved &= other.pending.iter().all(Vec::is_empty);
         for (mine, theirs) in self.pending.iter_mut().zip(other.pending) {
             mine.extend(theirs);
         }
@@ -101,12 +101,12 @@ impl AsOfJoin {
     }
 
     pub(super) fn row_count(&self) -> usize {
-        let pending: usize = self.pending.iter().flatten().map(|piece| piece.len()).sum();
+        let pending: usize = self.pending.iter().flatten().map(|(piece, _)| piece.len()).sum();
         pending + self.waiting.len() + self.versions.iter().map(Vec::len).sum::<usize>()
     }
 
     pub(super) fn size_bytes(&self) -> usize {
-        let pending: usize = self.pending.iter().flatten().map(|piece| piece.size_bytes()).sum();
+        let pending: usize = self.pending.iter().flatten().map(|(piece, _)| piece.size_bytes()).sum();
         let versions: usize = self.versions.iter().map(|versions| versions.capacity() * size_of::<Version>()).sum();
         let waiting = self.waiting.capacity() * size_of::<Waiting>();
         pending + versions + waiting + self.keys.size_bytes() + self.held.iter().map(Held::size_bytes).sum::<usize>()
@@ -137,8 +137,8 @@ impl AsOfJoin {
             }
         }
         joined.flush(pieces);
-        self.saved &= count == 0;
         for left in self.waiting.drain(..count) {
+            self.buckets[0].touch(left.time);
             self.held[0].release(left.row);
         }
         if let Some([left, right]) = bounds
@@ -151,12 +151,15 @@ impl AsOfJoin {
 
     fn take_versions(&mut self, max_age: Option<i64>, hasher: &DefaultHashBuilder) {
         let mut fresh: Vec<(u32, Version)> = Vec::new();
-        for piece in std::mem::take(&mut self.pending[1]) {
+        for (piece, is_kept) in std::mem::take(&mut self.pending[1]) {
             let before = fresh.len();
             for row in (0..piece.len() as u32).filter(|row| piece.joins(*row)) {
                 let key = self.keys.number(piece.keys.value(row as usize), hasher);
                 let (time, is_tombstone) = (piece.times[row as usize], piece.is_tombstone(row));
                 fresh.push((key, Version { time, row: (0, row), is_tombstone }));
+                if !is_kept {
+                    self.buckets[1].touch(time);
+                }
             }
             if fresh.len() > before {
                 let number = self.held[1].add(piece, fresh.len() - before);
@@ -182,11 +185,15 @@ impl AsOfJoin {
 
     fn take_lefts(&mut self, keeps: bool, hasher: &DefaultHashBuilder) {
         let mut fresh: Vec<Waiting> = Vec::new();
-        for piece in std::mem::take(&mut self.pending[0]) {
+        for (piece, is_kept) in std::mem::take(&mut self.pending[0]) {
             let before = fresh.len();
             for row in (0..piece.len() as u32).filter(|row| keeps || piece.joins(*row)) {
                 let key = piece.joins(row).then(|| self.keys.number(piece.keys.value(row as usize), hasher));
-                fresh.push(Waiting { time: piece.times[row as usize], key, row: (0, row) });
+                let time = piece.times[row as usize];
+                fresh.push(Waiting { time, key, row: (0, row) });
+                if !is_kept {
+                    self.buckets[0].touch(time);
+                }
             }
             if fresh.len() > before {
                 let number = self.held[0].add(piece, fresh.len() - before);
@@ -207,8 +214,8 @@ impl AsOfJoin {
             while due_at(&versions[gone..], max_age).is_some_and(|due| due <= frontier) {
                 gone += 1;
             }
-            self.saved &= gone == 0;
             for version in versions.drain(..gone) {
+                self.buckets[1].touch(version.time);
                 self.held[1].release(version.row);
             }
             // Otherwise it was outdated, and another one stands for this key.

@@ -13,8 +13,9 @@ use hashbrown::DefaultHashBuilder;
 
 use super::held::Held;
 use super::keyed::{Keys, merge_by};
-use super::snapshot::{HeldRows, MET};
+use super::snapshot::{HeldBucket, HeldRows, MET};
 use super::{Joined, MISSING, Piece, RowRef};
+use crate::bucket::{Bucket, Buckets};
 use crate::plan::JoinKind;
 use crate::watermark::{NEVER, completeness};
 
@@ -29,8 +30,8 @@ pub(crate) struct IntervalJoin {
     rows: Vec<[Vec<Entry>; 2]>,
     /// By side: for each key that holds rows, the time of the earliest; and outdated ones, which do no harm.
     due: [BinaryHeap<Reverse<(i64, u32)>>; 2],
-    /// Whether the last snapshot has it as it is.
-    pub(super) saved: bool,
+    /// By side, its rows by their event time.
+    buckets: [Buckets; 2],
 }
 
 /// A row that is held.
@@ -63,21 +64,27 @@ impl IntervalJoin {
     /// Takes in rows of a side.
     pub(super) fn add(&mut self, side: usize, piece: Piece) {
         self.pending[side].push(Arc::new(piece));
-        self.saved = false;
     }
 
-    /// Returns the rows of a side that are held. None are pending: it was closed.
-    pub(super) fn rows(&self, side: usize) -> HeldRows<'_> {
-        let entries = || self.rows.iter().flat_map(|rows| &rows[side]);
-        HeldRows {
-            pieces: self.held[side].pieces(),
-            places: entries().map(|entry| (entry.row.0 as usize, entry.row.1 as usize)).collect(),
-            flag: Some((MET, entries().map(|entry| entry.has_met).collect())),
-        }
+    /// Returns the rows of a side that are held, by bucket; those of buckets that have not changed since the last snapshot only if
+    /// the whole is asked for. None are pending: it was closed.
+    pub(super) fn cut(&mut self, side: usize, whole: bool) -> Vec<HeldBucket<'_>> {
+        let Self { rows, held, buckets, .. } = self;
+        let rows = &*rows;
+        let entries = move || rows.iter().flat_map(move |rows| &rows[side]);
+        let all = move || entries().map(|entry| (entry.time, (entry.row, entry.has_met)));
+        HeldRows::of(&held[side], Some(MET), buckets[side].cut(all, whole))
     }
 
     /// Takes in rows of a side that a snapshot gave, and which of them have met others.
-    pub(super) fn restore(&mut self, side: usize, piece: Piece, met: &[bool], hasher: &DefaultHashBuilder) {
+    pub(super) fn restore(
+        &mut self,
+        side: usize,
+        bucket: Option<Bucket>,
+        piece: Piece,
+        met: &[bool],
+        hasher: &DefaultHashBuilder,
+    ) {
         let mut fresh: Vec<(u32, Entry)> = Vec::with_capacity(piece.len());
         for (row, has_met) in met.iter().enumerate() {
             let key: &[u8] = if piece.joins(row as u32) { piece.keys.value(row) } else { &NO_KEY[side] };
@@ -94,7 +101,7 @@ impl IntervalJoin {
             merge_by(rows, placed, |entry| entry.time);
             self.due[side].push(Reverse((rows[0].time, key)));
         }
-        self.saved = true;
+        self.buckets[side].restored(bucket);
     }
 
     pub(super) fn merge(&mut self, mut other: IntervalJoin) {
@@ -102,7 +109,6 @@ impl IntervalJoin {
             std::mem::swap(self, &mut other);
         }
         assert!(other.rows.is_empty(), "of two states of a join one was never closed");
-        self.saved &= other.pending.iter().all(Vec::is_empty);
         for (mine, theirs) in self.pending.iter_mut().zip(other.pending) {
             mine.extend(theirs);
         }
@@ -161,7 +167,6 @@ impl IntervalJoin {
             self.give_back(side, limit, joined, &mut released[side]);
         }
         joined.flush([self.held[0].pieces(), self.held[1].pieces()]);
-        self.saved &= released.iter().all(Vec::is_empty);
         for (held, released) in self.held.iter_mut().zip(released) {
             released.into_iter().for_each(|row| held.release(row));
         }
@@ -189,6 +194,7 @@ impl IntervalJoin {
             }
         }
         self.rows.resize_with(self.keys.len(), Default::default);
+        fresh.iter().for_each(|(_, entry)| self.buckets[side].touch(entry.time));
         fresh.sort_unstable_by_key(|(key, entry)| (*key, entry.time, entry.row));
         fresh
     }
@@ -198,9 +204,12 @@ impl IntervalJoin {
         let pieces = [self.held[0].pieces(), self.held[1].pieces()];
         let [lefts, rights] = &mut self.rows[key as usize];
         let [new_lefts, new_rights] = fresh;
+        let buckets = &mut self.buckets;
         let mut pair = |left: &mut Entry, right: &mut Entry| {
-            left.has_met = true;
-            right.has_met = true;
+            for (side, entry) in [&mut *left, &mut *right].into_iter().enumerate().filter(|(_, entry)| !entry.has_met) {
+                entry.has_met = true;
+                buckets[side].touch(entry.time);
+            }
             joined.push(pieces, [left.row, right.row], left.time.max(right.time));
         };
         for (_, right) in new_rights.iter_mut() {
@@ -240,6 +249,7 @@ impl IntervalJoin {
                     pair[side] = entry.row;
                     joined.push([self.held[0].pieces(), self.held[1].pieces()], pair, entry.time);
                 }
+                self.buckets[side].touch(entry.time);
                 released.push(entry.row);
             }
             if let Some(first) = rows.first() {

@@ -6,12 +6,13 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, new_empt
 use arrow::buffer::BooleanBuffer;
 use hashbrown::DefaultHashBuilder;
 
-use super::held::gather;
-use super::{JoinState, Piece, add_text_sizes};
+use super::held::{Held, gather};
+use super::{JoinState, Piece, RowRef, add_text_sizes};
+use crate::bucket::{Bucket, BucketRows};
 use crate::group::KeyCodec;
 use crate::plan::{JoinPlan, JoinTime, JoinValue};
 use crate::rows::named;
-use crate::snapshot::{fitting, is_wanted, ranges, times, timestamps};
+use crate::snapshot::{PartName, fits_bucket, fitting, ranges, times, timestamps};
 use crate::window::Window;
 
 /// Rows of some pieces: which are held, and what must be known of each besides.
@@ -31,7 +32,24 @@ pub(super) const MET: &str = "_met";
 /// What as-of joins know of a right row: whether it is a record without a value.
 pub(super) const TOMBSTONE: &str = "_tombstone";
 
-impl HeldRows<'_> {
+/// A bucket, and its rows if they are wanted.
+pub(super) type HeldBucket<'a> = (Bucket, Option<HeldRows<'a>>);
+
+impl<'a> HeldRows<'a> {
+    /// Makes rows of buckets of one side, given with what the flag of that name says of each.
+    pub(super) fn of(
+        held: &'a Held,
+        flag: Option<&'static str>,
+        buckets: Vec<BucketRows<(RowRef, bool)>>,
+    ) -> Vec<HeldBucket<'a>> {
+        let rows = |rows: Vec<(RowRef, bool)>| HeldRows {
+            pieces: held.pieces(),
+            places: rows.iter().map(|(row, _)| (row.0 as usize, row.1 as usize)).collect(),
+            flag: flag.map(|name| (name, rows.iter().map(|(_, holds)| *holds).collect())),
+        };
+        buckets.into_iter().map(|(bucket, of)| (bucket, of.map(rows))).collect()
+    }
+
     /// Returns the rows as tables, by place in the record order.
     fn tables(&self, join: &JoinPlan, side: usize, codec: &KeyCodec) -> Vec<RecordBatch> {
         let place = |row: usize| {
@@ -132,8 +150,14 @@ fn piece(
 /// A side of an open window: the pieces that its rows are in, and where in them.
 pub(super) type WindowSide = (Window, usize, Option<(Vec<Arc<Piece>>, Vec<(usize, usize)>)>);
 
-/// A part of a join's state: its window, its side, and its rows unless they are as at the last snapshot.
-type SidePart = (Option<Window>, usize, Option<Vec<RecordBatch>>);
+/// A part of a join's state.
+pub(crate) struct SidePart {
+    pub(crate) window: Option<Window>,
+    pub(crate) bucket: Option<Bucket>,
+    pub(crate) side: usize,
+    /// Its rows, unless they are as at the last snapshot.
+    pub(crate) tables: Option<Vec<RecordBatch>>,
+}
 
 impl JoinState {
     /// Returns the rows that it holds, by window and side; those that have not changed since the last snapshot only if the
@@ -146,19 +170,24 @@ impl JoinState {
                     let tables = rows.map(|(pieces, places)| {
                         HeldRows { pieces: &pieces, places, flag: None }.tables(join, side, codec)
                     });
-                    (Some(window), side, tables)
+                    SidePart { window: Some(window), bucket: None, side, tables }
                 };
                 sides.map(part).collect()
             }
-            JoinState::Interval(state) => {
-                let is_wanted = is_wanted(&mut state.saved, whole);
-                let rows = |side| is_wanted.then(|| state.rows(side).tables(join, side, codec));
-                vec![(None, 0, rows(0)), (None, 1, rows(1))]
-            }
-            JoinState::AsOf(state) => {
-                let is_wanted = is_wanted(&mut state.saved, whole);
-                let rows = |side| is_wanted.then(|| state.rows(side).tables(join, side, codec));
-                vec![(None, 0, rows(0)), (None, 1, rows(1))]
+            JoinState::Interval(_) | JoinState::AsOf(_) => {
+                let mut parts = Vec::new();
+                for side in 0..2 {
+                    let found = match self {
+                        JoinState::Interval(state) => state.cut(side, whole),
+                        JoinState::AsOf(state) => state.cut(side, whole),
+                        JoinState::Window(_) => unreachable!("a window's rows are not cut by time"),
+                    };
+                    parts.extend(found.into_iter().map(|(bucket, rows)| {
+                        let tables = rows.map(|rows| rows.tables(join, side, codec));
+                        SidePart { window: None, bucket: Some(bucket), side, tables }
+                    }));
+                }
+                parts
             }
         }
     }
@@ -168,28 +197,28 @@ impl JoinState {
         &mut self,
         join: &JoinPlan,
         codec: &KeyCodec,
-        (window, side): (Option<Window>, usize),
+        name: &PartName,
         tables: &[RecordBatch],
         hasher: &DefaultHashBuilder,
     ) -> Option<()> {
-        if side > 1 {
-            return None;
-        }
+        let side = name.side.filter(|side| *side < 2)?;
         for rows in tables {
-            match (&mut *self, window) {
+            match (&mut *self, name.window) {
                 (JoinState::Window(state), Some(window)) => {
                     let (piece, _) = piece(join, side, codec, rows, None)?;
                     state.restore(window, side, piece);
                 }
                 (JoinState::Interval(state), None) => {
                     let (piece, met) = piece(join, side, codec, rows, Some(MET))?;
-                    state.restore(side, piece, &met, hasher);
+                    fits_bucket(name.bucket, &piece.times)?;
+                    state.restore(side, name.bucket, piece, &met, hasher);
                 }
                 (JoinState::AsOf(state), None) => {
                     let flag = (side == 1).then_some(TOMBSTONE);
                     let (mut piece, holds) = piece(join, side, codec, rows, flag)?;
                     piece.tombstones = holds.contains(&true).then(|| holds.into());
-                    state.restore(side, piece);
+                    fits_bucket(name.bucket, &piece.times)?;
+                    state.restore(side, name.bucket, piece);
                 }
                 _ => return None,
             }

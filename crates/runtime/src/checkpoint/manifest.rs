@@ -11,6 +11,9 @@
 //! ```
 //!
 //! `canonical` (the definition's text), `made_at` (when), `places` (of the sinks) and `forked` came later and may be missing.
+//! Parts of one window may be several: `"layer": 5` in a name is of groups that are as they are there and not as in the layers
+//! before (the first has no number), `"piece": 2` adds to the rest. `"bucket": [28, 6573]` is of rows whose time, in microseconds, is
+//! 6573 without its lowest 28 bits.
 //! `NAME.pin` is a manifest with the tables of its state in `NAME.pinned`, which nothing but `unpin` removes.
 //!
 //! The version in its first line is that of the whole: of this text, of the tables of parts, of the packing of data files.
@@ -23,7 +26,7 @@ use engine::log::{Offset, Partition};
 use engine::plan::Plan;
 use engine::watermark::NEVER;
 use engine::window::Window;
-use engine::{Code, Error, PartName, Result};
+use engine::{Bucket, Code, Error, PartName, Result};
 use serde::{Deserialize, Serialize};
 
 use super::blob::{Blob, sha256};
@@ -168,20 +171,30 @@ pub struct Name {
     /// A source and its partition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partition: Option<(String, Partition)>,
+    /// The times of its rows, where it is of no window: how many of the lowest bits are cut off, and what is left then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<(u32, i64)>,
+    /// Which layer of the window's groups it is, if not the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer: Option<u32>,
     /// Which piece of the window it is, where it lay outside of the state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub piece: Option<u64>,
 }
 
 impl From<PartName> for Name {
-    fn from(PartName { step, window, side, partition, piece }: PartName) -> Self {
-        Self { step, window: window.map(|window| (window.start, window.end)), side, partition, piece }
+    fn from(PartName { step, window, side, partition, bucket, layer, piece }: PartName) -> Self {
+        let (window, bucket) =
+            (window.map(|window| (window.start, window.end)), bucket.map(|bucket| (bucket.bits, bucket.number)));
+        Self { step, window, side, partition, bucket, layer, piece }
     }
 }
 
 impl From<Name> for PartName {
-    fn from(Name { step, window, side, partition, piece }: Name) -> Self {
-        Self { step, window: window.map(|(start, end)| Window { end, start }), side, partition, piece }
+    fn from(Name { step, window, side, partition, bucket, layer, piece }: Name) -> Self {
+        let (window, bucket) =
+            (window.map(|(start, end)| Window { end, start }), bucket.map(|(bits, number)| Bucket { bits, number }));
+        Self { step, window, side, partition, bucket, layer, piece }
     }
 }
 

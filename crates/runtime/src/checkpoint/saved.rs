@@ -264,10 +264,10 @@ impl Saved {
             let mut written = vec![write_table(folder, "partitions", [partitions(from)])?];
             for kind in engine.part_kinds() {
                 let empty = engine.empty_part(&kind).map_or(Ok(Vec::new()), |part| engine.readable(&part));
-                // Of a window that waited in files there may be several parts.
+                // Of a window with many groups, or one that waited in files, there may be several parts.
                 let mut of_kind: BTreeMap<PartName, Vec<&PartEntry>> = BTreeMap::new();
                 for part in &from.parts {
-                    let name = PartName { piece: None, ..part.name.clone().into() };
+                    let name = PartName { layer: None, piece: None, ..part.name.clone().into() };
                     if (&name.step, &name.side) == (&kind.step, &kind.side) {
                         of_kind.entry(name).or_default().push(part);
                     }
@@ -275,7 +275,7 @@ impl Saved {
                 // One window at a time: a state may be large.
                 let parts = of_kind.values().map(|parts| match parts[..] {
                     [part] => engine.readable(&self.part(part)?),
-                    _ => engine.readable(&engine.merged(parts.iter().map(|part| self.part(part)))?),
+                    _ => engine.readable(&engine.merged(parts.iter().rev().map(|part| self.part(part)))?),
                 });
                 let tables = std::iter::once(empty).chain(parts).flat_map(|tables| match tables {
                     Ok(tables) => tables.into_iter().map(Ok).collect::<Vec<_>>(),
