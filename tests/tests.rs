@@ -21,6 +21,7 @@ mod crash_points;
 mod diff_verb;
 mod differential;
 mod docs;
+mod fixture;
 mod full_disk;
 mod increments;
 mod inspect_verb;
