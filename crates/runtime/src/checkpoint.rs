@@ -370,7 +370,7 @@ impl Line {
         if !sparse.contains(&blob.file) {
             return Ok(blob.clone());
         }
-        let bytes = blob.bytes(&*self.store)?;
+        let bytes = blob.bytes(&*self.store).map_err(|error| self.or_left_behind(error))?;
         self.append(&bytes, blob.rows)
     }
 
@@ -432,6 +432,22 @@ impl Line {
                 let _ = self.store.remove(&name);
             }
         }
+        self.is_left_behind(newest)
+    }
+
+    /// Returns that error where data cannot be read because the line is gone, else what reading failed with.
+    fn or_left_behind(&self, failed: Error) -> Error {
+        let Ok(names) = self.store.list() else { return failed };
+        let made = self.kept.last().map_or(0, |made| made.number);
+        match self.kept.iter().all(|kept| names.contains(&manifest::name(kept.number))) {
+            true => failed,
+            false => self.is_left_behind(
+                names.iter().filter_map(|name| manifest::number_of(name)).max().filter(|it| *it > made),
+            ),
+        }
+    }
+
+    fn is_left_behind(&self, newest: Option<u64>) -> Error {
         let place = self.store.describe();
         let (message, help) = match newest {
             Some(newest) => (

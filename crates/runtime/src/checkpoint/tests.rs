@@ -95,6 +95,20 @@ fn a_line_that_was_cleared_under_a_run_ends_it_and_leaves_nothing() {
 }
 
 #[test]
+fn a_line_that_was_cleared_is_told_where_data_of_it_are_carried_on() {
+    let store = Memory::default();
+    let mut running = open(&|| -> Box<dyn Store> { Box::new(store.clone()) });
+    keep(&mut running, vec![part("still", Some(rows([1]))), part("busy", Some(rows(0..5000)))]).unwrap();
+    keep(&mut running, vec![part("still", None), part("busy", Some(rows(0..5000)))]).unwrap();
+    for name in store.list().unwrap() {
+        store.remove(&name).unwrap();
+    }
+    let error = keep(&mut running, vec![part("still", None), part("busy", Some(rows(0..5000)))]).unwrap_err();
+    assert_eq!(error.code, Code::StateBusy);
+    assert!(error.message.contains("were removed while this run went on"), "{error}");
+}
+
+#[test]
 fn a_run_that_slept_while_another_went_far_changes_nothing() {
     let store = Memory::default();
     let line = &|| -> Box<dyn Store> { Box::new(store.clone()) };
