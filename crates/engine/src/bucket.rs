@@ -7,6 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::snapshot::Grain;
+
 /// The rows whose time, in microseconds, is this number once its lowest bits are cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Bucket {
@@ -23,14 +25,11 @@ impl Bucket {
     }
 }
 
-/// The most buckets that there may be, of few rows and of many.
-const MOST: [usize; 2] = [8, if cfg!(test) { 8 } else { 128 }];
-
 /// How many rows a bucket should have at least.
 const ROWS: usize = 64;
 
-/// The least bits that are cut off: of a second.
-const LEAST: u32 = if cfg!(test) { 0 } else { 20 };
+/// More buckets than this are not noted one by one.
+const NOTED: usize = 512;
 
 /// Which buckets are as they were at the last snapshot.
 #[derive(Clone, Debug)]
@@ -56,7 +55,7 @@ pub(crate) type BucketRows<T> = (Bucket, Option<Vec<T>>);
 
 impl Default for Buckets {
     fn default() -> Self {
-        Self { bits: LEAST, changed: Changed::New, count: usize::MAX }
+        Self { bits: 0, changed: Changed::New, count: usize::MAX }
     }
 }
 
@@ -71,7 +70,7 @@ impl Buckets {
                 if *last != Some(number) {
                     numbers.insert(number);
                     *last = Some(number);
-                    if numbers.len() > 4 * MOST[1] {
+                    if numbers.len() > NOTED {
                         self.changed = Changed::All;
                     }
                 }
@@ -91,16 +90,23 @@ impl Buckets {
         }
     }
 
-    /// Cuts rows, given with their times, into buckets. Those that have not changed since the last snapshot come without rows, unless
-    /// the whole is asked for; from now on none has changed.
+    /// Cuts rows, given with their times, into buckets. Those that have not changed since the last snapshot come without rows, and
+    /// from now on none has changed; unless the whole is asked for, which is no such snapshot.
     pub(crate) fn cut<T, I: Iterator<Item = (i64, T)>>(
         &mut self,
         rows: impl Fn() -> I,
         whole: bool,
+        grain: &Grain,
     ) -> Vec<BucketRows<T>> {
-        let most = (rows().count() / ROWS).clamp(MOST[0], MOST[1]);
-        if !whole && self.count <= most / 8 && self.bits > LEAST {
-            self.bits = self.bits.saturating_sub(2).clamp(LEAST, 63);
+        let [few, many] = grain.buckets;
+        let most = (rows().count() / ROWS).clamp(few, many);
+        let bits = match self.count <= most / 8 && !whole {
+            true => self.bits.saturating_sub(2),
+            false => self.bits,
+        };
+        let bits = bits.clamp(grain.bucket_bits, 63);
+        if bits != self.bits {
+            self.bits = bits;
             self.changed = Changed::All;
         }
         let found = loop {
@@ -112,8 +118,10 @@ impl Buckets {
                 }
             }
         };
-        self.changed = Changed::Some(BTreeSet::new(), None);
-        self.count = found.len();
+        if !whole {
+            self.changed = Changed::Some(BTreeSet::new(), None);
+            self.count = found.len();
+        }
         let bits = self.bits;
         found.into_iter().map(|(number, rows)| (Bucket { bits, number }, rows)).collect()
     }
@@ -150,7 +158,7 @@ mod tests {
 
     /// Returns the numbers of the buckets, and of those that are wanted.
     fn cut(buckets: &mut Buckets, times: &[i64]) -> (u32, Vec<i64>, Vec<i64>) {
-        let found = buckets.cut(|| times.iter().map(|time| (*time, ())), false);
+        let found = buckets.cut(|| times.iter().map(|time| (*time, ())), false, &Grain::default());
         let wanted = found.iter().filter(|(_, rows)| rows.is_some()).map(|(bucket, _)| bucket.number).collect();
         (buckets.bits, found.iter().map(|(bucket, _)| bucket.number).collect(), wanted)
     }

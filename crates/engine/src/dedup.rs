@@ -9,6 +9,7 @@ use arrow::array::{Array, BinaryArray};
 
 use crate::bucket::{Bucket, BucketRows, Buckets};
 use crate::rows::{Batch, Identity};
+use crate::snapshot::Grain;
 
 /// What a partition remembers of the ids that one step has seen: the largest event time of each.
 #[derive(Debug, Default)]
@@ -95,10 +96,10 @@ impl Seen {
 
     /// Returns the ids by bucket, there in bytewise order, each with the largest event time of its rows; those of buckets that have
     /// not changed since the last snapshot only if the whole is asked for.
-    pub(crate) fn cut(&mut self, whole: bool) -> Vec<BucketRows<(&[u8], i64)>> {
+    pub(crate) fn cut(&mut self, whole: bool, grain: &Grain) -> Vec<BucketRows<(&[u8], i64)>> {
         let Self { ids, buckets, .. } = self;
         let ids = &*ids;
-        let mut found = buckets.cut(move || ids.iter().map(|(id, last)| (*last, (&**id, *last))), whole);
+        let mut found = buckets.cut(move || ids.iter().map(|(id, last)| (*last, (&**id, *last))), whole, grain);
         found.iter_mut().filter_map(|(_, ids)| ids.as_mut()).for_each(|ids| ids.sort_unstable());
         found
     }

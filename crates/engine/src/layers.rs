@@ -3,12 +3,10 @@
 //! The groups of a window come in no order that would let them be cut into what is touched and what is not. So over all
 //! groups, as they once were, lie layers of those that have changed since, each group as it is in the newest layer that has
 //! it. A new layer takes the place of those before it that are not more than twice as large. So there are few, and a group is
-//! written again a few times only, however often checkpoints are made.
+//! written again a few times only, however often checkpoints are made. A window with few groups is written as a whole.
 
 use crate::aggregate::GroupId;
-
-/// With fewer groups a window is written as a whole.
-const FEW: usize = if cfg!(test) { 3 } else { 1 << 10 };
+use crate::snapshot::Grain;
 
 /// The layers of one window. The first of all is number 0.
 #[derive(Default)]
@@ -47,13 +45,14 @@ impl Layers {
     }
 
     /// Returns the layers of a snapshot: what has changed since the last one comes as a new one, if anything has.
-    pub(crate) fn cut(&mut self, groups: usize, is_changed: bool) -> Vec<Layer> {
+    pub(crate) fn cut(&mut self, groups: usize, is_changed: bool, grain: &Grain) -> Vec<Layer> {
+        let are_few = groups < grain.groups;
         if is_changed {
-            let fresh = self.fresh(groups);
+            let fresh = self.fresh(groups, are_few);
             let mut layers = self.as_they_are();
             layers.push(fresh);
             let (number, rows) = layers.last().expect("it was pushed");
-            if *number > 0 || groups >= FEW {
+            if *number > 0 || !are_few {
                 self.kept.push((*number, rows.as_ref().map_or(0, Vec::len)));
                 self.changed_in.resize(groups, 0);
             }
@@ -76,10 +75,10 @@ impl Layers {
     }
 
     /// Makes the next layer; those that it takes the place of are gone.
-    fn fresh(&mut self, groups: usize) -> Layer {
+    fn fresh(&mut self, groups: usize, are_few: bool) -> Layer {
         let mut number = self.next;
         let mut size = self.since(number).count();
-        while let Some((before, _)) = self.kept.pop_if(|(_, theirs)| groups < FEW || *theirs <= 2 * size) {
+        while let Some((before, _)) = self.kept.pop_if(|(_, theirs)| are_few || *theirs <= 2 * size) {
             number = before;
             size = self.since(number).count();
         }
@@ -102,7 +101,7 @@ mod tests {
     /// Returns the numbers of layers, and of the last one the groups.
     fn cut(layers: &mut Layers, groups: usize, changed: &[GroupId]) -> (Vec<u32>, Vec<GroupId>) {
         layers.note(changed, groups);
-        let mut found = layers.cut(groups, true);
+        let mut found = layers.cut(groups, true, &Grain::default());
         let (_, last) = found.last_mut().unwrap();
         let last = last.take().unwrap();
         assert!(found.iter().all(|(_, rows)| rows.is_none()), "only one is written");
@@ -116,7 +115,7 @@ mod tests {
         assert_eq!(cut(layers, 20, &[3, 4, 5]), (vec![0, 1], vec![3, 4, 5]));
         // One is less than half of three.
         assert_eq!(cut(layers, 21, &[20]), (vec![0, 1, 2], vec![20]));
-        assert_eq!(layers.cut(21, false), [(0, None), (1, None), (2, None)]);
+        assert_eq!(layers.cut(21, false, &Grain::default()), [(0, None), (1, None), (2, None)]);
         // Together with the last one it is more than half of the one before.
         assert_eq!(cut(layers, 21, &[4]), (vec![0, 1], vec![3, 4, 5, 20]));
         let half: Vec<GroupId> = (7..17).collect();
@@ -127,7 +126,7 @@ mod tests {
     fn few_groups_are_written_as_a_whole() {
         let layers = &mut Layers::default();
         assert_eq!(cut(layers, 2, &[]), (vec![0], vec![0, 1]));
-        assert_eq!(layers.cut(2, false), [(0, None)]);
+        assert_eq!(layers.cut(2, false, &Grain::default()), [(0, None)]);
         assert_eq!(cut(layers, 2, &[1]), (vec![0], vec![0, 1]));
     }
 
@@ -138,7 +137,7 @@ mod tests {
         layers.restored(5, 1, 1);
         layers.restored(2, 2, 2);
         layers.restored(0, 20, 20);
-        assert_eq!(layers.cut(20, false), [(0, None), (2, None), (5, None)]);
+        assert_eq!(layers.cut(20, false, &Grain::default()), [(0, None), (2, None), (5, None)]);
         assert_eq!(cut(layers, 20, &[7]), (vec![0, 2], vec![0, 1, 7]));
     }
 }

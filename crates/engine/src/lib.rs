@@ -44,7 +44,7 @@ pub use close::Closed;
 pub use error::{Code, Error, Exit, Place, Result};
 pub use fold::{Checked, Folding, Memory, State, StepSize};
 pub use rows::Identity;
-pub use snapshot::{Part, PartName};
+pub use snapshot::{Grain, Part, PartName};
 pub use spill::{Holding, Spilled};
 pub use task::{Aside, Deduped, Emission, Engine, Folded, duration, rfc3339};
 pub use value::{DataType, Field, Schema};

@@ -54,13 +54,35 @@ pub struct Part {
     pub tables: Option<Vec<RecordBatch>>,
 }
 
+/// How finely snapshots cut a state into parts. No result depends on it, and one process may go on from what another one cut
+/// otherwise: so tests take small numbers.
+#[derive(Clone, Copy, Debug)]
+pub struct Grain {
+    /// A window with fewer groups than this is one part; one with more is written in layers.
+    pub groups: usize,
+    /// What is of no window is cut into buckets of time: two to this power microseconds is the shortest.
+    pub bucket_bits: u32,
+    /// The most buckets that there are, of few rows and of many; two at least.
+    pub buckets: [usize; 2],
+}
+
+impl Default for Grain {
+    fn default() -> Self {
+        match cfg!(test) {
+            true => Self { groups: 3, bucket_bits: 0, buckets: [8, 8] },
+            false => Self { groups: 1 << 10, bucket_bits: 20, buckets: [8, 128] },
+        }
+    }
+}
+
 /// How many rows, and about how many bytes of keys, one table of a part holds at most.
 const TABLE_ROWS: usize = if cfg!(test) { 3 } else { 1 << 16 };
 const TABLE_BYTES: usize = if cfg!(test) { 64 } else { 1 << 26 };
 
 impl Engine {
     /// Returns the parts of a state, in the order of their names. Those that have not changed since the last snapshot come
-    /// without rows, unless the whole is asked for. The state must have been closed since it was last folded into.
+    /// without rows. Asked for the whole, it returns all with their rows, and the next snapshot brings what it would have brought
+    /// without that. The state must have been closed since it was last folded into.
     pub fn snapshot(&self, state: &mut State, whole: bool) -> Vec<Part> {
         let mut parts = Vec::new();
         let State { windows, joins, memories } = state;
@@ -71,7 +93,7 @@ impl Engine {
                 (Some(WindowState::Fixed(state)), _, Work::Window(window)) => {
                     state.restored();
                     for (at, table) in state.tables_mut() {
-                        for (number, groups) in table.cut(whole) {
+                        for (number, groups) in table.cut(whole, &self.grain) {
                             let tables = groups.map(|groups| some_groups(window, codec, table, groups).collect());
                             let layer = Some(number).filter(|number| *number > 0);
                             parts.push(Part { name: PartName { window: Some(*at), layer, ..name.clone() }, tables });
@@ -87,7 +109,7 @@ impl Engine {
                     }
                 }
                 (Some(WindowState::Session(state)), _, Work::Window(window)) => {
-                    for (bucket, sessions) in state.cut(whole) {
+                    for (bucket, sessions) in state.cut(whole, &self.grain) {
                         let tables = sessions.map(|sessions| {
                             let sizes = sessions.iter().map(|(key, _)| state.key(*key).len());
                             ranges(sizes).map(|range| session_rows(window, codec, state, &sessions[range])).collect()
@@ -96,7 +118,7 @@ impl Engine {
                     }
                 }
                 (_, Some(state), Work::Join(join)) => {
-                    for SidePart { window, bucket, side, tables } in state.snapshot(join, codec, whole) {
+                    for SidePart { window, bucket, side, tables } in state.snapshot(join, codec, whole, &self.grain) {
                         parts
                             .push(Part { name: PartName { window, bucket, side: Some(side), ..name.clone() }, tables });
                     }
@@ -112,7 +134,7 @@ impl Engine {
                 };
                 let partition = Some((self.plan.sources[*source].name.clone(), *partition));
                 let name = PartName { step: step.name.clone(), partition, ..PartName::default() };
-                for (bucket, ids) in seen.cut(whole) {
+                for (bucket, ids) in seen.cut(whole, &self.grain) {
                     let tables = ids.map(|ids| {
                         let sizes = ids.iter().map(|(id, _)| id.len());
                         ranges(sizes).map(|range| id_rows(dedup, codec, &ids[range])).collect()
@@ -167,7 +189,8 @@ impl Engine {
             Work::Window(window) => match (state.windows[index].as_mut()?, part.name.window) {
                 (WindowState::Fixed(state), Some(at)) => {
                     let layer = part.name.layer.unwrap_or(0);
-                    if layer == u32::MAX {
+                    // Numbers are given one after the other, so this one was not.
+                    if layer > i32::MAX as u32 {
                         return None;
                     }
                     let expected = group_rows(window, codec, &Table::new(&window.calls), &[]);
@@ -280,9 +303,9 @@ fn call_columns(accumulators: &Accumulators, groups: &[GroupId]) -> Vec<(String,
     columns.collect()
 }
 
-/// Returns whether what may be saved as it is must come with its rows; it counts as saved from now on.
+/// Returns whether what may be saved as it is must come with its rows; it counts as saved from now on, unless the whole is asked for.
 pub(crate) fn is_wanted(saved: &mut bool, whole: bool) -> bool {
-    !std::mem::replace(saved, true) || whole
+    whole || !std::mem::replace(saved, true)
 }
 
 /// Gives columns the names of the expressions that they are values of.

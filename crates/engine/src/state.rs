@@ -16,6 +16,7 @@ use crate::bucket::{Bucket, BucketRows, Buckets};
 use crate::group::{Groups, Interned};
 use crate::layers::{Layer, Layers};
 use crate::plan::{AggregateCall, WindowPlan};
+use crate::snapshot::Grain;
 use crate::unique::UniqueState;
 use crate::window::{Window, Windowing};
 
@@ -129,10 +130,10 @@ impl Table {
     }
 
     /// Returns the layers of a snapshot, with the groups that are to be written in canonical order; of the whole one only.
-    pub(crate) fn cut(&mut self, whole: bool) -> Vec<Layer> {
+    pub(crate) fn cut(&mut self, whole: bool, grain: &Grain) -> Vec<Layer> {
         let mut layers = match whole {
             true => vec![(0, Some((0..self.groups.len() as GroupId).collect::<Vec<_>>()))],
-            false => self.layers.cut(self.groups.len(), !std::mem::replace(&mut self.saved, true)),
+            false => self.layers.cut(self.groups.len(), !std::mem::replace(&mut self.saved, true), grain),
         };
         for groups in layers.iter_mut().filter_map(|(_, groups)| groups.as_mut()) {
             self.groups.sort(groups);
@@ -323,8 +324,9 @@ impl FixedState {
     ) {
         let size = keys.len();
         let (mut keys, mut calls) = (keys, calls.to_vec());
+        let is_first = !is_piece && self.newer.as_ref().is_none_or(|(at, _)| *at != window);
         if !is_piece {
-            if self.newer.as_ref().is_none_or(|(at, _)| *at != window) {
+            if is_first {
                 self.newer = Some((window, Default::default()));
             }
             let newer = &mut self.newer.as_mut().expect("it was made just now").1;
@@ -340,8 +342,8 @@ impl FixedState {
             }
         }
         let table = self.table(window, &plan.calls);
-        // What comes from several parts is none of them, unless these are its layers.
-        let is_saved = !is_piece && (table.saved || table.groups.is_empty());
+        // What comes from several parts is none of them, unless these are its layers; nor if some of these have left already.
+        let is_saved = !is_piece && (table.saved || is_first && table.groups.is_empty());
         table.restore(&keys, &calls, hasher);
         match is_saved {
             true => table.layers.restored(layer, size, table.groups.len()),
@@ -538,14 +540,14 @@ impl SessionState {
 
     /// Returns the open sessions by bucket, there by key and time; those of buckets that have not changed since the last snapshot
     /// only if the whole is asked for.
-    pub(crate) fn cut(&mut self, whole: bool) -> Vec<BucketRows<(GroupId, Session)>> {
+    pub(crate) fn cut(&mut self, whole: bool, grain: &Grain) -> Vec<BucketRows<(GroupId, Session)>> {
         let Self { keys, sessions, buckets, .. } = self;
         let sessions = &*sessions;
         let all = move || {
             let lists = sessions.iter().enumerate();
             lists.flat_map(|(key, list)| list.iter().map(move |session| (session.last, (key as GroupId, *session))))
         };
-        let mut found = buckets.cut(all, whole);
+        let mut found = buckets.cut(all, whole, grain);
         for rows in found.iter_mut().filter_map(|(_, rows)| rows.as_mut()) {
             rows.sort_unstable_by(|a, b| keys.key(a.0).cmp(keys.key(b.0)).then_with(|| a.1.first.cmp(&b.1.first)));
         }

@@ -21,6 +21,7 @@ use crate::plan::{AggregateCall, INDEX, Input, Plan, SourcePlan, StepPlan, Windo
 use crate::rows::{
     Batch, Failures, Identity, Origin, evaluate, evaluate_filter, evaluate_plain, named, take_rows, with_column,
 };
+use crate::snapshot::Grain;
 use crate::state::{Arguments, SessionState, WindowState};
 use crate::unique::UniqueCodecs;
 use crate::watermark::{NEVER, is_late_for_point, is_late_for_window, watermarks};
@@ -41,6 +42,7 @@ pub struct Engine {
     ranks: hashbrown::HashMap<Input, u16>,
     /// By step: in which stage of folding it is done, which is how many `dedup` its rows have passed.
     pub(crate) stages: Vec<usize>,
+    pub(crate) grain: Grain,
 }
 
 /// Rows that came out of a step or a source, to be written.
@@ -130,7 +132,22 @@ impl Engine {
             Work::Rows | Work::Dedup(_) | Work::Lookup(_) | Work::Join(_) => None,
         });
         let uniques = uniques.collect();
-        Self { plan, hasher: DefaultHashBuilder::default(), codecs, uniques, implied, sunk, ranks, stages }
+        Self {
+            plan,
+            hasher: DefaultHashBuilder::default(),
+            codecs,
+            uniques,
+            implied,
+            sunk,
+            ranks,
+            stages,
+            grain: Grain::default(),
+        }
+    }
+
+    /// Lets snapshots be cut as finely as that.
+    pub fn with_grain(self, grain: Grain) -> Self {
+        Self { grain, ..self }
     }
 
     /// Returns the plan.

@@ -65,6 +65,8 @@ pub struct Checkpoint {
     pub parts: Vec<Part>,
     /// Parts of it that lie elsewhere, to stay within a budget of memory.
     pub pieces: Vec<Piece>,
+    /// All of it that does not lie elsewhere, where [`crate::Settings::compares`] asks for it.
+    pub whole: Option<Vec<Part>>,
 }
 
 /// What a stream goes on from.

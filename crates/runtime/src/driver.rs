@@ -66,6 +66,8 @@ pub struct Settings {
     pub bad_limit: Option<Limit>,
     /// What the run may hold in memory; None: what there is.
     pub memory: Option<Budget>,
+    /// Whether checkpoints come with the whole state too, so that a test can compare it with what they keep.
+    pub compares: bool,
     /// Set by someone else to stop a run.
     pub stop: Arc<AtomicBool>,
 }
@@ -83,6 +85,7 @@ impl Default for Settings {
             late_limit: None,
             bad_limit: None,
             memory: None,
+            compares: false,
             stop: Arc::default(),
         }
     }

@@ -307,6 +307,7 @@ impl<'a> Stream<'a> {
             tally: self.output.tally.clone(),
             parts: self.engine.snapshot(&mut self.state, false),
             pieces: self.spill.keep(),
+            whole: self.output.settings.compares.then(|| self.engine.snapshot(&mut self.state, true)),
         })
     }
 

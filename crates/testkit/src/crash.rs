@@ -1,12 +1,14 @@
 //! Streams that end without a word and go on from what they kept: a crash before or after any operation on the store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use arrow::row::{RowConverter, SortField};
 use engine::edge::{LogScan, LogStream};
-use engine::{Aside, Code, Emission, Engine, Error, Result};
+use engine::watermark::NEVER;
+use engine::{Aside, Code, Emission, Engine, Error, Grain, Part, Result};
 use runtime::checkpoint::store::{Store, Upload};
 use runtime::checkpoint::{Checkpoint, Line, RowsKind};
 use runtime::stream::{Begin, Until};
@@ -111,6 +113,49 @@ struct Keeper<'a> {
     forgets: bool,
 }
 
+impl Keeper<'_> {
+    /// Compares what the newest checkpoint keeps, whatever of it was written when, with what the state was then.
+    fn compare(&self, whole: Vec<Part>) {
+        let last = self.line.last().expect("it was just made");
+        // Of windows of which a part lies elsewhere the whole is not at hand.
+        let pieces: BTreeSet<(String, Option<(i64, i64)>)> = last
+            .parts
+            .iter()
+            .filter(|part| part.name.piece.is_some())
+            .map(|part| (part.name.step.clone(), part.name.window))
+            .collect();
+        let engine = Engine::new(self.engine.plan().clone());
+        let resumed = self.line.resume(&engine, None).expect("it can be read").expect("it is there");
+        let mut state = resumed.state;
+        // What a join was given it takes up when it is closed.
+        let closed =
+            engine.close(&vec![NEVER; engine.plan().sources.len()], &mut state).expect("nothing is to be closed");
+        assert!(closed.emissions.is_empty(), "nothing is final before anything was read");
+        let found = lines(engine.snapshot(&mut state, true), &pieces);
+        assert_eq!(found, lines(whole, &pieces), "checkpoint {} keeps the state that there was", last.number);
+    }
+}
+
+/// Returns every row of some parts as bytes, beside what it is of, in order, however the parts are cut.
+fn lines(parts: Vec<Part>, without: &BTreeSet<(String, Option<(i64, i64)>)>) -> Vec<(String, Vec<u8>)> {
+    let mut lines = Vec::new();
+    for Part { name, tables } in parts {
+        let window = name.window.map(|window| (window.start, window.end));
+        if without.contains(&(name.step.clone(), window)) {
+            continue;
+        }
+        for rows in tables.expect("the whole was asked for") {
+            let fields = rows.columns().iter().map(|column| SortField::new(column.data_type().clone())).collect();
+            let converter = RowConverter::new(fields).expect("the columns of a state can be ordered");
+            let of = format!("{} {window:?} {:?} {:?} {}", name.step, name.side, name.partition, rows.schema());
+            let bytes = converter.convert_columns(rows.columns()).expect("they have these types");
+            lines.extend(bytes.iter().map(|row| (of.clone(), row.as_ref().to_vec())));
+        }
+    }
+    lines.sort_unstable();
+    lines
+}
+
 /// What was put into the outbox of each checkpoint, and what was published.
 struct Ledger {
     outboxes: BTreeMap<u64, Gathered>,
@@ -154,7 +199,11 @@ impl Outlet for Keeper<'_> {
         }
         let staged = std::mem::replace(&mut self.staged, Gathered::new(self.engine.plan()));
         self.ledger.outboxes.insert(self.line.number(), staged);
+        let whole = checkpoint.whole.take().filter(|_| !self.forgets);
         self.line.keep(self.engine.plan(), checkpoint, BTreeMap::new())?;
+        if let Some(whole) = whole {
+            self.compare(whole);
+        }
         self.ledger.publish(&self.line);
         Ok(())
     }
@@ -173,7 +222,8 @@ pub(crate) struct Crashed {
     pub(crate) had_pieces: bool,
 }
 
-/// Runs a stream that crashes so many times, and goes on each time from the newest checkpoint, with hashes of its own.
+/// Runs a stream that crashes so many times, and goes on each time from the newest checkpoint, with hashes of its own and its own
+/// way of cutting a state into parts.
 pub(crate) fn run(
     engine: &Engine,
     streams: impl Fn() -> Vec<Option<Box<dyn LogStream>>>,
@@ -187,7 +237,12 @@ pub(crate) fn run(
     let mut ledger = Ledger { outboxes: BTreeMap::new(), published: Gathered::new(plan) };
     let mut had_pieces = false;
     for crash in 0..=crashes {
-        let engine = Engine::new(plan.clone());
+        let grain = Grain {
+            groups: *random.pick(&[1, 2, 5, 1024]),
+            bucket_bits: *random.pick(&[0, 10, 14, 20]),
+            buckets: *random.pick(&[[2, 2], [2, 5], [8, 128]]),
+        };
+        let engine = Engine::new(plan.clone()).with_grain(grain);
         let operations = if crash == crashes { usize::MAX } else { 1 + random.below(40) };
         let store = Crashing { store: stores(), left: Arc::new(operations.into()), is_done: random.chance(50) };
         let line = Line::open(Box::new(store), plan, false)?;

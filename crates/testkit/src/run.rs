@@ -182,7 +182,7 @@ pub fn run_on(
     let outcome = match schedule.mode {
         Mode::Crashing { crashes, max_drift, forgets } => {
             (settings.close_every, settings.checkpoint_every) = (Duration::ZERO, Duration::from_nanos(1));
-            settings.max_drift = max_drift;
+            (settings.max_drift, settings.compares) = (max_drift, true);
             let until = end.map_or(Until::CaughtUp, Until::Cut);
             let mut random = Random::new(schedule.seed);
             let cuts = (start.as_ref(), &until);

@@ -20,6 +20,7 @@ use super::keyed::{Keys, merge_by};
 use super::snapshot::{HeldBucket, HeldRows, TOMBSTONE};
 use super::{Joined, MISSING, Piece, RowRef};
 use crate::bucket::{Bucket, Buckets};
+use crate::snapshot::Grain;
 use crate::watermark::NEVER;
 
 /// Left rows that wait, and the versions of each key.
@@ -64,15 +65,15 @@ impl AsOfJoin {
 
     /// Returns the rows of a side that are held, by bucket; those of buckets that have not changed since the last snapshot only if
     /// the whole is asked for. None are pending: it was closed.
-    pub(super) fn cut(&mut self, side: usize, whole: bool) -> Vec<HeldBucket<'_>> {
+    pub(super) fn cut(&mut self, side: usize, whole: bool, grain: &Grain) -> Vec<HeldBucket<'_>> {
         let Self { waiting, versions, held, buckets, .. } = self;
         let (waiting, versions) = (&*waiting, &*versions);
         let lefts = move || waiting.iter().map(|left| (left.time, (left.row, false)));
         let rights =
             move || versions.iter().flatten().map(|version| (version.time, (version.row, version.is_tombstone)));
         let (flag, found) = match side {
-            0 => (None, buckets[0].cut(lefts, whole)),
-            _ => (Some(TOMBSTONE), buckets[1].cut(rights, whole)),
+            0 => (None, buckets[0].cut(lefts, whole, grain)),
+            _ => (Some(TOMBSTONE), buckets[1].cut(rights, whole, grain)),
         };
         HeldRows::of(&held[side], flag, found)
     }

@@ -17,6 +17,7 @@ use super::snapshot::{HeldBucket, HeldRows, MET};
 use super::{Joined, MISSING, Piece, RowRef};
 use crate::bucket::{Bucket, Buckets};
 use crate::plan::JoinKind;
+use crate::snapshot::Grain;
 use crate::watermark::{NEVER, completeness};
 
 /// Rows of both sides that may still meet others.
@@ -68,12 +69,12 @@ impl IntervalJoin {
 
     /// Returns the rows of a side that are held, by bucket; those of buckets that have not changed since the last snapshot only if
     /// the whole is asked for. None are pending: it was closed.
-    pub(super) fn cut(&mut self, side: usize, whole: bool) -> Vec<HeldBucket<'_>> {
+    pub(super) fn cut(&mut self, side: usize, whole: bool, grain: &Grain) -> Vec<HeldBucket<'_>> {
         let Self { rows, held, buckets, .. } = self;
         let rows = &*rows;
         let entries = move || rows.iter().flat_map(move |rows| &rows[side]);
         let all = move || entries().map(|entry| (entry.time, (entry.row, entry.has_met)));
-        HeldRows::of(&held[side], Some(MET), buckets[side].cut(all, whole))
+        HeldRows::of(&held[side], Some(MET), buckets[side].cut(all, whole, grain))
     }
 
     /// Takes in rows of a side that a snapshot gave, and which of them have met others.

@@ -12,7 +12,7 @@ use crate::bucket::{Bucket, BucketRows};
 use crate::group::KeyCodec;
 use crate::plan::{JoinPlan, JoinTime, JoinValue};
 use crate::rows::named;
-use crate::snapshot::{PartName, fits_bucket, fitting, ranges, times, timestamps};
+use crate::snapshot::{Grain, PartName, fits_bucket, fitting, ranges, times, timestamps};
 use crate::window::Window;
 
 /// Rows of some pieces: which are held, and what must be known of each besides.
@@ -162,7 +162,7 @@ pub(crate) struct SidePart {
 impl JoinState {
     /// Returns the rows that it holds, by window and side; those that have not changed since the last snapshot only if the
     /// whole is asked for.
-    pub(crate) fn snapshot(&mut self, join: &JoinPlan, codec: &KeyCodec, whole: bool) -> Vec<SidePart> {
+    pub(crate) fn snapshot(&mut self, join: &JoinPlan, codec: &KeyCodec, whole: bool, grain: &Grain) -> Vec<SidePart> {
         match self {
             JoinState::Window(state) => {
                 let sides = state.sides(whole).into_iter();
@@ -178,8 +178,8 @@ impl JoinState {
                 let mut parts = Vec::new();
                 for side in 0..2 {
                     let found = match self {
-                        JoinState::Interval(state) => state.cut(side, whole),
-                        JoinState::AsOf(state) => state.cut(side, whole),
+                        JoinState::Interval(state) => state.cut(side, whole, grain),
+                        JoinState::AsOf(state) => state.cut(side, whole, grain),
                         JoinState::Window(_) => unreachable!("a window's rows are not cut by time"),
                     };
                     parts.extend(found.into_iter().map(|(bucket, rows)| {

@@ -31,7 +31,7 @@ pub trait Store: Send {
     fn describe(&self) -> String;
 }
 
-/// An object on its way.
+/// An object on its way. One that is dropped before it is finished never was.
 pub trait Upload: Send {
     /// Adds bytes.
     fn write(&mut self, bytes: &[u8]) -> Result<()>;
@@ -87,7 +87,7 @@ impl Store for Folder {
     }
 
     fn begin(&self, name: &str) -> Result<Box<dyn Upload>> {
-        Ok(Box::new(LocalUpload(Unfinished::create(self.path(name))?)))
+        Ok(Box::new(LocalUpload(Some(Unfinished::create(self.path(name))?))))
     }
 
     fn create(&self, name: &str, bytes: &[u8]) -> Result<bool> {
@@ -130,16 +130,26 @@ impl Store for Folder {
     }
 }
 
-struct LocalUpload(Unfinished);
+/// A hidden file; None once it has its name.
+struct LocalUpload(Option<Unfinished>);
 
 impl Upload for LocalUpload {
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        let mut file = self.0.file();
+        let mut file = self.0.as_ref().expect("it is not finished").file();
         file.write_all(bytes).map_err(failed(file.path()))
     }
 
-    fn finish(self: Box<Self>) -> Result<()> {
-        self.0.publish()
+    fn finish(mut self: Box<Self>) -> Result<()> {
+        self.0.take().expect("it is finished once").publish()
+    }
+}
+
+impl Drop for LocalUpload {
+    fn drop(&mut self) {
+        if let Some(unfinished) = self.0.take() {
+            // It is only tidiness: what fails here is removed by the next start.
+            let _ = unfinished.discard();
+        }
     }
 }
 

@@ -25,7 +25,11 @@ fn part(step: &str, tables: Option<RecordBatch>) -> Part {
 fn keep(line: &mut Line, parts: Vec<Part>) -> Result<u64> {
     let plan = plan("d");
     let tally = Tally::new(&plan, (None, None));
-    line.keep(&plan, Checkpoint { partitions: Vec::new(), tally, parts, pieces: Vec::new() }, BTreeMap::new())
+    line.keep(
+        &plan,
+        Checkpoint { partitions: Vec::new(), tally, parts, pieces: Vec::new(), whole: None },
+        BTreeMap::new(),
+    )
 }
 
 fn open(store: &dyn Fn() -> Box<dyn Store>) -> Line {
@@ -157,8 +161,13 @@ fn an_epoch_without_anything_for_a_sink_is_not_missed() {
     for epoch in 0..5 {
         let marks = [("rare", rare[epoch]), ("late", late[epoch]), ("busy", busy[epoch])];
         let marks = marks.map(|(name, of)| (name.to_string(), mark(of)));
-        let checkpoint =
-            Checkpoint { partitions: Vec::new(), tally: tally.clone(), parts: Vec::new(), pieces: Vec::new() };
+        let checkpoint = Checkpoint {
+            partitions: Vec::new(),
+            tally: tally.clone(),
+            parts: Vec::new(),
+            pieces: Vec::new(),
+            whole: None,
+        };
         line.keep(&plan("d"), checkpoint, marks.into()).unwrap();
     }
     // Kept are 3, 4 and 5.
