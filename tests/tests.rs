@@ -32,6 +32,7 @@ mod paths;
 mod postgres_sink;
 mod redis_sink;
 mod restart;
+mod secrets;
 mod servers;
 mod state_verb;
 mod tables;

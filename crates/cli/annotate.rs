@@ -6,6 +6,8 @@ use engine::Error;
 use pipeline::diagnostic::{Severity, to_json};
 use serde_json::{Value, json};
 
+use crate::report;
+
 /// Something wrong or odd in a file.
 pub(crate) struct Found {
     /// The file that was checked.
@@ -33,7 +35,7 @@ impl Found {
                 number("end", "column")?,
             ])
         };
-        (json["file"].as_str().unwrap_or(&self.file).to_string(), message, stretch())
+        (json["file"].as_str().unwrap_or(&self.file).to_string(), report::redacted(&message), stretch())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use connectors::waiting::Notice;
 use engine::{Code, Error};
@@ -53,7 +53,7 @@ pub(crate) fn waits(global: &Global) {
         match notice {
             Notice::Away(error) => say_diagnostic(&error, Severity::Warning, &global),
             Notice::Back(text) if global.is_json() => {
-                say(&format!("{}\n", serde_json::json!({"severity": "note", "message": text})));
+                say_json(serde_json::json!({"severity": "note", "message": text}));
             }
             Notice::Back(text) => say(&format!("note: {text}\n")),
         }
@@ -61,16 +61,14 @@ pub(crate) fn waits(global: &Global) {
 }
 
 fn say_diagnostic(error: &Error, severity: Severity, global: &Global) {
-    let text = if global.is_json() {
+    if global.is_json() {
         let mut json = diagnostic::to_json(error, severity);
         json["exit"] = (error.code.exit() as u8).into();
-        format!("{json}\n")
-    } else {
-        let is_coloured = global.is_coloured(std::io::stderr().is_terminal());
-        let text = diagnostic::render(error, severity, is_coloured);
-        format!("{text}  more: samestream explain {}\n", error.code.name())
-    };
-    say(&text);
+        return say_json(json);
+    }
+    let is_coloured = global.is_coloured(std::io::stderr().is_terminal());
+    let text = diagnostic::render(error, severity, is_coloured);
+    say(&format!("{text}  more: samestream explain {}\n", error.code.name()));
 }
 
 /// Prints what clap has to say: help on standard output, a usage error on stderr with exit code 2.
@@ -92,17 +90,30 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
 
 /// Prints to stderr; nobody is left to tell if it is closed.
 pub(crate) fn say(text: &str) {
-    let text = SECRETS.get().map_or_else(|| text.to_owned(), |secrets| secrets.redact(text));
-    let _ = std::io::stderr().write_all(text.as_bytes());
+    let _ = std::io::stderr().write_all(redacted(text).as_bytes());
 }
 
-/// The secrets of the pipeline at hand; nothing that is said shows them, whoever put the words together.
-static SECRETS: OnceLock<Secrets> = OnceLock::new();
+/// Prints a line of JSON to stderr.
+pub(crate) fn say_json(json: serde_json::Value) {
+    let json = secrets().iter().fold(json, |json, secrets| secrets.redact_json(json));
+    let _ = std::io::stderr().write_all(format!("{json}\n").as_bytes());
+}
+
+/// The secrets of the pipelines at hand; nothing that is said shows them, whoever put the words together.
+static SECRETS: Mutex<Vec<Secrets>> = Mutex::new(Vec::new());
+
+fn secrets() -> MutexGuard<'static, Vec<Secrets>> {
+    SECRETS.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Keeps the values of a pipeline's secrets out of everything that is said from now on.
-pub(crate) fn hide(secrets: &Secrets) {
-    // A process works on one pipeline; `validate`, which reads several, opens nothing that could quote a secret.
-    let _ = SECRETS.set(secrets.clone());
+pub(crate) fn hide(of_pipeline: &Secrets) {
+    secrets().push(of_pipeline.clone());
+}
+
+/// Returns a text without the secrets.
+pub(crate) fn redacted(text: &str) -> String {
+    secrets().iter().fold(text.to_owned(), |text, secrets| secrets.redact(&text))
 }
 
 /// Makes a panic say that it is our bug, and where its details are.

@@ -310,23 +310,13 @@ pub fn to_json(loaded: &Loaded) -> Value {
         "sinks": sinks.collect::<Vec<_>>(),
         "canonical": digest::canonical(plan),
     });
-    redact(value, &loaded.secrets)
-}
-
-/// Redacts every text of a value; after the value is made, because a secret may look otherwise inside JSON.
-fn redact(value: Value, secrets: &Secrets) -> Value {
-    match value {
-        Value::String(text) => Value::String(secrets.redact(&text)),
-        Value::Array(items) => items.into_iter().map(|item| redact(item, secrets)).collect(),
-        Value::Object(fields) => fields.into_iter().map(|(name, value)| (name, redact(value, secrets))).collect(),
-        other => other,
-    }
+    loaded.secrets.redact_json(value)
 }
 
 /// Redacts a canonical plan's text.
 pub(crate) fn redacted(canonical: &str, secrets: &Secrets) -> String {
     match serde_json::from_str(canonical) {
-        Ok(value) => redact(value, secrets).to_string(),
+        Ok(value) => secrets.redact_json(value).to_string(),
         Err(_) => secrets.redact(canonical),
     }
 }

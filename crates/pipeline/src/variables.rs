@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use engine::{Code, Error, Result};
+use serde_json::Value;
 
 use crate::fields::VARIABLE;
 use crate::problems::{Problems, Span};
@@ -75,7 +76,7 @@ impl Variables {
 }
 
 /// Fields whose values are written where a later run compares them: checkpoints name logs and places, lakes their schema.
-const IS_KEPT: &[&str] = &["path", "topic", "table", "file", "key", "null_as", "format", "name"];
+const IS_KEPT: &[&str] = &["path", "topic", "table", "file", "key", "from", "null_as", "format", "name"];
 
 /// The values that must never be shown.
 #[derive(Clone, Default)]
@@ -85,6 +86,16 @@ impl Secrets {
     /// Returns the text with `***` for every secret value in it.
     pub fn redact(&self, text: &str) -> String {
         self.0.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "***"))
+    }
+
+    /// Redacts every text of a value; before it is written, because a secret may look otherwise inside JSON.
+    pub fn redact_json(&self, value: Value) -> Value {
+        match value {
+            Value::String(text) => Value::String(self.redact(&text)),
+            Value::Array(items) => items.into_iter().map(|item| self.redact_json(item)).collect(),
+            Value::Object(fields) => fields.into_iter().map(|(name, value)| (name, self.redact_json(value))).collect(),
+            other => other,
+        }
     }
 }
 
