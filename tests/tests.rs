@@ -23,6 +23,8 @@ mod differential;
 mod docs;
 mod fixture;
 mod full_disk;
+mod hostile;
+mod hostile_http;
 mod increments;
 mod inspect_verb;
 mod live;

@@ -19,10 +19,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use self::aggregate::Overflow;
 pub use self::digest::Digests;
 use self::eval::{Failed, evaluate};
-use crate::case::expr::{Call, Column, Expr};
+use crate::case::expr::{Aggregate, Call, Column, Expr};
 use crate::case::log::{Content, Log};
 use crate::case::{Dedup, Extract, Kind, Lookup, Pipeline, Step, Window, call_name, without_calls};
 use crate::value::{Type, Value};
+
+/// Returns an aggregate's result over rows of arguments in record order; None: it does not fit its type.
+pub(crate) fn aggregate_of(function: Aggregate, types: &[Type], rows: &[Vec<Value>]) -> Option<Value> {
+    aggregate::aggregate(function, types, rows).ok()
+}
 
 /// A partition: the index of its source, its number.
 pub type Place = (usize, i32);
