@@ -8,6 +8,7 @@ journal of 20 M records has 11.7 M. For each it measures, as whole processes:
 
 1. throughput: CPU seconds and wall time over a whole journal without checkpoints but the one at its end, and with one
    every second, in turn (medians of --runs); the ratio of events per second, with over without, should be 0.9 at least;
+   and of the checkpoints meanwhile, for which reading waits, how many there were and the seconds of the longest;
 2. recovery: the wall time of a start that goes on from there and has nothing to read, with its end;
 3. the first checkpoint of a stream that has read all: its seconds and bytes;
 4. the same of the next one, after 1,000 more records.
@@ -20,7 +21,7 @@ the first checkpoint 1.28 s, 13.5 MiB; after 1,000 more records 0.16 s and less 
 which wrote a window as a whole: 164,103 and 155,201 events/s, ratio 0.95, of CPU 0.73; recovery 21.8 s (8.4 s of CPU);
 the first checkpoint 23 s, 131 MiB, and the next one as large.
 """
-import argparse, json, os, random, re, shutil, signal, socket, statistics, subprocess, sys, time, urllib.request
+import argparse, json, os, random, re, shutil, signal, socket, statistics, subprocess, sys, threading, time, urllib.request
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--digits", type=int, nargs="+", default=[5, 6])
@@ -33,42 +34,66 @@ here = os.path.dirname(os.path.abspath(__file__))
 work = os.path.abspath(f"{args.work}/checkpoint")
 
 
-
-
 def command(digits, journal, *more):
     environment = dict(os.environ, JOURNAL=journal, DIGITS=str(digits), OUT=f"{work}/out")
     line = [args.samestream, "run", f"{here}/groups.yaml", "--mode", "stream", "-q", "--state-dir", f"{work}/state"]
     return [*line, *more], environment
 
 
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def checkpoints(port):
+    """Returns how many checkpoints a stream has made and their seconds; None: it does not answer."""
+    try:
+        text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5).read().decode()
+    except OSError:
+        return None
+    of = lambda part: re.findall(rf"^samestream_checkpoint_duration_seconds_{part}{{.*}} (\S+)$", text, re.M)
+    return tuple(sum(float(value) for value in of(part)) for part in ("count", "sum"))
+
+
 def whole(digits, journal, *more):
-    """Runs to the end of the log; returns wall time, seconds of CPU and the peak in MiB."""
-    line, environment = command(digits, journal, "--until-caught-up", *more)
+    """Runs to the end of the log; returns wall time, seconds of CPU, the peak in MiB, how many checkpoints there were before the
+    end, and the seconds of the longest."""
+    port = free_port()
+    line, environment = command(digits, journal, "--until-caught-up", "--metrics", f"127.0.0.1:{port}", *more)
     begun = time.monotonic()
-    _, status, usage = os.wait4(subprocess.Popen(line, env=environment).pid, 0)
+    child = subprocess.Popen(line, env=environment)
+    before, longest, ended = (0, 0), 0, threading.Event()
+
+    def watch():
+        nonlocal before, longest
+        while not ended.wait(0.2):
+            now = checkpoints(port)
+            if now and now[0] > before[0]:
+                longest = max(longest, (now[1] - before[1]) / (now[0] - before[0]))
+                before = now
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    _, status, usage = os.wait4(child.pid, 0)
+    took = time.monotonic() - begun
+    ended.set()
+    watcher.join()
     if status != 0:
         sys.exit("samestream failed")
-    return time.monotonic() - begun, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    return took, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, before[0], longest
 
 
 def first_checkpoint(digits, journal, every, *more):
     """Runs until it has kept a checkpoint; returns its seconds and bytes. Stopped then, it makes no other."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     line, environment = command(digits, journal, "--metrics", f"127.0.0.1:{port}", "--checkpoint-every", f"{every * 1000:.0f}ms", *more)
     child = subprocess.Popen(line, env=environment)
     while True:
         time.sleep(0.1)
         if child.poll() is not None:
             sys.exit("samestream failed")
-        try:
-            text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
-        except OSError:
-            continue
-        number, seconds = (
-            sum(float(v) for v in re.findall(rf"^samestream_checkpoint_duration_seconds_{part}{{.*}} (\S+)$", text, re.M))
-            for part in ("count", "sum"))
+        number, seconds = checkpoints(port) or (0, 0)
         if number:
             break
     names = [os.path.join(at, name) for at, _, files in os.walk(f"{work}/state") for name in files]
@@ -94,7 +119,8 @@ for digits in args.digits:
     without, every = (tuple(statistics.median(column) for column in zip(*runs)) for runs in taken.values())
     print(f"{digits} digits, {events:,} events: {events / without[0]:,.0f} events/s without ({without[1]:.1f} s of CPU, peak "
           f"{without[2]:.0f} MiB), {events / every[0]:,.0f} with checkpoints every second ({every[1]:.1f} s of CPU, peak "
-          f"{every[2]:.0f} MiB); ratio {without[0] / every[0]:.2f}, of CPU {without[1] / every[1]:.2f}")
+          f"{every[2]:.0f} MiB); ratio {without[0] / every[0]:.2f}, of CPU {without[1] / every[1]:.2f}; "
+          f"{every[3]:.0f} checkpoints, the longest {every[4]:.2f} s")
     recovery = whole(digits, journal)
     print(f"  recovery and end: {recovery[0]:.1f} s ({recovery[1]:.1f} s of CPU)")
     shutil.rmtree(f"{work}/state")

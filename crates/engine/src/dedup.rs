@@ -125,6 +125,8 @@ impl Seen {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::watermark::NEVER;
 
@@ -153,5 +155,24 @@ mod tests {
             seen.is_repeated(&i64::to_be_bytes(time), time, time - 1, 5);
         }
         assert!(seen.ids.len() < 20, "{} ids", seen.ids.len());
+    }
+
+    #[test]
+    fn a_snapshot_brings_what_came_moved_or_was_forgotten() {
+        let (mut seen, mut kept) = (Seen::default(), BTreeMap::<Bucket, Vec<(Vec<u8>, i64)>>::new());
+        let owned = |ids: Vec<(&[u8], i64)>| ids.into_iter().map(|(id, last)| (id.to_vec(), last)).collect::<Vec<_>>();
+        for time in 0..500 {
+            for id in [time, time / 2] {
+                seen.is_repeated(&i64::to_be_bytes(id), time, time - 1, 40);
+            }
+            if time % 7 == 0 {
+                let cut = seen.cut(false, &Grain::default()).into_iter();
+                let now = cut.map(|(bucket, ids)| (bucket, ids.map_or_else(|| kept[&bucket].clone(), owned)));
+                kept = now.collect();
+                let whole = seen.cut(true, &Grain::default()).into_iter();
+                let whole = whole.map(|(bucket, ids)| (bucket, owned(ids.expect("the whole was asked for"))));
+                assert_eq!(kept, whole.collect(), "at {time}");
+            }
+        }
     }
 }

@@ -238,6 +238,11 @@ impl Groups {
         key_at(&self.bytes, &self.ends, group)
     }
 
+    /// Returns whether there is a group of that key.
+    pub fn has(&self, hash: u64, key: &[u8]) -> bool {
+        self.index.find(hash, |group| self.key(*group) == key).is_some()
+    }
+
     /// Returns the group of a key, made if it is new.
     pub fn group(&mut self, hash: u64, key: &[u8], hasher: &DefaultHashBuilder) -> GroupId {
         let Self { index, bytes, ends } = self;

@@ -60,6 +60,8 @@ pub struct Part {
 pub struct Grain {
     /// A window with fewer groups than this is one part; one with more is written in layers.
     pub groups: usize,
+    /// The most groups that a layer has.
+    pub layer: usize,
     /// What is of no window is cut into buckets of time: two to this power microseconds is the shortest.
     pub bucket_bits: u32,
     /// The most buckets that there are, of few rows and of many; two at least.
@@ -69,8 +71,8 @@ pub struct Grain {
 impl Default for Grain {
     fn default() -> Self {
         match cfg!(test) {
-            true => Self { groups: 3, bucket_bits: 0, buckets: [8, 8] },
-            false => Self { groups: 1 << 10, bucket_bits: 20, buckets: [8, 128] },
+            true => Self { groups: 3, layer: 4, bucket_bits: 0, buckets: [8, 8] },
+            false => Self { groups: 1 << 10, layer: 1 << 18, bucket_bits: 20, buckets: [8, 128] },
         }
     }
 }

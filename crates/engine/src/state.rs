@@ -4,6 +4,7 @@
 //! takes windows out. A state that a thread made on its own and one that grew for a year are the same kind of value.
 
 use std::collections::BTreeMap;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, UInt32Array};
@@ -149,7 +150,6 @@ impl Table {
 
     /// Takes in groups with the states of the calls.
     pub(crate) fn restore(&mut self, keys: &BinaryArray, calls: &[ArrayRef], hasher: &DefaultHashBuilder) {
-        use std::hash::BuildHasher;
         let keys = (0..keys.len()).map(|row| keys.value(row));
         let into: Vec<GroupId> = keys.map(|key| self.groups.group(hasher.hash_one(key), key, hasher)).collect();
         self.accumulators.resize(self.groups.len());
@@ -157,7 +157,6 @@ impl Table {
     }
 
     fn merge(&mut self, other: &Table, hasher: &DefaultHashBuilder) {
-        use std::hash::BuildHasher;
         let from: Vec<GroupId> = (0..other.groups.len() as GroupId).collect();
         let into: Vec<GroupId> = from
             .iter()
@@ -269,10 +268,25 @@ pub(crate) struct FixedState {
     touches: u64,
     // Number of a batch's distinct key → group of the table at hand; valid where the stamp is the table's turn.
     scratch: Vec<(u32, GroupId)>,
-    // While layers of a window are taken in, its keys that newer ones had.
-    newer: Option<(Window, hashbrown::HashSet<Box<[u8]>>)>,
+    // The window of which layers are being taken in.
+    taking: Option<Taking>,
     turn: u32,
     groups: Vec<GroupId>,
+}
+
+/// A window of which layers are being taken in, the newest first.
+struct Taking {
+    window: Window,
+    /// The keys that layers had so far; None: those that the table has.
+    newer: Option<hashbrown::HashSet<Box<[u8]>>>,
+}
+
+impl Taking {
+    /// Notes that the table is about to have other keys than those of the layers.
+    fn part_from(&mut self, table: &Table) {
+        let keys = || (0..table.groups.len() as GroupId).map(|group| Box::from(table.groups.key(group))).collect();
+        self.newer.get_or_insert_with(keys);
+    }
 }
 
 impl FixedState {
@@ -322,29 +336,39 @@ impl FixedState {
         plan: &WindowPlan,
         hasher: &DefaultHashBuilder,
     ) {
-        let size = keys.len();
-        let (mut keys, mut calls) = (keys, calls.to_vec());
-        let is_first = !is_piece && self.newer.as_ref().is_none_or(|(at, _)| *at != window);
-        if !is_piece {
-            if is_first {
-                self.newer = Some((window, Default::default()));
-            }
-            let newer = &mut self.newer.as_mut().expect("it was made just now").1;
-            let chosen: Vec<u32> = (0..size as u32).filter(|row| !newer.contains(keys.value(*row as usize))).collect();
-            if layer > 0 {
-                newer.extend(chosen.iter().map(|row| Box::from(keys.value(*row as usize))));
-            }
-            if chosen.len() < size {
-                let chosen = UInt32Array::from(chosen);
-                let take = |column: &ArrayRef| take(column, &chosen, None).expect("the rows are there");
-                keys = take(&(Arc::new(keys) as ArrayRef)).as_binary().clone();
-                calls = calls.iter().map(take).collect();
-            }
+        let table = self.tables.entry(window).or_insert_with(|| Table::new(&plan.calls));
+        let of_window = self.taking.as_mut().filter(|taking| taking.window == window);
+        if is_piece {
+            of_window.into_iter().for_each(|taking| taking.part_from(table));
+            table.restore(&keys, calls, hasher);
+            table.forget_saved();
+            return;
         }
-        let table = self.table(window, &plan.calls);
+        let is_first = of_window.is_none();
+        if is_first {
+            let newer = (!table.groups.is_empty()).then(Default::default);
+            self.taking = Some(Taking { window, newer });
+        }
         // What comes from several parts is none of them, unless these are its layers; nor if some of these have left already.
-        let is_saved = !is_piece && (table.saved || is_first && table.groups.is_empty());
-        table.restore(&keys, &calls, hasher);
+        let is_saved = table.saved || is_first && table.groups.is_empty();
+        let size = keys.len();
+        let newer = &mut self.taking.as_mut().expect("it was made at the first one").newer;
+        let is_new = |row: &u32| {
+            let key = keys.value(*row as usize);
+            match newer {
+                None => !table.groups.has(hasher.hash_one(key), key),
+                Some(newer) => !newer.contains(key) && newer.insert(key.into()),
+            }
+        };
+        let chosen: Vec<u32> = (0..size as u32).filter(is_new).collect();
+        if chosen.len() == size {
+            table.restore(&keys, calls, hasher);
+        } else {
+            let chosen = UInt32Array::from(chosen);
+            let take = |column: &ArrayRef| take(column, &chosen, None).expect("the rows are there");
+            let keys = take(&(Arc::new(keys) as ArrayRef)).as_binary().clone();
+            table.restore(&keys, &calls.iter().map(take).collect::<Vec<_>>(), hasher);
+        }
         match is_saved {
             true => table.layers.restored(layer, size, table.groups.len()),
             false => table.layers = Layers::default(),
@@ -369,22 +393,21 @@ impl FixedState {
 
     /// Takes out the table of a window.
     pub(crate) fn remove(&mut self, window: Window) -> Option<Table> {
-        self.tables.remove(&window)
+        let table = self.tables.remove(&window)?;
+        if let Some(taking) = self.taking.as_mut().filter(|taking| taking.window == window) {
+            taking.part_from(&table);
+        }
+        Some(table)
     }
 
     /// Notes that all parts of a snapshot were taken in.
     pub(crate) fn restored(&mut self) {
-        self.newer = None;
+        self.taking = None;
     }
 
     /// Returns the open windows and their tables.
     pub(crate) fn tables_mut(&mut self) -> impl Iterator<Item = (&Window, &mut Table)> {
         self.tables.iter_mut()
-    }
-
-    /// Returns the table of a window, made if it is new.
-    pub(crate) fn table(&mut self, window: Window, calls: &[AggregateCall]) -> &mut Table {
-        self.tables.entry(window).or_insert_with(|| Table::new(calls))
     }
 
     fn merge(&mut self, other: FixedState, hasher: &DefaultHashBuilder) {
@@ -515,7 +538,6 @@ impl SessionState {
 
     /// Takes in the sessions of another state; those that come within the gap of each other become one.
     pub(crate) fn merge(&mut self, other: &SessionState, calls: &[AggregateCall], hasher: &DefaultHashBuilder) {
-        use std::hash::BuildHasher;
         let mut from = Vec::new();
         let mut joins = Joins::default();
         for (other_key, list) in other.sessions.iter().enumerate() {
@@ -563,7 +585,6 @@ impl SessionState {
         calls: &[ArrayRef],
         hasher: &DefaultHashBuilder,
     ) {
-        use std::hash::BuildHasher;
         let before = self.slots;
         for (row, (first, last)) in bounds.enumerate() {
             let bytes = keys.value(row);
@@ -625,7 +646,6 @@ impl SessionState {
 
     /// Gives back the memory of sessions that ended, when it is more than that of the open ones.
     fn compact(&mut self, calls: &[AggregateCall], hasher: &DefaultHashBuilder) {
-        use std::hash::BuildHasher;
         if self.slots <= 2 * self.live + SPARE_SLOTS {
             return;
         }

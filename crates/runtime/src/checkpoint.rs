@@ -24,6 +24,7 @@ pub mod store;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::RecordBatch;
@@ -31,6 +32,7 @@ use connectors::point;
 use connectors::sink::token;
 use engine::plan::{Plan, SourcePlan};
 use engine::{Code, Engine, Error, Part, Result, State, hostile};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use self::blob::Blob;
@@ -45,6 +47,9 @@ use crate::tally::Tally;
 
 /// How many checkpoints are kept: the newest, and some in case a sink lost what it had acknowledged.
 const KEPT: usize = 3;
+
+/// How many tables of a state are packed, and held so, at once.
+const AT_ONCE: usize = 32;
 
 /// The object that holds what sinks have published which do not keep that themselves.
 const TOLD: &str = "told.json";
@@ -274,10 +279,15 @@ impl Line {
         };
         let sparse = self.sparse_files();
         let mut parts = Vec::new();
+        let (mut names, mut tables) = (Vec::new(), Vec::new());
         for part in checkpoint.parts {
-            let name = part.name.into();
-            let tables = match part.tables {
-                Some(tables) => tables.iter().map(|rows| self.write_blob(rows)).collect::<Result<_>>()?,
+            names.push((part.name.into(), part.tables.as_ref().map(Vec::len)));
+            tables.extend(part.tables.into_iter().flatten());
+        }
+        let mut blobs = self.write_blobs(tables)?.into_iter();
+        for (name, count) in names {
+            let tables = match count {
+                Some(count) => blobs.by_ref().take(count).collect(),
                 None => {
                     let kept = before.get(&name).expect("what did not change since a checkpoint is in it");
                     kept.tables.iter().map(|blob| self.carry(blob, &sparse)).collect::<Result<_>>()?
@@ -351,20 +361,39 @@ impl Line {
     }
 
     fn write_blob(&mut self, rows: &RecordBatch) -> Result<Blob> {
-        let bytes = blob::encode(rows);
-        self.append(&bytes, rows.num_rows() as u64)
+        self.write(Packed::of(rows))
+    }
+
+    /// Writes tables one after the other, packed on all cores: reading waits for it.
+    fn write_blobs(&mut self, tables: Vec<RecordBatch>) -> Result<Vec<Blob>> {
+        let mut blobs = Vec::with_capacity(tables.len());
+        let mut tables = tables.into_iter();
+        loop {
+            let some: Vec<RecordBatch> = tables.by_ref().take(AT_ONCE).collect();
+            if some.is_empty() {
+                return Ok(blobs);
+            }
+            let packed: Vec<Packed<'_>> = some.into_par_iter().map(|rows| Packed::of(&rows)).collect();
+            for packed in packed {
+                blobs.push(self.write(packed)?);
+            }
+        }
     }
 
     fn append(&mut self, bytes: &[u8], rows: u64) -> Result<Blob> {
+        self.write(Packed { sha256: blob::sha256(bytes), bytes: bytes.into(), rows })
+    }
+
+    fn write(&mut self, Packed { bytes, rows, sha256 }: Packed<'_>) -> Result<Blob> {
         let file = manifest::data_name(self.next, &self.owner);
         let upload = match &mut self.upload {
             Some(upload) => upload,
             none => none.insert(self.store.begin(&file)?),
         };
-        upload.write(bytes)?;
-        let blob = Blob::new(file, self.written, bytes, rows);
-        self.written += bytes.len() as u64;
-        Ok(blob)
+        upload.write(&bytes)?;
+        let (offset, size) = (self.written, bytes.len() as u64);
+        self.written += size;
+        Ok(Blob { file, offset, size, rows, sha256 })
     }
 
     /// Returns the blob, in a new place if its file holds little else that is needed.
@@ -462,6 +491,20 @@ impl Line {
             ),
         };
         Error::new(Code::StateBusy, message).help(help)
+    }
+}
+
+/// A table as it is stored.
+struct Packed<'a> {
+    bytes: Cow<'a, [u8]>,
+    rows: u64,
+    sha256: String,
+}
+
+impl Packed<'_> {
+    fn of(rows: &RecordBatch) -> Self {
+        let bytes = blob::encode(rows);
+        Self { sha256: blob::sha256(&bytes), bytes: bytes.into(), rows: rows.num_rows() as u64 }
     }
 }
 

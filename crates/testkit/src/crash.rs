@@ -239,6 +239,7 @@ pub(crate) fn run(
     for crash in 0..=crashes {
         let grain = Grain {
             groups: *random.pick(&[1, 2, 5, 1024]),
+            layer: *random.pick(&[1, 3, 100]),
             bucket_bits: *random.pick(&[0, 10, 14, 20]),
             buckets: *random.pick(&[[2, 2], [2, 5], [8, 128]]),
         };
