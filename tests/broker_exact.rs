@@ -242,6 +242,26 @@ fn killed_again_and_again_each_row_is_in_the_broker_once() {
 
 #[test]
 #[ignore = "needs SAMESTREAM_TEST_KAFKA"]
+fn killed_again_and_again_no_row_is_missing_in_the_broker() {
+    let job = Job::new(100_000, None, ", delivery: at_least_once");
+    let mut last = None;
+    for cycle in 0..4u64 {
+        let child = job.start();
+        job.wait_for_checkpoint(&last);
+        std::thread::sleep(Duration::from_millis(cycle * 37 % 100));
+        kill(child);
+        last = job.newest_checkpoint();
+    }
+    job.ok("run exact.yaml --mode stream --until-caught-up");
+    job.ok("run exact.yaml --mode batch --out batch --state-dir batch-state");
+    let rows = |binding: &KafkaBinding| counted(read(binding).into_iter().map(|(_, value)| value.unwrap()));
+    let once =
+        |rows: BTreeMap<String, u32>| -> BTreeMap<String, u32> { rows.into_keys().map(|row| (row, 1)).collect() };
+    assert_same(&once(rows(&job.shadow)), &once(lines(&job.at().join("batch/shadow"), Kind::Final)));
+}
+
+#[test]
+#[ignore = "needs SAMESTREAM_TEST_KAFKA"]
 fn a_run_that_slept_while_another_went_on_adds_nothing_to_the_broker() {
     let job = Job::new(150_000, None, "");
     let sleeper = job.start();

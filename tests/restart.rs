@@ -5,6 +5,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::cli::{samestream, stderr, stdout};
+use crate::servers::{canonical, file, to_file, with_sinks};
 
 /// Every kind of state and of file sink, and a shadow of the first step that names the records of each row.
 pub(crate) const PIPELINE: &str = r#"version: 1
@@ -119,6 +120,36 @@ fn a_stream_that_is_killed_again_and_again_gives_what_batch_gives() {
         let differences = run(at, &format!("diff out-stream/{sink} out/{sink}"));
         assert_eq!(differences.status.code(), Some(0), "{sink}: {}{}", stdout(&differences), stderr(&differences));
     }
+}
+
+#[test]
+fn a_stream_that_dies_prints_every_row_at_least_once() {
+    let folder = project(60_000);
+    let at = folder.path();
+    let alone = |to: &str| with_sinks(|name| if name == "shadow" { to.to_string() } else { String::new() });
+    std::fs::write(at.join("clicks.yaml"), alone("stdout: {}")).unwrap();
+    let mut printed = String::new();
+    let mut print = |points: &str| {
+        let line = ["run", "clicks.yaml", "--mode", "stream", "--until-caught-up", "--checkpoint-every", "20ms"];
+        let output = samestream(at).env("FAILPOINTS", points).args(line).output().unwrap();
+        printed += &stdout(&output);
+        output.status
+    };
+    // It dies when rows are printed and before it knows that they are.
+    for times in 1..5 {
+        let status = print(&format!("sink.published={times}*off->return"));
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(6));
+    }
+    assert!(print("").success());
+    std::fs::write(at.join("files.yaml"), alone(&to_file("shadow"))).unwrap();
+    ok(at, "run files.yaml --mode batch --state-dir .other");
+    let mut rows = canonical(&printed);
+    let times = rows.len();
+    rows.dedup();
+    let expected: Vec<String> =
+        file(at.join("expected/shadow.jsonl")).into_iter().filter(|row| row.contains("\"final\":true")).collect();
+    assert!(rows == expected, "{} rows were printed, and {} expected", rows.len(), expected.len());
+    assert!(times > rows.len(), "some were printed twice");
 }
 
 #[test]
