@@ -24,6 +24,8 @@ const KEPT_APART: &[(&str, &str)] = &[
     ("postgres", "connectors"),
     ("redis", "connectors"),
     ("fail", "connectors"),
+    ("scylla", "connectors"),
+    ("openssl", "connectors"),
     ("sqlparser", "pipeline"),
     ("serde-saphyr", "pipeline"),
     ("rayon", "runtime"),
@@ -431,7 +433,8 @@ fn the_rule_about_places_sees_them() {
 
 /// Servers that tests may need, by the variable that tells where one is: those tests are run where it runs, and
 /// `cargo test broker -- --include-ignored` picks them by their names.
-const SERVERS: &[(&str, &str)] = &[("KAFKA", "broker"), ("POSTGRES", "postgres"), ("REDIS", "redis")];
+const SERVERS: &[(&str, &str)] =
+    &[("KAFKA", "broker"), ("POSTGRES", "postgres"), ("REDIS", "redis"), ("CASSANDRA", "cassandra")];
 
 #[test]
 fn tests_that_need_a_server_have_it_in_their_names() {

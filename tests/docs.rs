@@ -118,3 +118,38 @@ fn the_table_of_verbs_is_complete() {
         assert!(list.lines().any(|line| line.split_whitespace().next() == Some(verb)), "`{verb}` is no verb");
     }
 }
+
+/// Returns the cells of the rows of a table that stands after a line of a document.
+fn table(text: &str, after: &str) -> Vec<Vec<String>> {
+    let rest = text.split_once(after).unwrap_or_else(|| panic!("`{after}` is in the document")).1;
+    let rows = rest.lines().skip_while(|line| !line.starts_with("| ")).take_while(|line| line.starts_with("| "));
+    let cells = |line: &str| line.trim_matches('|').split(" | ").map(|cell| cell.trim().to_string()).collect();
+    rows.skip(2).map(cells).collect()
+}
+
+/// Returns what stands in backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+#[test]
+fn every_sink_has_promises_and_every_promise_a_test_that_is_there() {
+    let text = std::fs::read_to_string(Path::new(ROOT).join("docs/delivery.md")).unwrap();
+    let (promises, tests) = (table(&text, "# What each sink promises"), table(&text, "## Tests of these promises"));
+    for kind in connectors::sink::SINKS {
+        let is_told = |rows: &[Vec<String>]| rows.iter().any(|row| quoted(&row[0]).any(|name| name == kind.name));
+        assert!(is_told(&promises), "what `{}` promises is not told", kind.name);
+        assert!(is_told(&tests), "no test of what `{}` promises is named", kind.name);
+    }
+    assert!(tests.len() > 30);
+    for row in &tests {
+        assert!(quoted(&row[1]).count() > 0, "{row:?}");
+        for name in quoted(&row[1]) {
+            let (file, test) = name.split_once("::").unwrap_or_else(|| panic!("{name} is FILE::TEST"));
+            let file = std::fs::read_to_string(Path::new(ROOT).join(format!("tests/{file}.rs"))).unwrap();
+            let (before, _) = file.split_once(&format!("\nfn {test}() {{\n")).unwrap_or_else(|| panic!("{name}"));
+            let begins = before.lines().rev().take_while(|line| line.starts_with("#["));
+            assert!(begins.last() == Some("#[test]"), "{name} is a test");
+        }
+    }
+}

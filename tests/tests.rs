@@ -14,6 +14,7 @@ mod broker_journal;
 mod broker_proxy;
 mod broker_world;
 mod budget;
+mod cassandra_sink;
 mod cli;
 mod codes;
 mod compact_verb;

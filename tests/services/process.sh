@@ -1,4 +1,4 @@
-# What the scripts of PostgreSQL and Redis share; they source it. A server is the process whose number is in $PIDFILE and in whose
+# What the scripts of PostgreSQL, Redis and Cassandra share; they source it. A server is the process whose number is in $PIDFILE and in whose
 # command line $MARK stands, so that no other one is ever ended.
 
 SCRIPT="$(basename "$0")"
@@ -9,6 +9,8 @@ die() { echo "$SCRIPT: $*" >&2; exit 1; }
 need() { command -v "$1" >/dev/null || die "$1 is not on PATH${2:+; install $2}"; }
 process() { cat "$PIDFILE" 2>/dev/null; }
 running() { [ -n "$(process)" ] && kill -0 "$(process)" 2>/dev/null && grep -qaF "$MARK" "/proc/$(process)/cmdline" 2>/dev/null; }
+
+port_open() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
 # Sends the server a signal and waits for its end: TERM lets it end in order, KILL is a crash.
 end() {
@@ -46,6 +48,35 @@ make_keys() {
     openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 3650 -extfile san -out new.pem
     mv new.pem server.pem
   ) >"$1/keys.log" 2>&1 || { cat "$1/keys.log" >&2; die "openssl could not make the keys"; }
+}
+
+# The same for Java, as $1/server.p12 with password $2.
+make_java_keys() {
+  make_keys "$1"
+  [ -f "$1/server.p12" ] && return 0
+  openssl pkcs12 -export -in "$1/server.pem" -inkey "$1/server.key" -certfile "$1/ca.pem" -passout "pass:$2" -out "$1/new.p12" &&
+    mv "$1/new.p12" "$1/server.p12"
+}
+
+# Fetches a Maven artefact GROUP:NAME:VERSION and all that it needs into $CACHE/libs.
+make_libs() {
+  local group name version
+  [ -f "$CACHE/.complete" ] && return 0
+  need mvn
+  mkdir -p "$CACHE"
+  IFS=: read -r group name version <<<"$1"
+  cat >"$CACHE/pom.xml" <<POM
+<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>samestream.test</groupId><artifactId>server</artifactId><version>1</version><packaging>pom</packaging>
+  <dependencies>
+    <dependency><groupId>$group</groupId><artifactId>$name</artifactId><version>$version</version></dependency>
+  </dependencies>
+</project>
+POM
+  (cd "$CACHE" && mvn -q -B dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$CACHE/libs") >&2 ||
+    die "mvn could not resolve $1"
+  touch "$CACHE/.complete"
 }
 
 # Prints the head of the script.

@@ -22,6 +22,10 @@ pub const POINTS: &[(&str, &str)] = &[
     ("postgres.committed", "it is committed, and nobody has been told"),
     ("redis.sent", "the rows are on the server, where nobody reads them"),
     ("redis.published", "they are where everybody does, and nobody has been told"),
+    ("cassandra.noted", "the keys of the open rows to come are noted"),
+    ("cassandra.rows", "the rows are there, and beside them those that they replace"),
+    ("cassandra.replaced", "those are gone; the commit is not concluded"),
+    ("cassandra.concluded", "it is concluded, and nobody has been told"),
 ];
 
 /// Reads FAILPOINTS, and forgets it when what is returned is dropped.

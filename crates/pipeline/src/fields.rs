@@ -466,7 +466,8 @@ pub(crate) const SINK: Block = Block {
             .like("postgres: {url: \"${DATABASE_URL}\", table: per_page}"),
         optional("redis", Shape::Block(&REDIS), "A hash of Redis, a field a row")
             .like("redis: {url: \"${REDIS_URL}\", key: per_page}"),
-        not_built("cassandra", "write `parquet`, `jsonl`, `csv` or `kafka` and load from there"),
+        optional("cassandra", Shape::Block(&CASSANDRA), "A table of Cassandra or Scylla")
+            .like("cassandra: {url: \"${CASSANDRA_URL}\", table: analytics.per_page}"),
     ],
 };
 
@@ -496,6 +497,7 @@ pub(crate) const SINK_KINDS: &[SinkKind] = &[
     // Rows without identity are only added; the epoch keeps them from coming twice.
     SinkKind { name: "postgres", settings: &POSTGRES, upserts: false },
     SinkKind { name: "redis", settings: &REDIS, upserts: true },
+    SinkKind { name: "cassandra", settings: &CASSANDRA, upserts: true },
 ];
 
 const ROLL_ROWS: Field = optional("roll_rows", Shape::Count, "Begin a new file of the folder after this many rows")
@@ -595,6 +597,27 @@ pub(crate) const REDIS: Block = Block {
     ],
 };
 
+pub(crate) const CASSANDRA: Block = Block {
+    what: "a `cassandra` sink",
+    fields: &[
+        required(
+            "url",
+            Shape::Text,
+            "`cassandra://USER:PASSWORD@HOST:PORT,HOST:PORT?datacenter=NAME&sslmode=…`; a password comes from a variable with `secret: true`",
+        )
+        .like("url: \"${CASSANDRA_URL}\""),
+        required("table", Shape::Text, "The table, `KEYSPACE.NAME`; the keyspace must be there")
+            .like("table: analytics.per_page"),
+        optional("create", Shape::Boolean, "Whether the table is made if it is not there").or("true"),
+        optional(
+            "times",
+            Shape::Choice(&["millis", "micros"]),
+            "`millis`: as Cassandra's `timestamp`, which a time between two milliseconds does not fit; `micros`: as `bigint`, microseconds since 1970",
+        )
+        .or("millis"),
+    ],
+};
+
 /// Every block.
 pub(crate) const ALL: &[&Block] = &[
     &PIPELINE,
@@ -621,6 +644,7 @@ pub(crate) const ALL: &[&Block] = &[
     &KAFKA_SINK,
     &POSTGRES,
     &REDIS,
+    &CASSANDRA,
     &CASE,
 ];
 

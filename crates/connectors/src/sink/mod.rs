@@ -3,6 +3,7 @@
 //! A kind is everything about it in one entry of [`SINKS`]: name, settings with their help, how to open one. The
 //! contract of a sink is [`engine::edge::Sink`]; the tests of this module walk the table.
 
+mod cassandra;
 mod csv;
 mod exact;
 mod files;
@@ -25,6 +26,7 @@ mod stdout_tests;
 #[cfg(test)]
 mod tests;
 mod text;
+mod url;
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
@@ -41,7 +43,7 @@ pub use folder::{Compacted, compact};
 
 /// Every kind of sink.
 pub const SINKS: &[SinkKind] =
-    &[parquet::KIND, jsonl::KIND, csv::KIND, stdout::KIND, kafka::KIND, postgres::KIND, redis::KIND];
+    &[parquet::KIND, jsonl::KIND, csv::KIND, stdout::KIND, kafka::KIND, postgres::KIND, redis::KIND, cassandra::KIND];
 
 /// One kind of sink.
 pub struct SinkKind {

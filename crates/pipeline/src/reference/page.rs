@@ -34,6 +34,7 @@ const BLOCKS: &[(&str, &Block, &str)] = &[
     ("kafka sink", &fields::KAFKA_SINK, "sinks"),
     ("postgres", &fields::POSTGRES, "sinks"),
     ("redis", &fields::REDIS, "sinks"),
+    ("cassandra", &fields::CASSANDRA, "sinks"),
     ("test", &fields::CASE, "tests"),
 ];
 

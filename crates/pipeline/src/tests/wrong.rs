@@ -152,7 +152,7 @@ const CASES: &[Case] = &[
     ("from: per_page, parquet", "from: per_page, emit: «soon», parquet", Code::Field, "`early`"),
     ("from: top_pages, kafka", "from: top_pages, emit: «early», kafka", Code::Field, "open_rows: true"),
     ("from: per_page.late, jsonl", "from: per_page.late, emit: «early», jsonl", Code::Field, "final as soon as they are there"),
-    ("parquet: {path: out/per_page}", "«cassandra»: {url: x, table: y}", Code::NotBuilt, "`cassandra`"),
+    ("parquet: {path: out/per_page}", "cassandra: {url: «\"cassandra://u:p@h\"», table: k.y}", Code::Field, "a password stands in the `url`"),
     ("parquet: {path: out/per_page}", "postgres: {url: «\"postgres://u:p@h/d\"», table: y}", Code::Field, "a password stands in the `url`"),
     ("parquet: {path: out/per_page}", "«parquet»: {}", Code::Field, "needs `path`"),
     ("parquet: {path: out/per_page}", "parquet: {path: a, «partition_by»: [page]}", Code::NotBuilt, "`partition_by`"),

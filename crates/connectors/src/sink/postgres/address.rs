@@ -25,9 +25,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// Where systems keep the certificates of the authorities they trust.
-const SYSTEM_ROOTS: &[&str] =
-    &["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
+use crate::sink::url::{authorities, percent_decoded};
 
 /// How long to wait for a server that does not answer, unless the URL says otherwise.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -241,32 +239,9 @@ fn is_of_network(error: &postgres::Error) -> bool {
     false
 }
 
-fn percent_decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        rest = after;
-        if *first != b'%' {
-            bytes.push(*first);
-            continue;
-        }
-        let digits = std::str::from_utf8(rest.get(..2)?).ok()?;
-        bytes.push(u8::from_str_radix(digits, 16).ok()?);
-        rest = &rest[2..];
-    }
-    String::from_utf8(bytes).ok()
-}
-
 /// Returns the authorities in a file, or those of the system.
 fn roots(file: Option<&PathBuf>) -> Result<RootCertStore> {
-    let system = || {
-        let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
-        named.into_iter().chain(SYSTEM_ROOTS.iter().map(PathBuf::from)).find(|path| path.is_file())
-    };
-    let path = file.cloned().or_else(system).ok_or_else(|| {
-        Error::new(Code::NotFound, "this system has no list of trusted authorities")
-            .help("name a file with the authority's certificate by `sslrootcert=` in the `url`")
-    })?;
+    let path = authorities(file)?;
     let unreadable =
         |error: rustls::pki_types::pem::Error| Error::new(Code::Io, format!("sslrootcert {}: {error}", path.display()));
     let mut roots = RootCertStore::empty();
