@@ -62,6 +62,8 @@ pub(super) fn raw(lines: &[&[u8]]) -> RawRecords {
 pub(super) fn seeds() -> Vec<Vec<u8>> {
     let mut seeds: Vec<Vec<u8>> = records().into_iter().map(String::into_bytes).collect();
     seeds.push(records()[..3].join("\n").into_bytes());
+    // So that every third input or so has neighbours.
+    (0..20).for_each(|_| seeds.push(records()[25..].join("\n").into_bytes()));
     seeds.push([&b"["[..]; 100].concat());
     seeds.push(format!(r#"{{"id":"a","at":{}1}}"#, "1".repeat(70)).into_bytes());
     seeds
