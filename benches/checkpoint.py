@@ -15,11 +15,12 @@ journal of 20 M records has 11.7 M. For each it measures, as whole processes:
 
 A checkpoint's seconds are those of `samestream_checkpoint_duration_seconds`, its bytes those of its data file and manifest.
 
-Last answers (November 2026, 2 shared cores under a load of 8, so that seconds are twice to five times those of CPU): five digits, median of
-two: 416,899 events/s without, 383,689 with checkpoints every second, ratio 0.92, of CPU 0.90; recovery 5.1 s (2.4 s of CPU);
-the first checkpoint 1.28 s, 13.5 MiB; after 1,000 more records 0.16 s and less than 0.05 MiB. Six digits, one run, of the version before,
-which wrote a window as a whole: 164,103 and 155,201 events/s, ratio 0.95, of CPU 0.73; recovery 21.8 s (8.4 s of CPU);
-the first checkpoint 23 s, 131 MiB, and the next one as large.
+Last answers (November 2026, 2 shared cores that others were using, so that wall time says little; CPU seconds say more). Five digits,
+--runs 2, load 8: 706,216 events/s without, 663,818 with checkpoints every second, ratio 0.94, of CPU 0.92 (0.87 and 0.89 with --runs 3 half
+an hour before, 0.75 and 0.88 while all tests ran beside it); 5 checkpoints, the longest 0.38 s; recovery 6.4 s (2.7 s of CPU); the
+first checkpoint of all groups 0.36 s, 13.6 MiB; after 1,000 more records 0.06 s, 0.02 MiB. Six digits, --runs 1, load 10: 309,432 and 298,246
+events/s, ratio 0.96, of CPU 0.94; 7 checkpoints, the longest 2.14 s; recovery 26.3 s (12.0 s of CPU); the first checkpoint of all groups 4.4 s,
+134 MiB; after 1,000 more records 0.03 s, 0.05 MiB.
 """
 import argparse, json, os, random, re, shutil, signal, socket, statistics, subprocess, sys, threading, time, urllib.request
 
