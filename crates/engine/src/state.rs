@@ -151,7 +151,7 @@ impl Table {
     /// Takes in groups with the states of the calls.
     pub(crate) fn restore(&mut self, keys: &BinaryArray, calls: &[ArrayRef], hasher: &DefaultHashBuilder) {
         let keys = (0..keys.len()).map(|row| keys.value(row));
-        let into: Vec<GroupId> = keys.map(|key| self.groups.group(hasher.hash_one(key), key, hasher)).collect();
+        let into: Vec<GroupId> = keys.map(|key| self.groups.group(hasher.hash_one(key), key)).collect();
         self.accumulators.resize(self.groups.len());
         self.accumulators.restore(&into, calls);
     }
@@ -162,7 +162,7 @@ impl Table {
             .iter()
             .map(|group| {
                 let key = other.groups.key(*group);
-                self.groups.group(hasher.hash_one(key), key, hasher)
+                self.groups.group(hasher.hash_one(key), key)
             })
             .collect();
         self.accumulators.resize(self.groups.len());
@@ -298,7 +298,6 @@ impl FixedState {
         keys: &Interned,
         arguments: &Arguments,
         calls: &[AggregateCall],
-        hasher: &DefaultHashBuilder,
     ) {
         let table = self.tables.entry(window).or_insert_with(|| Table::new(calls));
         self.touches += 1;
@@ -317,7 +316,7 @@ impl FixedState {
             let (turn, group) = &mut self.scratch[id];
             if *turn != self.turn {
                 *turn = self.turn;
-                *group = table.groups.group(keys.hashes[id], keys.keys.value(id), hasher);
+                *group = table.groups.group(keys.hashes[id], keys.keys.value(id));
             }
             self.groups.push(*group);
         }
@@ -495,7 +494,6 @@ impl SessionState {
         keys: &Interned,
         arguments: &Arguments,
         calls: &[AggregateCall],
-        hasher: &DefaultHashBuilder,
     ) -> Self {
         let mut state = Self::new(gap, calls);
         let mut order: Vec<(u32, i64, u32)> =
@@ -508,7 +506,7 @@ impl SessionState {
                 Some((last_id, _)) if last_id == id => state.sessions.len() - 1,
                 _ => {
                     let key = keys.keys.value(id as usize);
-                    state.keys.group(keys.hashes[id as usize], key, hasher);
+                    state.keys.group(keys.hashes[id as usize], key);
                     state.sessions.push(Vec::new());
                     state.sessions.len() - 1
                 }
@@ -545,7 +543,7 @@ impl SessionState {
                 continue;
             }
             let bytes = other.keys.key(other_key as GroupId);
-            let key = self.keys.group(hasher.hash_one(bytes), bytes, hasher) as usize;
+            let key = self.keys.group(hasher.hash_one(bytes), bytes) as usize;
             if key == self.sessions.len() {
                 self.sessions.push(Vec::new());
             }
@@ -588,7 +586,7 @@ impl SessionState {
         let before = self.slots;
         for (row, (first, last)) in bounds.enumerate() {
             let bytes = keys.value(row);
-            let key = self.keys.group(hasher.hash_one(bytes), bytes, hasher) as usize;
+            let key = self.keys.group(hasher.hash_one(bytes), bytes) as usize;
             if key == self.sessions.len() {
                 self.sessions.push(Vec::new());
             }
@@ -653,7 +651,7 @@ impl SessionState {
         let mut from = Vec::with_capacity(self.live);
         for (key, list) in self.sessions.iter().enumerate().filter(|(_, list)| !list.is_empty()) {
             let bytes = self.keys.key(key as GroupId);
-            fresh.keys.group(hasher.hash_one(bytes), bytes, hasher);
+            fresh.keys.group(hasher.hash_one(bytes), bytes);
             fresh.sessions.push(
                 list.iter()
                     .map(|session| {

@@ -370,7 +370,7 @@ impl Engine {
                 for slice in slices(rows, &finder) {
                     placed.place(rows, slice, window.allowed_lateness, &mut finder, &failures);
                     for (at, chosen) in &placed.windows {
-                        state.update(*at, chosen, &interned, &arguments, &window.calls, &self.hasher);
+                        state.update(*at, chosen, &interned, &arguments, &window.calls);
                     }
                 }
             }
@@ -382,7 +382,7 @@ impl Engine {
                 for slice in slices(rows, &finder) {
                     placed.place(rows, slice, window.allowed_lateness, &mut finder, &failures);
                     for (at, chosen) in &placed.windows {
-                        state.update(*at, chosen, &ids, order, &bytes, &self.hasher);
+                        state.update(*at, chosen, &ids, order, &bytes);
                     }
                 }
             }
@@ -391,15 +391,7 @@ impl Engine {
                 let Windowing::Session { gap } = window.windowing else { unreachable!("session state of sessions") };
                 placed.points(rows, window.allowed_lateness, &failures);
                 let time = |row| rows.event_time(row);
-                let batch = SessionState::of_batch(
-                    gap,
-                    &placed.accepted,
-                    time,
-                    &interned,
-                    &arguments,
-                    &window.calls,
-                    &self.hasher,
-                );
+                let batch = SessionState::of_batch(gap, &placed.accepted, time, &interned, &arguments, &window.calls);
                 state.merge(&batch, &window.calls, &self.hasher);
             }
         }

@@ -88,7 +88,7 @@ impl UniqueCodecs {
         let brought = self.rows.encode(brought, rows.num_rows());
         for row in 0..rows.num_rows() {
             let id = ids.value(row);
-            table.take_in(hasher.hash_one(id), id, order.as_binary::<i32>().value(row), brought.value(row), hasher);
+            table.take_in(hasher.hash_one(id), id, order.as_binary::<i32>().value(row), brought.value(row));
         }
         Some(())
     }
@@ -115,7 +115,7 @@ impl UniqueCodecs {
         let interned = intern(codec, &keys, rows, hasher);
         let mut state = FixedState::default();
         let all: Vec<u32> = (0..rows as u32).collect();
-        state.update(at, &all, &interned, &Arguments { calls, filters, order }, &window.calls, hasher);
+        state.update(at, &all, &interned, &Arguments { calls, filters, order }, &window.calls);
         state.close(|_| true).pop().expect("a window with an id has a table").1
     }
 }
@@ -169,8 +169,8 @@ impl UniqueTable {
         self.ids.size_bytes() + self.copies.capacity() * size_of::<Copy>() + self.heap_bytes
     }
 
-    fn take_in(&mut self, hash: u64, id: &[u8], order: &[u8], row: &[u8], hasher: &DefaultHashBuilder) {
-        let place = self.ids.group(hash, id, hasher) as usize;
+    fn take_in(&mut self, hash: u64, id: &[u8], order: &[u8], row: &[u8]) {
+        let place = self.ids.group(hash, id) as usize;
         self.saved = false;
         let new = || Copy { order: order.into(), row: row.into() };
         match self.copies.get_mut(place) {
@@ -194,14 +194,13 @@ impl UniqueState {
         ids: &Interned,
         order: &BinaryArray,
         bytes: &BinaryArray,
-        hasher: &DefaultHashBuilder,
     ) {
         self.touches += 1;
         let table = self.tables.entry(at).or_default();
         table.touched = self.touches;
         for row in rows.iter().map(|row| *row as usize) {
             let id = ids.ids[row] as usize;
-            table.take_in(ids.hashes[id], ids.keys.value(id), order.value(row), bytes.value(row), hasher);
+            table.take_in(ids.hashes[id], ids.keys.value(id), order.value(row), bytes.value(row));
         }
     }
 
@@ -243,7 +242,7 @@ impl UniqueState {
             mine.touched = self.touches;
             for (place, copy) in table.copies.iter().enumerate() {
                 let id = table.ids.key(place as u32);
-                mine.take_in(hasher.hash_one(id), id, &copy.order, &copy.row, hasher);
+                mine.take_in(hasher.hash_one(id), id, &copy.order, &copy.row);
             }
         }
     }

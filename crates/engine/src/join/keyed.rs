@@ -19,7 +19,7 @@ impl Keys {
     /// Returns the number of a key, made if it is new.
     pub(super) fn number(&mut self, key: &[u8], hasher: &DefaultHashBuilder) -> u32 {
         use std::hash::BuildHasher;
-        self.groups.group(hasher.hash_one(key), key, hasher)
+        self.groups.group(hasher.hash_one(key), key)
     }
 
     /// Returns how many numbers there are.
