@@ -516,7 +516,9 @@ fn what_cassandra_cannot_take_is_refused_and_its_password_is_shown_nowhere() {
     keyspace.cql(&format!("DROP TABLE IF EXISTS {}.all_orders", keyspace.name));
     let with_millis = other(shop.replace(", times: micros", ""));
     refused(&with_millis, 3, &["E_OVERFLOW", "`at`", "no whole millisecond", "times: micros"]);
-    keyspace.cql(&format!("DROP TABLE {}.all_orders", keyspace.name));
+    ["all_orders", "per_item"]
+        .iter()
+        .for_each(|name| _ = keyspace.cql(&format!("DROP TABLE {}.{name}", keyspace.name)));
     // A row of more than the server takes, and one of as much as a record may have.
     let long = "x".repeat(900_000);
     add(at, &(0..6).map(|_| order(30, "long", &format!(r#","more":"{long}""#))).collect::<Vec<_>>());
