@@ -22,6 +22,7 @@ pub const POINTS: &[(&str, &str)] = &[
     ("postgres.committed", "it is committed, and nobody has been told"),
     ("redis.sent", "the rows are on the server, where nobody reads them"),
     ("redis.published", "they are where everybody does, and nobody has been told"),
+    ("cassandra.begun", "nothing of a commit is there yet, unless an earlier try has come so far"),
     ("cassandra.noted", "the keys of the open rows to come are noted"),
     ("cassandra.rows", "the rows are there, and beside them those that they replace"),
     ("cassandra.replaced", "those are gone; the commit is not concluded"),
@@ -29,8 +30,9 @@ pub const POINTS: &[(&str, &str)] = &[
 ];
 
 /// Reads FAILPOINTS, and forgets it when what is returned is dropped.
-pub fn armed() -> impl Drop {
-    fail::FailScenario::setup()
+pub fn armed() -> Option<impl Drop> {
+    // Without the feature it would still read the variable, which may be another program's, and panic over what it says.
+    fail::has_failpoints().then(fail::FailScenario::setup)
 }
 
 /// A named place: see [`points`](crate::points). With an error after the name, `return(lost)` returns it.

@@ -1,7 +1,7 @@
 //! Each epoch once, and by one run at a time: the decisions that every sink with epochs needs, made here and nowhere else.
 //!
-//! A sink of that kind is a [`Place`]: it stores rows and, in the same atomic unit, a [`Mark`] that says whose rows they are and
-//! up to which epoch. [`Once`] makes a [`Sink`] of it:
+//! A sink of that kind is a [`Place`]: it stores rows and, in the same atomic unit or after all of them, a [`Mark`] that says whose
+//! rows they are and up to which epoch. [`Once`] makes a [`Sink`] of it:
 //!
 //! | The place holds | A run of the same job | A run of another job, or without checkpoints |
 //! | --- | --- | --- |
@@ -72,8 +72,8 @@ pub(super) trait Place: Send {
     fn stage(&mut self, rows: &RecordBatch, is_open: bool) -> Result<()>;
     /// Returns whether nothing is staged and no open rows of this run would go.
     fn is_empty(&self) -> bool;
-    /// Publishes what is staged: its rows, what they replace and the mark become visible together or not at all. Told again
-    /// after an outcome that is unknown it does it once.
+    /// Publishes what is staged: its rows, what they replace and the mark become visible together or not at all; where a server
+    /// cannot do that (Cassandra), rows first and the mark at last. Told again after an outcome that is unknown it does it once.
     fn publish(&mut self, commit: &Commit) -> Result<()>;
     /// Forgets what is staged.
     fn forget(&mut self);

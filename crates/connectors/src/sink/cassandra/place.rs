@@ -47,6 +47,9 @@ pub(super) fn probe(plan: &SinkPlan) -> Result<()> {
     sink.explained(ask())
 }
 
+/// What is said where rows of a run that was overtaken may have stayed.
+const LEFT: &str = "only the newest may write: this one stops; some rows of its last commit may be there, and go when a run begins anew (`--fresh`, or batch)";
+
 struct CassandraSink {
     settings: Settings,
     epochs: Epochs,
@@ -58,8 +61,17 @@ struct CassandraSink {
     staged_open: Staged,
     /// Keys of the open rows that stand there.
     standing: Vec<Vec<u8>>,
-    /// Whether rows of a commit may be there that has not come to its end.
-    has_begun: bool,
+    written: Written,
+}
+
+/// What may be in the table of a commit that this process has begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Written {
+    Nothing,
+    /// Rows; the commit has not come to its end.
+    Rows,
+    /// Rows; nobody has said whether the commit has come to its end. If so, whoever comes next goes on from them.
+    PerhapsAll,
 }
 
 /// A cluster and what is asked of it again and again.
@@ -94,7 +106,7 @@ impl CassandraSink {
             staged: Staged::default(),
             staged_open: Staged::default(),
             standing: Vec::new(),
-            has_begun: false,
+            written: Written::Nothing,
         })
     }
 
@@ -304,6 +316,7 @@ impl CassandraSink {
 
     fn publish_by(&mut self, link: &Link, commit: &Commit) -> Result<(), Trouble> {
         let (cluster, commits) = (&link.cluster, self.turn.commits as i64);
+        point!("cassandra.begun");
         let not_taken = || Trouble::Server("it did not take a change of a commit".into(), None, true);
         // A run that starts over and dies half way leaves rows of two: nobody may go on as if they were its own.
         let starts_over = commit.first == Some(Replace::All);
@@ -318,7 +331,7 @@ impl CassandraSink {
         let number = commits + 1;
         let version = |kind: i64| number * VERSIONS + kind;
         let mut going = self.going(link, commit)?;
-        self.has_begun = true;
+        self.written = Written::Rows;
         // Noted before they are there, so that whoever comes next finds them. Open rows of other runs, outside of the range,
         // stay what they are.
         let mut many = cluster.many();
@@ -340,8 +353,13 @@ impl CassandraSink {
         each(&mut going, |key, _| many.add(&link.delete, Values::number_and(version(GONE), key)))?;
         many.finish()?;
         point!("cassandra.replaced");
-        if !self.epochs.conclude(cluster, commits, commit)? && self.may_publish(cluster)? {
-            return Err(not_taken());
+        self.written = Written::PerhapsAll;
+        if !self.epochs.conclude(cluster, commits, commit)? {
+            self.written = Written::Rows;
+            if self.may_publish(cluster)? {
+                return Err(not_taken());
+            }
+            self.written = Written::PerhapsAll;
         }
         point!("cassandra.concluded", Trouble::Server("its answer was lost".into(), None, true));
         // What is left of it is not read: it has smaller numbers than the commit that is done.
@@ -350,13 +368,9 @@ impl CassandraSink {
 
     /// Takes back what a commit has written that will not come to its end, since another process has the table: that one
     /// knows nothing of rows that may have come after it looked, and its own have larger versions.
-    fn take_back(&mut self, commit: &Commit) -> Result<(), Trouble> {
+    fn take_back(&mut self) -> Result<(), Trouble> {
         let Some(link) = &self.link else { return Ok(()) };
         let number = self.turn.commits as i64 + 1;
-        // Over a range the rows stand for those of another run, and are the same where that one had as much of the log.
-        if commit.range.is_some() {
-            return Ok(());
-        }
         let mut many = link.cluster.many();
         for (kind, staged) in [(FINAL_ROW, &mut self.staged), (OPEN_ROW, &mut self.staged_open)] {
             // Of a row and its end with the same version, the end counts.
@@ -428,13 +442,18 @@ impl Place for CassandraSink {
             })
         });
         if let Err(error) = done {
-            if error.code == Code::StateBusy && self.has_begun {
-                // As far as the server lets us: what is to be said is that another process has the table.
-                let _ = self.take_back(commit);
+            if error.code != Code::StateBusy {
+                return Err(error);
             }
-            return Err(error);
+            // Over a range rows stand for those of another run, and are the same where that one had as much of the log.
+            let is_clean = match self.written {
+                Written::Nothing => true,
+                Written::Rows => commit.range.is_none() && self.take_back().is_ok(),
+                Written::PerhapsAll => false,
+            };
+            return Err(if is_clean { error } else { error.help(LEFT) });
         }
-        self.has_begun = false;
+        self.written = Written::Nothing;
         self.turn.commits += 1;
         let mut standing = std::mem::take(&mut self.standing);
         standing.retain(|key| commit.range.is_some_and(|range| !self.is_inside(key, &range)));
