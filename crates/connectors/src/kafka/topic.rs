@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use engine::log::{Offset, Partition};
 use engine::plan::KafkaBinding;
 use engine::{Code, Error, Result};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset as TopicOffset, TopicPartitionList};
 
@@ -75,22 +75,14 @@ pub fn topic_info(binding: &KafkaBinding) -> Result<TopicInfo> {
         .map(|(i, &partition)| PartitionInfo { partition, start: starts[i], end: ends[i], high: highs[i] })
         .collect();
 
-    let admin = admin(binding)?;
-    let (resource, options) = (ResourceSpecifier::Topic(&binding.topic), admin_options());
-    let asked = admin.describe_configs([&resource], &options);
-    let failed = |error: KafkaError| {
-        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
-        broker_error(binding, "reading the settings of", code, admin.inner().context())
-    };
-    let answer = wait(asked).map_err(failed)?.pop().unwrap_or(Err(RDKafkaErrorCode::Fail));
-    let answer = answer.map_err(|code| failed(KafkaError::AdminOp(code)))?;
+    let answer = settings(binding).map_err(|(_, error)| error)?;
     let text = |name: &str| answer.get(name).and_then(|entry| entry.value.as_deref());
     let limit = |name: &str| text(name).and_then(|value| value.parse().ok()).filter(|limit| *limit >= 0);
     Ok(TopicInfo {
         partitions,
         retention_ms: limit("retention.ms"),
         retention_bytes: limit("retention.bytes"),
-        is_compacted: text("cleanup.policy").is_some_and(|policy| policy.contains("compact")),
+        is_compacted: text("cleanup.policy").is_some_and(is_compacted),
         has_broker_time: text("message.timestamp.type") == Some("LogAppendTime"),
     })
 }
@@ -98,16 +90,37 @@ pub fn topic_info(binding: &KafkaBinding) -> Result<TopicInfo> {
 /// Refuses a topic whose records go when later ones have their keys: what a run reads would depend on when it reads. Brokers that
 /// do not let this user ask are believed.
 pub fn must_keep_all(binding: &KafkaBinding) -> Result<()> {
-    let admin = admin(binding)?;
+    use RDKafkaErrorCode::{ClusterAuthorizationFailed, TopicAuthorizationFailed};
+    match settings(binding) {
+        Ok(answer) => {
+            let policy = answer.get("cleanup.policy").and_then(|entry| entry.value.as_deref());
+            policy.map_or(Ok(()), |policy| must_not_compact(binding, policy))
+        }
+        Err((ClusterAuthorizationFailed | TopicAuthorizationFailed, _)) => Ok(()),
+        Err((_, error)) => Err(error),
+    }
+}
+
+/// Asks for the settings of a topic.
+fn settings(binding: &KafkaBinding) -> std::result::Result<ConfigResource, (RDKafkaErrorCode, Error)> {
+    let admin = admin(binding).map_err(|error| (RDKafkaErrorCode::Fail, error))?;
     let (resource, options) = (ResourceSpecifier::Topic(&binding.topic), admin_options());
-    let answer = wait(admin.describe_configs([&resource], &options)).ok().and_then(|mut answers| answers.pop());
-    let policy = answer.and_then(|answer| answer.ok()?.get("cleanup.policy")?.value.clone());
-    policy.map_or(Ok(()), |policy| must_not_compact(binding, &policy))
+    let failed = |code: RDKafkaErrorCode| {
+        (code, broker_error(binding, "reading the settings of", code, admin.inner().context()))
+    };
+    let mut answers = wait(admin.describe_configs([&resource], &options))
+        .map_err(|error| failed(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail)))?;
+    answers.pop().unwrap_or(Err(RDKafkaErrorCode::Fail)).map_err(failed)
+}
+
+/// Returns whether a `cleanup.policy` has old values of a key deleted.
+fn is_compacted(policy: &str) -> bool {
+    policy.split(',').any(|word| word.trim() == "compact")
 }
 
 /// Refuses a `cleanup.policy` that has old values of a key deleted.
 pub fn must_not_compact(binding: &KafkaBinding, policy: &str) -> Result<()> {
-    if !policy.split(',').any(|word| word.trim() == "compact") {
+    if !is_compacted(policy) {
         return Ok(());
     }
     let message =
