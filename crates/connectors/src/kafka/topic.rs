@@ -14,7 +14,6 @@ use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, Resour
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
-use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset as TopicOffset, TopicPartitionList};
 
 use super::client::{self, ANSWER, Notes, broker_error};
@@ -204,19 +203,25 @@ pub(super) fn offsets(
         }
         consumer.offsets_for_times(list, ANSWER).map_err(|error| {
             client::drain(consumer);
-            failed(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail))
+            error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail)
         })
     };
-    // A broker that has just taken a partition over does not know at once how far the others have come.
-    let is_new = |element: TopicPartitionListElem<'_>| {
-        element.error().is_err_and(|error| error.rdkafka_error_code() == Some(RDKafkaErrorCode::OffsetNotAvailable))
+    // A broker that has just taken a partition over does not know at once how far the others have come; and one of which
+    // another has just told may not know the partition yet, nor that this user may see it.
+    let is_new = |answer: &std::result::Result<TopicPartitionList, RDKafkaErrorCode>| match answer {
+        Ok(list) => list.elements().iter().any(|element| {
+            let code = element.error().err().and_then(|error| error.rdkafka_error_code());
+            code == Some(RDKafkaErrorCode::OffsetNotAvailable)
+        }),
+        Err(code) => *code == RDKafkaErrorCode::UnknownPartition,
     };
     let until = Instant::now() + ANSWER;
-    let mut answer = ask()?;
-    while answer.elements().into_iter().any(is_new) && Instant::now() < until {
+    let mut answer = ask();
+    while is_new(&answer) && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(100));
-        answer = ask()?;
+        answer = ask();
     }
+    let answer = answer.map_err(failed)?;
     let one = |partition: &Partition| {
         let element =
             answer.find_partition(&binding.topic, *partition).ok_or_else(|| failed(RDKafkaErrorCode::Fail))?;
