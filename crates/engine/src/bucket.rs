@@ -78,6 +78,11 @@ impl Buckets {
         }
     }
 
+    /// Notes that rows of any times came, changed or went.
+    pub(crate) fn touch_all(&mut self) {
+        self.changed = Changed::All;
+    }
+
     /// Notes that the rows of a bucket were taken in from a snapshot; None: of one that knew no buckets.
     pub(crate) fn restored(&mut self, bucket: Option<Bucket>) {
         match (&self.changed, bucket) {

@@ -10,16 +10,19 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, BinaryArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow::compute::concat;
 
-use crate::aggregate::{GroupId, Overflow};
+use crate::aggregate::Overflow;
+use crate::edge::{Alone, Hands};
 use crate::error::{Code, Error, Result};
 use crate::fold::{Checked, State};
+use crate::gather::each_of;
 use crate::group::{KeyCodec, plain};
 use crate::plan::{Input, StepPlan, Top, WindowPlan, Work};
 use crate::reach::Reach;
 use crate::rows::{
     Batch, Failures, Identity, Maker, Origin, evaluate_filter, evaluate_plain, exploded, named, row_work,
 };
-use crate::state::{Accumulators, Table, WindowState};
+use crate::sessions::{ClosedSession, SessionState, by_end};
+use crate::state::{Table, WindowState};
 use crate::task::{Aside, Emission, Engine, rfc3339};
 use crate::trace::Trace;
 use crate::value::display;
@@ -41,38 +44,55 @@ pub struct Closed {
     pub(crate) trace: Option<Trace>,
 }
 
+/// How a closing is gone about. It changes no row that is wanted.
+#[derive(Clone, Copy)]
+pub struct Closing<'a> {
+    /// Records out of reach were left unread, so windows out of reach are closed without a row; None: every row is wanted.
+    pub reach: Option<&'a Reach>,
+    /// Who makes the rows.
+    pub hands: &'a dyn Hands,
+}
+
+impl Default for Closing<'_> {
+    fn default() -> Self {
+        Self { reach: None, hands: &Alone }
+    }
+}
+
 /// How many rows one emission holds at most, and about how many bytes of keys. Only `top` makes it hold more, because a
 /// window's rows are compared with each other there. An Arrow array takes no more than 2 GiB.
 pub(crate) const EMISSION_ROWS: usize = if cfg!(test) { 5 } else { 1 << 18 };
 pub(crate) const EMISSION_KEY_BYTES: usize = if cfg!(test) { 48 } else { 1 << 28 };
+/// Windows with so many rows together, or a larger one, are a piece of work.
+pub(crate) const PIECE_ROWS: usize = if cfg!(test) { 8 } else { 1 << 15 };
 /// Bytes of keys that one window may have when its rows are compared with each other.
 const WINDOW_KEY_BYTES: usize = if cfg!(test) { 1 << 16 } else { i32::MAX as usize };
 
 impl Engine {
     /// Closes what is final. `frontiers` holds `G` of each source: the least `W` over its partitions.
     pub fn close(&self, frontiers: &[i64], state: &mut State) -> Result<Closed> {
-        self.close_steps(state, Some(frontiers), true, None, None)
+        self.close_by(Closing::default(), frontiers, state)
     }
 
     /// Closes everything as if the log ended here; the rows are open ones. The state is used up.
-    pub fn finish(&self, mut state: State) -> Result<Closed> {
-        self.close_steps(&mut state, None, false, None, None)
+    pub fn finish(&self, state: State) -> Result<Closed> {
+        self.finish_by(Closing::default(), state)
     }
 
-    /// Closes what is final when records out of reach were left unread: windows out of reach are closed without a row.
-    pub fn close_within(&self, reach: &Reach, frontiers: &[i64], state: &mut State) -> Result<Closed> {
-        self.close_steps(state, Some(frontiers), true, Some(reach), None)
+    /// Closes what is final in that way.
+    pub fn close_by(&self, closing: Closing<'_>, frontiers: &[i64], state: &mut State) -> Result<Closed> {
+        self.close_steps(state, Some(frontiers), true, closing, None)
     }
 
-    /// Closes everything when records out of reach were left unread. The state is used up.
-    pub fn finish_within(&self, reach: &Reach, mut state: State) -> Result<Closed> {
-        self.close_steps(&mut state, None, false, Some(reach), None)
+    /// Closes everything in that way. The state is used up.
+    pub fn finish_by(&self, closing: Closing<'_>, mut state: State) -> Result<Closed> {
+        self.close_steps(&mut state, None, false, closing, None)
     }
 
     /// Begins to close everything as if the log ended here: gives the open rows of what would be final if the frontiers
-    /// stood there. To be gone on with by greater frontiers, or by [`Engine::finish`].
-    pub fn finish_until(&self, reach: Option<&Reach>, frontiers: &[i64], state: &mut State) -> Result<Closed> {
-        self.close_steps(state, Some(frontiers), false, reach, None)
+    /// stood there. To be gone on with by greater frontiers, or by [`Engine::finish_by`].
+    pub fn finish_until(&self, closing: Closing<'_>, frontiers: &[i64], state: &mut State) -> Result<Closed> {
+        self.close_steps(state, Some(frontiers), false, closing, None)
     }
 
     pub(crate) fn close_steps(
@@ -80,7 +100,7 @@ impl Engine {
         state: &mut State,
         frontiers: Option<&[i64]>,
         is_final_now: bool,
-        reach: Option<&Reach>,
+        closing: Closing<'_>,
         trace: Option<Trace>,
     ) -> Result<Closed> {
         let mut closed = Closed { trace, ..Closed::default() };
@@ -136,8 +156,7 @@ impl Engine {
                     let bound = complete[index];
                     // `C >= end` is `G >= end + A`: completeness has taken the allowed lateness off.
                     let ends = |end: i64| frontiers.is_none() || is_final(end, 0, bound);
-                    let is_needed = |at: Window| reach.is_none_or(|reach| reach.step(index).contains(at.start));
-                    let (batches, windows) = self.take_closed(index, step, window, state, ends, is_needed)?;
+                    let (batches, windows) = self.take_closed(index, window, state, ends, closing)?;
                     closed.windows += windows;
                     outputs[index] = batches;
                 }
@@ -194,47 +213,87 @@ impl Engine {
     fn take_closed(
         &self,
         index: usize,
-        step: &StepPlan,
         window: &WindowPlan,
         state: &mut WindowState,
-        ends: impl Fn(i64) -> bool,
-        is_needed: impl Fn(Window) -> bool,
+        ends: impl Fn(i64) -> bool + Sync,
+        closing: Closing<'_>,
     ) -> Result<(Vec<Batch>, u64)> {
-        let codec = self.codecs[index].as_ref().expect("a window step has a key codec");
-        let mut rows = ClosedRows::new(window);
-        let whole_windows = window.top.is_some();
-        let mut batches = Vec::new();
-        let windows;
+        let is_needed = |at: Window| closing.reach.is_none_or(|reach| reach.step(index).contains(at.start));
         match state {
             WindowState::Fixed(_) | WindowState::Unique(_) => {
-                let closed = self.closed_tables(index, window, state, ends);
-                windows = closed.len() as u64;
-                for (at, table) in closed.into_iter().filter(|(at, _)| is_needed(*at)) {
-                    let order = table.groups.sorted();
-                    let mut rest = order.as_slice();
-                    while !rest.is_empty() {
-                        let named = rest.iter().map(|group| (at, table.groups.key(*group)));
-                        let (part, after) = rest.split_at(rows.fill(step, named, whole_windows)?);
-                        rows.finish(step, codec, &table.accumulators, part)?;
-                        rest = after;
-                        if rows.is_full() {
-                            batches.push(rows.into_batch(index, step, window, codec)?);
-                            rows = ClosedRows::new(window);
-                        }
+                let mut closed = self.closed_tables(index, window, state, ends);
+                let windows = closed.len() as u64;
+                closed.retain(|(at, _)| is_needed(*at));
+                // Where the pieces begin and end does not depend on who does them.
+                let mut pieces: Vec<Piece> = Vec::new();
+                let mut rows = PIECE_ROWS;
+                for (at, table) in closed {
+                    if rows >= PIECE_ROWS {
+                        pieces.push(Piece { tables: Vec::new(), batches: Ok(Vec::new()) });
+                        rows = 0;
                     }
+                    rows += table.groups.len();
+                    pieces.last_mut().expect("one was just made").tables.push((at, table));
                 }
+                each_of(closing.hands, &mut pieces, |piece| {
+                    piece.batches = self.rows_of(index, window, std::mem::take(&mut piece.tables));
+                });
+                let batches = pieces.into_iter().map(|piece| piece.batches).collect::<Result<Vec<_>>>()?;
+                Ok((batches.into_iter().flatten().collect(), windows))
             }
             WindowState::Session(state) => {
-                let mut closed = state.close(ends);
-                windows = closed.len() as u64;
-                closed.retain(|(at, ..)| is_needed(*at));
-                let mut rest = closed.as_slice();
-                while !rest.is_empty() {
-                    let named = rest.iter().map(|(at, key, _)| (*at, state.key(*key)));
-                    let (part, after) = rest.split_at(rows.fill(step, named, whole_windows)?);
-                    rest = after;
-                    let slots: Vec<GroupId> = part.iter().map(|(.., slot)| *slot).collect();
-                    rows.finish(step, codec, state.accumulators(), &slots)?;
+                let mut closed = state.close(ends, closing.hands);
+                let windows = closed.iter().map(Vec::len).sum::<usize>() as u64;
+                closed.iter_mut().for_each(|closed| closed.retain(|session| is_needed(session.window)));
+                let pieces = by_end(closed).into_iter();
+                let mut pieces: Vec<_> = pieces.map(|sessions| (sessions, Ok(Vec::new()))).collect();
+                let state = &*state;
+                each_of(closing.hands, &mut pieces, |(sessions, batches)| {
+                    *batches = self.rows_of_sessions(index, window, state, sessions);
+                });
+                let batches = pieces.into_iter().map(|(_, batches)| batches).collect::<Result<Vec<_>>>()?;
+                Ok((batches.into_iter().flatten().collect(), windows))
+            }
+        }
+    }
+
+    /// Makes the rows of closed sessions, and puts these into canonical order.
+    fn rows_of_sessions(
+        &self,
+        index: usize,
+        window: &WindowPlan,
+        state: &SessionState,
+        closed: &mut [ClosedSession],
+    ) -> Result<Vec<Batch>> {
+        let (step, codec) = self.closing_step(index);
+        let whole_windows = window.top.is_some();
+        state.sort(closed);
+        let (mut batches, mut rest) = (Vec::new(), &*closed);
+        while !rest.is_empty() {
+            let mut rows = ClosedRows::new(window);
+            let named = rest.iter().map(|session| (session.window, state.key(session)));
+            let (part, after) = rest.split_at(rows.fill(step, named, whole_windows)?);
+            rest = after;
+            rows.finish(step, codec, state.finish(part))?;
+            batches.push(rows.into_batch(index, step, window, codec)?);
+        }
+        Ok(batches)
+    }
+
+    /// Makes the rows of closed windows, which are in canonical order.
+    fn rows_of(&self, index: usize, window: &WindowPlan, closed: Vec<(Window, Table)>) -> Result<Vec<Batch>> {
+        let (step, codec) = self.closing_step(index);
+        let whole_windows = window.top.is_some();
+        let (mut batches, mut rows) = (Vec::new(), ClosedRows::new(window));
+        for (at, table) in closed {
+            let order = table.groups.sorted();
+            let mut rest = order.as_slice();
+            while !rest.is_empty() {
+                let named = rest.iter().map(|group| (at, table.groups.key(*group)));
+                let (part, after) = rest.split_at(rows.fill(step, named, whole_windows)?);
+                rows.finish(step, codec, table.accumulators.calls().map(|call| call.finish(part)))?;
+                rest = after;
+                if rows.is_full() {
                     batches.push(rows.into_batch(index, step, window, codec)?);
                     rows = ClosedRows::new(window);
                 }
@@ -243,8 +302,18 @@ impl Engine {
         if rows.len() > 0 {
             batches.push(rows.into_batch(index, step, window, codec)?);
         }
-        Ok((batches, windows))
+        Ok(batches)
     }
+
+    fn closing_step(&self, index: usize) -> (&StepPlan, &KeyCodec) {
+        (&self.plan.steps[index], self.codecs[index].as_ref().expect("a window step has a key codec"))
+    }
+}
+
+/// Closed windows, and the rows that are made of them.
+struct Piece {
+    tables: Vec<(Window, Table)>,
+    batches: Result<Vec<Batch>>,
 }
 
 /// Rows of closed windows on their way into one batch.
@@ -300,16 +369,15 @@ impl ClosedRows {
         self.keys.append_value(key);
     }
 
-    /// Finishes the calls of the rows pushed since the last time, which are these groups.
+    /// Takes in the value of each call for the rows pushed since the last time.
     fn finish(
         &mut self,
         step: &StepPlan,
         codec: &KeyCodec,
-        accumulators: &Accumulators,
-        groups: &[GroupId],
+        values: impl Iterator<Item = std::result::Result<ArrayRef, Overflow>>,
     ) -> Result<()> {
-        for (pieces, accumulator) in self.calls.iter_mut().zip(accumulators.calls()) {
-            match accumulator.finish(groups) {
+        for (pieces, values) in self.calls.iter_mut().zip(values) {
+            match values {
                 Ok(piece) => pieces.push(piece),
                 Err(Overflow { index, message }) => {
                     let keys = self.keys.finish_cloned();

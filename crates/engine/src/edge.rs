@@ -7,6 +7,28 @@ use arrow::array::RecordBatch;
 use crate::error::Result;
 use crate::log::{Chunk, Offset, Partition, RawRecords};
 
+/// Who does pieces of work that have nothing to do with each other. The engine starts no thread: it says what may be done at
+/// once, and whoever drives it does that with the threads it has, or one piece after the other.
+pub trait Hands: Sync {
+    /// Returns how many pieces are done at once.
+    fn count(&self) -> usize;
+    /// Calls `work` once with each number below `pieces`, in any order.
+    fn each(&self, pieces: usize, work: &(dyn Fn(usize) + Sync));
+}
+
+/// One piece after the other.
+pub struct Alone;
+
+impl Hands for Alone {
+    fn count(&self) -> usize {
+        1
+    }
+
+    fn each(&self, pieces: usize, work: &(dyn Fn(usize) + Sync)) {
+        (0..pieces).for_each(work);
+    }
+}
+
 /// A log read as it grows: a topic, or a journal that is followed.
 pub trait LogStream: Send {
     /// Returns the partitions of the log, ascending.
@@ -107,7 +129,8 @@ pub enum Published {
     Unknown,
 }
 
-/// Where rows go. Everything staged between two commits becomes visible at once, or not at all.
+/// Where rows go. Everything staged between two commits becomes visible at once, or not at all, unless the sink
+/// [releases](Sink::releases) rows.
 ///
 /// A driver calls `begin`, then `stage` and `stage_open` any number of times, then `commit` with growing epochs. A sink
 /// may be told the same epoch twice (after a crash whose outcome is unknown) and must then publish it once.
@@ -124,6 +147,15 @@ pub trait Sink: Send {
     fn stage(&mut self, rows: &RecordBatch) -> Result<()>;
     /// Takes open rows (`final` is false). At the commit they replace the open rows of the commit before as a set.
     fn stage_open(&mut self, rows: &RecordBatch) -> Result<()>;
+    /// Returns whether it promises each final row at least once only, so that none need wait for a commit: what was published
+    /// before a crash and is in no checkpoint is made again by the next run, with the same bytes.
+    fn releases(&self) -> bool {
+        false
+    }
+    /// Lets readers have the final rows that were staged so far, without waiting until they do. Their commit follows.
+    fn release(&mut self) -> Result<()> {
+        Ok(())
+    }
     /// Publishes what was staged.
     fn commit(&mut self, epoch: u64) -> Result<()>;
     /// Returns where the rows are, for people.

@@ -197,6 +197,20 @@ impl Engine {
         }
     }
 
+    /// Returns an empty state that only gathers rows of fixed windows and of sessions: when it was merged into another one, that is to be
+    /// [settled](Engine::settle).
+    pub fn gathering(&self) -> State {
+        let mut state = self.empty();
+        for state in state.windows.iter_mut().flatten() {
+            match state {
+                WindowState::Fixed(state) => state.gathered.begin(),
+                WindowState::Session(state) => state.gather(),
+                WindowState::Unique(_) => {}
+            }
+        }
+        state
+    }
+
     /// Joins two states, of which no partition is remembered in both. Commutative and exact.
     pub fn merge(&self, state: &mut State, other: State) {
         for (index, other) in other.windows.into_iter().enumerate() {

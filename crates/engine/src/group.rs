@@ -220,42 +220,82 @@ pub struct Groups {
     /// A half of each key's hash beside its group: most keys that are not meant are told by it, and a table that grows need
     /// not look for keys, which lie all over memory.
     index: HashTable<(u32, GroupId)>,
+    keys: Keys,
+}
+
+/// The bytes of keys, one after the other.
+#[derive(Clone, Default)]
+struct Keys {
     bytes: Vec<u8>,
+    count: usize,
+    /// How many bytes each key has, as long as that is so.
+    width: usize,
+    /// Where each key ends; empty as long as all have the same width, so that none need be looked up.
     ends: Vec<u64>,
+}
+
+impl Keys {
+    #[inline]
+    fn get(&self, group: GroupId) -> &[u8] {
+        let group = group as usize;
+        if self.ends.is_empty() {
+            return &self.bytes[group * self.width..][..self.width];
+        }
+        let start = if group == 0 { 0 } else { self.ends[group - 1] as usize };
+        &self.bytes[start..self.ends[group] as usize]
+    }
+
+    fn push(&mut self, key: &[u8]) {
+        if self.count == 0 {
+            self.width = key.len();
+        } else if self.ends.is_empty() && key.len() != self.width {
+            self.ends.extend((1..=self.count).map(|count| (count * self.width) as u64));
+        }
+        self.bytes.extend_from_slice(key);
+        self.count += 1;
+        if !self.ends.is_empty() {
+            self.ends.push(self.bytes.len() as u64);
+        }
+    }
 }
 
 impl Groups {
     /// Returns how many groups there are.
     pub fn len(&self) -> usize {
-        self.ends.len()
+        self.keys.count
     }
 
     /// Returns true when there are none.
     pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
+        self.keys.count == 0
     }
 
     /// Returns the key of a group.
     pub fn key(&self, group: GroupId) -> &[u8] {
-        key_at(&self.bytes, &self.ends, group)
+        self.keys.get(group)
     }
 
     /// Returns whether there is a group of that key.
     pub fn has(&self, hash: u64, key: &[u8]) -> bool {
-        find(&self.index, &self.bytes, &self.ends, hash, key).is_some()
+        self.find(hash, key).is_some()
     }
 
     /// Returns the group of a key, made if it is new.
     pub fn group(&mut self, hash: u64, key: &[u8]) -> GroupId {
-        let Self { index, bytes, ends } = self;
-        if let Some(group) = find(index, bytes, ends, hash, key) {
+        if let Some(group) = self.find(hash, key) {
             return group;
         }
-        let (group, half) = (ends.len() as GroupId, hash as u32);
-        bytes.extend_from_slice(key);
-        ends.push(bytes.len() as u64);
-        index.insert_unique(spread(half), (half, group), |(half, _)| spread(*half));
+        let (group, half) = (self.keys.count as GroupId, hash as u32);
+        self.keys.push(key);
+        self.index.insert_unique(spread(half), (half, group), |(half, _)| spread(*half));
         group
+    }
+
+    /// Returns the group of a key, if it has one.
+    fn find(&self, hash: u64, key: &[u8]) -> Option<GroupId> {
+        let half = hash as u32;
+        let is_it = |(other, group): &(u32, GroupId)| *other == half && are_same(self.keys.get(*group), key);
+        self.index.find(spread(half), is_it).map(|(_, group)| *group)
     }
 
     /// Returns all groups in canonical key order.
@@ -286,21 +326,8 @@ impl Groups {
 
     /// Returns about how many bytes it occupies.
     pub fn size_bytes(&self) -> usize {
-        self.bytes.capacity() + self.ends.capacity() * 8 + self.index.capacity() * 9
+        self.keys.bytes.capacity() + self.keys.ends.capacity() * 8 + self.index.capacity() * 9
     }
-}
-
-fn key_at<'a>(bytes: &'a [u8], ends: &[u64], group: GroupId) -> &'a [u8] {
-    let group = group as usize;
-    let start = if group == 0 { 0 } else { ends[group - 1] as usize };
-    &bytes[start..ends[group] as usize]
-}
-
-/// Returns the group of a key, if it has one.
-fn find(index: &HashTable<(u32, GroupId)>, bytes: &[u8], ends: &[u64], hash: u64, key: &[u8]) -> Option<GroupId> {
-    let half = hash as u32;
-    let is_it = |(other, group): &(u32, GroupId)| *other == half && are_same(key_at(bytes, ends, *group), key);
-    index.find(spread(half), is_it).map(|(_, group)| *group)
 }
 
 /// Makes a hash of half of one, whose bits are spread again over the whole.
@@ -323,6 +350,24 @@ fn are_same(one: &[u8], other: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_keep_their_bytes_when_one_comes_that_is_longer_or_shorter() {
+        for widths in [[0, 0, 0, 3], [2, 2, 2, 0], [2, 2, 5, 2], [4, 4, 4, 4], [0, 1, 0, 1]] {
+            let mut groups = Groups::default();
+            let key = |at: usize| vec![at as u8; widths[at % 4]];
+            let mut known: Vec<Vec<u8>> = Vec::new();
+            for at in 0..12 {
+                let group = groups.group(9, &key(at)) as usize;
+                let place = known.iter().position(|known| *known == key(at)).unwrap_or_else(|| {
+                    known.push(key(at));
+                    known.len() - 1
+                });
+                assert_eq!((group, groups.len()), (place, known.len()));
+                known.iter().enumerate().for_each(|(at, key)| assert_eq!(groups.key(at as GroupId), key));
+            }
+        }
+    }
 
     #[test]
     fn keys_of_one_hash_are_told_apart_by_any_of_their_bytes() {

@@ -31,10 +31,11 @@ use crate::close::{Closed, EMISSION_KEY_BYTES, EMISSION_ROWS};
 use crate::error::Result;
 use crate::fold::State;
 use crate::group::plain;
+use crate::place::{Placed, slices};
 use crate::plan::{Input, JoinKind, JoinPlan, JoinTime, JoinValue, SIDES};
 use crate::rows::{Batch, Failures, Identity, Maker, Origin, named, row_work, take_rows};
 use crate::spill::sides;
-use crate::task::{Aside, Engine, Placed, late_reason, rows_at_once};
+use crate::task::{Aside, Engine, late_reason};
 use crate::trace::{Name, Pair, Trace};
 use crate::window::{Finder, Window};
 
@@ -172,11 +173,9 @@ impl Engine {
             (JoinState::Window(state), JoinTime::Window(windowing)) => {
                 let piece = Arc::new(self.piece(step, join, side, rows, is_traced));
                 let mut finder = Finder::new(windowing);
-                let at_once = rows_at_once(&finder) as u32;
-                for start in (0..rows.len() as u32).step_by(at_once as usize) {
-                    let slice = start..start.saturating_add(at_once).min(rows.len() as u32);
+                for slice in slices(rows, &finder) {
                     placed.place(rows, slice, 0, &mut finder, &none);
-                    for (window, chosen) in placed.windows.drain(..) {
+                    for (window, chosen) in placed.by_window(windowing) {
                         state.add(window, side, &piece, chosen);
                     }
                 }

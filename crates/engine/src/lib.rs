@@ -4,6 +4,7 @@
 //! into output. Reading order: [`log`] and [`plan`] are the input, [`watermark`] decides lateness and finality,
 //! [`window`] and [`aggregate`] are the tables of what can be computed, [`expr`] the row-local part.
 
+mod accumulators;
 pub mod aggregate;
 mod bucket;
 pub mod calendar;
@@ -15,6 +16,7 @@ pub mod error;
 pub mod exact;
 pub mod expr;
 mod fold;
+mod gather;
 pub mod group;
 pub mod hostile;
 mod join;
@@ -24,11 +26,14 @@ mod law_tests;
 mod layers;
 pub mod log;
 pub mod lookup;
+mod place;
 pub mod plan;
 pub mod reach;
 mod readable;
 mod rows;
 mod rules;
+pub mod schedule;
+mod sessions;
 mod snapshot;
 mod spill;
 mod state;
@@ -40,7 +45,7 @@ pub mod watermark;
 pub mod window;
 
 pub use bucket::Bucket;
-pub use close::Closed;
+pub use close::{Closed, Closing};
 pub use error::{Code, Error, Exit, Place, Result};
 pub use fold::{Checked, Folding, Memory, State, StepSize};
 pub use rows::Identity;

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::TimestampMicrosecondType;
 
+use crate::accumulators::Accumulators;
 use crate::aggregate::GroupId;
 use crate::bucket::Bucket;
 use crate::error::{Code, Error, Result};
@@ -22,7 +23,8 @@ use crate::join::SidePart;
 use crate::log::Partition;
 use crate::plan::{DedupPlan, WindowPlan, Work};
 use crate::rows::named;
-use crate::state::{Accumulators, Session, SessionState, Table, WindowState};
+use crate::sessions::{Session, SessionState};
+use crate::state::{Table, WindowState};
 use crate::task::Engine;
 use crate::window::Window;
 
@@ -111,9 +113,10 @@ impl Engine {
                     }
                 }
                 (Some(WindowState::Session(state)), _, Work::Window(window)) => {
+                    state.unite(&window.calls, &self.hasher);
                     for (bucket, sessions) in state.cut(whole, &self.grain) {
                         let tables = sessions.map(|sessions| {
-                            let sizes = sessions.iter().map(|(key, _)| state.key(*key).len());
+                            let sizes = sessions.iter().map(|(key, _)| state.key_of_cut(*key).len());
                             ranges(sizes).map(|range| session_rows(window, codec, state, &sessions[range])).collect()
                         });
                         parts.push(Part { name: PartName { bucket: Some(bucket), ..name.clone() }, tables });
@@ -214,6 +217,7 @@ impl Engine {
                     table.saved = is_saved;
                 }
                 (WindowState::Session(state), None) => {
+                    state.unite(&window.calls, &self.hasher);
                     let expected = session_rows(window, codec, state, &[]);
                     for rows in tables {
                         let columns = fitting(rows, &expected)?;
@@ -279,12 +283,12 @@ fn session_rows(
     state: &SessionState,
     sessions: &[(GroupId, Session)],
 ) -> RecordBatch {
-    let keys = codec.decode(sessions.iter().map(|(key, _)| state.key(*key)));
+    let keys = codec.decode(sessions.iter().map(|(key, _)| state.key_of_cut(*key)));
     let mut columns = with_names(&window.keys, keys);
     columns.push(("_first".into(), timestamps(sessions.iter().map(|(_, session)| session.first))));
     columns.push(("_last".into(), timestamps(sessions.iter().map(|(_, session)| session.last))));
     let slots: Vec<GroupId> = sessions.iter().map(|(_, session)| session.slot).collect();
-    columns.extend(call_columns(state.accumulators(), &slots));
+    columns.extend(call_columns(state.accumulators_of_cut(), &slots));
     named(columns, sessions.len())
 }
 

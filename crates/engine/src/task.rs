@@ -1,7 +1,6 @@
 //! What single records and rows do at a step: which are valid, which are late, which windows they go to, what is kept
 //! aside. The way of a whole chunk through the steps is in [`crate::fold`].
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -13,19 +12,21 @@ use arrow::datatypes::{DataType as ArrowType, Int64Type, TimestampMicrosecondTyp
 use chrono::{DateTime, SecondsFormat};
 use hashbrown::DefaultHashBuilder;
 
+use crate::accumulators::Arguments;
 use crate::expr::Expr;
 use crate::fold::Checked;
 use crate::group::{KeyCodec, canonical, intern, plain};
 use crate::log::{Chunk, KeyAndValue};
+use crate::place::{Placed, slices};
 use crate::plan::{AggregateCall, INDEX, Input, Plan, SourcePlan, StepPlan, WindowPlan, Work};
 use crate::rows::{
     Batch, Failures, Identity, Origin, evaluate, evaluate_filter, evaluate_plain, named, take_rows, with_column,
 };
 use crate::snapshot::Grain;
-use crate::state::{Arguments, SessionState, WindowState};
+use crate::state::WindowState;
 use crate::unique::UniqueCodecs;
-use crate::watermark::{NEVER, is_late_for_point, is_late_for_window, watermarks};
-use crate::window::{Finder, Window, Windowing};
+use crate::watermark::{NEVER, watermarks};
+use crate::window::Finder;
 
 /// A plan made ready to run. Shared by all threads.
 pub struct Engine {
@@ -367,10 +368,15 @@ impl Engine {
         match state {
             WindowState::Fixed(state) => {
                 let interned = intern(codec, &keys, rows.len(), &self.hasher);
-                for slice in slices(rows, &finder) {
-                    placed.place(rows, slice, window.allowed_lateness, &mut finder, &failures);
-                    for (at, chosen) in &placed.windows {
-                        state.update(*at, chosen, &interned, &arguments, &window.calls);
+                if state.gathered.gathers() {
+                    placed.place(rows, 0..rows.len() as u32, window.allowed_lateness, &mut finder, &failures);
+                    state.gathered.take(std::mem::take(&mut placed.panes), interned, arguments);
+                } else {
+                    for slice in slices(rows, &finder) {
+                        placed.place(rows, slice, window.allowed_lateness, &mut finder, &failures);
+                        for (at, chosen) in placed.by_window(window.windowing) {
+                            state.update(at, &chosen, &interned, &arguments, &window.calls);
+                        }
                     }
                 }
             }
@@ -381,18 +387,16 @@ impl Engine {
                 let order = arguments.order.as_ref().expect("it was asked for");
                 for slice in slices(rows, &finder) {
                     placed.place(rows, slice, window.allowed_lateness, &mut finder, &failures);
-                    for (at, chosen) in &placed.windows {
-                        state.update(*at, chosen, &ids, order, &bytes);
+                    for (at, chosen) in placed.by_window(window.windowing) {
+                        state.update(at, &chosen, &ids, order, &bytes);
                     }
                 }
             }
             WindowState::Session(state) => {
                 let interned = intern(codec, &keys, rows.len(), &self.hasher);
-                let Windowing::Session { gap } = window.windowing else { unreachable!("session state of sessions") };
                 placed.points(rows, window.allowed_lateness, &failures);
                 let time = |row| rows.event_time(row);
-                let batch = SessionState::of_batch(gap, &placed.accepted, time, &interned, &arguments, &window.calls);
-                state.merge(&batch, &window.calls, &self.hasher);
+                state.fold(&placed.accepted, time, interned, arguments, &window.calls, &self.hasher);
             }
         }
         if !failures.is_empty() {
@@ -457,132 +461,6 @@ impl Engine {
             ends_run: false,
             rows: take_rows(&rows.columns, &chosen),
         });
-    }
-}
-
-/// About how many pairs of a row and a window of it are held at once; each takes four bytes and more.
-const PAIRS: usize = if cfg!(test) { 16 } else { 1 << 22 };
-
-/// Returns how many rows of a batch to place at once, so that a row in very many windows does not take very much memory.
-pub(crate) fn rows_at_once(finder: &Finder) -> usize {
-    (PAIRS / finder.most() as usize).max(1)
-}
-
-/// Returns the rows of a batch in slices that are placed one after the other.
-fn slices(rows: &Batch, finder: &Finder) -> impl Iterator<Item = Range<u32>> + use<> {
-    let (at_once, rows) = (rows_at_once(finder) as u32, rows.len() as u32);
-    (0..rows).step_by(at_once as usize).map(move |start| start..start.saturating_add(at_once).min(rows))
-}
-
-/// Where the rows of a batch go.
-#[derive(Default)]
-pub(crate) struct Placed {
-    /// Fixed windows: the rows of the slice at hand that each takes.
-    pub(crate) windows: Vec<(Window, Vec<u32>)>,
-    /// The place of each window in `windows`, kept when they are many.
-    places: hashbrown::HashMap<Window, usize>,
-    /// Sessions: the rows that are in time.
-    pub(crate) accepted: Vec<u32>,
-    /// Rows late for every window of theirs, and by how many microseconds for the last.
-    pub(crate) late: Vec<(u32, i64)>,
-}
-
-impl Placed {
-    /// Finds the fixed windows of a slice.
-    pub(crate) fn place(
-        &mut self,
-        rows: &Batch,
-        slice: Range<u32>,
-        allowed: i64,
-        finder: &mut Finder,
-        failures: &Failures,
-    ) {
-        self.forget_windows();
-        match finder.windowing {
-            Windowing::Fixed { .. } | Windowing::Cumulative { .. } | Windowing::Calendar { .. } => {
-                self.fixed(rows, slice, allowed, finder, failures)
-            }
-            Windowing::Same => self.same(rows, slice, failures),
-            Windowing::Session { .. } => unreachable!("sessions have windows of their own"),
-        }
-    }
-
-    /// Makes room for the next slice.
-    fn forget_windows(&mut self) {
-        self.windows.clear();
-        self.places.clear();
-    }
-
-    fn fixed(&mut self, rows: &Batch, slice: Range<u32>, allowed: i64, finder: &mut Finder, failures: &Failures) {
-        let judged = !rows.origin.watermarks.is_empty();
-        let (is_alone, mut found) = (finder.most() == 1, Vec::new());
-        let mut recent = 0;
-        for row in slice {
-            if !failures.is_empty() && failures.contains_key(&row) {
-                continue;
-            }
-            let time = rows.event_time(row);
-            let watermark = if judged { rows.watermark(row) } else { NEVER };
-            // A row mostly falls into the window of the row before, and is in time for it.
-            if is_alone
-                && let Some((window, chosen)) = self.windows.get_mut(recent)
-                && window.start <= time
-                && time < window.end
-                && !is_late_for_window(window.end, allowed, watermark)
-            {
-                chosen.push(row);
-                continue;
-            }
-            finder.windows(time, &mut found);
-            let mut accepted = false;
-            for window in &found {
-                if !is_late_for_window(window.end, allowed, watermark) {
-                    recent = self.push(*window, row);
-                    accepted = true;
-                }
-            }
-            if !accepted {
-                self.late.push((row, watermark - (found[0].end + allowed)));
-            }
-        }
-    }
-
-    fn same(&mut self, rows: &Batch, slice: Range<u32>, failures: &Failures) {
-        let Identity::Windows { starts, ends, .. } = &rows.origin.identity else {
-            unreachable!("`same` reads window rows")
-        };
-        for row in slice.filter(|row| !failures.contains_key(row)) {
-            let origin = rows.origin_of(row) as usize;
-            self.push(Window { start: starts[origin], end: ends[origin] }, row);
-        }
-    }
-
-    pub(crate) fn points(&mut self, rows: &Batch, allowed: i64, failures: &Failures) {
-        let judged = !rows.origin.watermarks.is_empty();
-        for row in (0..rows.len() as u32).filter(|row| !failures.contains_key(row)) {
-            let time = rows.event_time(row);
-            let watermark = if judged { rows.watermark(row) } else { NEVER };
-            if is_late_for_point(time, allowed, watermark) {
-                self.late.push((row, watermark - (time + allowed)));
-            } else {
-                self.accepted.push(row);
-            }
-        }
-    }
-
-    /// Puts a row into a window and returns the window's place.
-    fn push(&mut self, window: Window, row: u32) -> usize {
-        // The windows of a batch are mostly few, and the wanted one among the last.
-        const FEW: usize = 16;
-        let tail = self.windows.len().saturating_sub(FEW);
-        let near = self.windows[tail..].iter().rposition(|(known, _)| *known == window).map(|place| tail + place);
-        let place = near.or_else(|| self.places.get(&window).copied()).unwrap_or_else(|| {
-            self.windows.push((window, Vec::new()));
-            self.places.insert(window, self.windows.len() - 1);
-            self.windows.len() - 1
-        });
-        self.windows[place].1.push(row);
-        place
     }
 }
 

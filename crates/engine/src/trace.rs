@@ -20,7 +20,7 @@ use crate::rows::{Batch, Failures, Identity, Maker, evaluate_filter, evaluate_pl
 use crate::task::{Engine, Folded};
 use crate::watermark::{NEVER, is_late_for_point, is_late_for_window};
 use crate::window::{Window, Windowing};
-use crate::{Closed, DataType};
+use crate::{Closed, Closing, DataType};
 
 /// The notes of one chunk, or of one closing.
 #[derive(Clone, Default)]
@@ -246,14 +246,14 @@ impl Engine {
 
     /// Closes what is final, with notes of the rows that steps over windows read.
     pub fn close_traced(&self, frontiers: &[i64], state: &mut State) -> Result<(Closed, Trace)> {
-        let mut closed = self.close_steps(state, Some(frontiers), true, None, Some(Trace::default()))?;
+        let mut closed = self.close_steps(state, Some(frontiers), true, Closing::default(), Some(Trace::default()))?;
         let trace = closed.trace.take().unwrap_or_default();
         Ok((closed, trace))
     }
 
     /// Closes everything as if the log ended here, with notes.
     pub fn finish_traced(&self, mut state: State) -> Result<(Closed, Trace)> {
-        let mut closed = self.close_steps(&mut state, None, false, None, Some(Trace::default()))?;
+        let mut closed = self.close_steps(&mut state, None, false, Closing::default(), Some(Trace::default()))?;
         let trace = closed.trace.take().unwrap_or_default();
         Ok((closed, trace))
     }

@@ -11,12 +11,13 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, BinaryArray, BooleanArray, RecordBatch};
 use hashbrown::DefaultHashBuilder;
 
+use crate::accumulators::Arguments;
 use crate::expr::Expr;
 use crate::group::{Groups, Interned, KeyCodec, intern, plain};
 use crate::plan::WindowPlan;
 use crate::rows::named;
 use crate::snapshot::{fitting, ranges, with_names};
-use crate::state::{Arguments, FixedState, Table};
+use crate::state::{FixedState, Table};
 use crate::value::DataType;
 use crate::window::Window;
 

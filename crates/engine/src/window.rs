@@ -56,6 +56,15 @@ pub enum Windowing {
 }
 
 impl Windowing {
+    /// Returns how much earlier than a window that holds a time the one that ends before it starts and ends.
+    pub(crate) fn strides(self) -> (i64, i64) {
+        match self {
+            Windowing::Fixed { every, .. } => (every, every),
+            Windowing::Cumulative { step, .. } => (0, step),
+            Windowing::Calendar { .. } | Windowing::Session { .. } | Windowing::Same => (0, 0),
+        }
+    }
+
     /// Returns the windows that hold a time, the one that ends last first; none for sessions and `same`, whose windows
     /// are not of the time alone.
     pub fn windows(self, time: i64) -> Vec<Window> {
@@ -256,6 +265,20 @@ impl Finder {
         }
     }
 
+    /// Returns the times that are in the same windows as the one for which these were found, from the first to before the last,
+    /// and where the window that ends first does.
+    pub(crate) fn same_times(&self, found: &[Window]) -> Option<(i64, i64, i64)> {
+        let (last, first) = (found.first()?, found.last()?);
+        let (from, to) = match self.windowing {
+            // After the end of the window before the first, and before the start of the one after the last.
+            Windowing::Fixed { every, .. } => (last.start.max(first.end - every), first.end.min(last.start + every)),
+            Windowing::Cumulative { step, .. } => (first.end - step, first.end),
+            Windowing::Calendar { .. } => (last.start, last.end),
+            Windowing::Session { .. } | Windowing::Same => return None,
+        };
+        Some((from, to, first.end))
+    }
+
     /// Puts the windows that hold `time` into `found`, the one that ends last first.
     #[inline]
     pub(crate) fn windows(&mut self, time: i64, found: &mut Vec<Window>) {
@@ -301,6 +324,36 @@ mod tests {
         assert_eq!(last_start(-60, 60, 0), -60);
         assert_eq!(last_start(59, 60, 0), 0);
         assert_eq!(last_start(5, 60, 10), -50);
+    }
+
+    #[test]
+    fn the_times_of_the_same_windows_are_all_those_and_no_others() {
+        let kinds = [
+            Windowing::Fixed { size: 10, every: 10, offset: 3 },
+            Windowing::Fixed { size: 10, every: 3, offset: 1 },
+            Windowing::Fixed { size: 9, every: 3, offset: 0 },
+            Windowing::Fixed { size: 7, every: 5, offset: 2 },
+            Windowing::Cumulative { size: 12, step: 3, offset: 5 },
+            Windowing::Calendar { unit: Unit::Day, zone: calendar::zone("Europe/Berlin").unwrap() },
+        ];
+        for windowing in kinds {
+            let mut finder = Finder::new(windowing);
+            let mut windows = |time| {
+                let mut found = Vec::new();
+                finder.windows(time, &mut found);
+                found
+            };
+            for time in -40..40 {
+                let found = windows(time);
+                let (from, to, end) = Finder::new(windowing).same_times(&found).unwrap();
+                assert!(from <= time && time < to);
+                assert_eq!(Some(end), found.iter().map(|window| window.end).min());
+                for other in [from, to - 1, time] {
+                    assert_eq!(windows(other), found, "{windowing:?}: {other} and {time}");
+                }
+                assert!(windows(from - 1) != found && windows(to) != found, "{windowing:?}: {from} .. {to}");
+            }
+        }
     }
 
     #[test]

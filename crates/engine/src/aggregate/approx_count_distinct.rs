@@ -36,6 +36,10 @@ impl Aggregate for ApproxCountDistinct {
         &ABOUT
     }
 
+    fn grows(&self) -> bool {
+        true
+    }
+
     fn output_type(&self, arguments: &[DataType]) -> Result<DataType, String> {
         refuse_null(only_argument(arguments)?).map(|_| DataType::Int64)
     }

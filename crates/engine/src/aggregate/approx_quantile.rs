@@ -39,6 +39,10 @@ impl Aggregate for ApproxQuantile {
         &ABOUT
     }
 
+    fn grows(&self) -> bool {
+        true
+    }
+
     fn output_type(&self, arguments: &[DataType]) -> Result<DataType, String> {
         of_numbers(arguments)
     }

@@ -30,6 +30,10 @@ impl Aggregate for ArrayAgg {
         &ABOUT
     }
 
+    fn grows(&self) -> bool {
+        true
+    }
+
     fn output_type(&self, arguments: &[DataType]) -> Result<DataType, String> {
         refuse_null(only_argument(arguments)?).map(DataType::list)
     }

@@ -6,7 +6,7 @@ use arrow::array::{ArrayRef, Decimal128Array, Float64Array};
 
 use super::count::Counts;
 use super::scalar::decimal_array;
-use super::sum::fits_decimal;
+use super::sum::{Summed, Sums, fits_decimal};
 use super::totals::{DecimalTotals, FloatTotals, IntegerTotals, LongInteger, Totals};
 use super::{About, Accumulator, Aggregate, Example, GroupId, Overflow, Rows, only_argument};
 use crate::expr::Literal;
@@ -59,45 +59,49 @@ fn added_digits(scale: u8) -> u8 {
 type Finish<T> = fn(&T, &[i64], DataType, &[GroupId]) -> Result<ArrayRef, Overflow>;
 
 struct Averages<T> {
-    totals: T,
+    sums: Sums<T>,
     counts: Counts,
     argument: DataType,
     finish: Finish<T>,
 }
 
-fn averages<T: Totals>(argument: DataType, finish: Finish<T>) -> Box<dyn Accumulator> {
-    Box::new(Averages { totals: T::default(), counts: Counts(Vec::new()), argument, finish })
+fn averages<T: Summed>(argument: DataType, finish: Finish<T>) -> Box<dyn Accumulator> {
+    Box::new(Averages { sums: Sums::of(argument), counts: Counts(Vec::new()), argument, finish })
 }
 
-impl<T: Totals> Accumulator for Averages<T> {
+impl<T: Summed> Accumulator for Averages<T> {
     fn resize(&mut self, groups: usize) {
-        self.totals.resize(groups);
+        self.sums.resize(groups);
         self.counts.resize(groups);
     }
 
     fn update(&mut self, rows: &Rows<'_>) {
-        self.totals.update(rows);
+        self.sums.update(rows);
         self.counts.update(rows);
     }
 
     fn merge(&mut self, groups: &[GroupId], state: &[ArrayRef]) {
         let (totals, counts) = state.split_at(T::STATE_COLUMNS);
-        self.totals.merge(groups, totals);
+        self.sums.merge(groups, totals);
         self.counts.merge(groups, counts);
     }
 
     fn state(&self, groups: &[GroupId]) -> Vec<ArrayRef> {
-        let mut state = self.totals.state(groups);
+        let mut state = self.sums.state(groups);
         state.extend(self.counts.state(groups));
         state
     }
 
     fn finish(&self, groups: &[GroupId]) -> Result<ArrayRef, Overflow> {
-        (self.finish)(&self.totals, &self.counts.0, self.argument, groups)
+        (self.finish)(&self.sums.totals, &self.counts.0, self.argument, groups)
     }
 
     fn size_bytes(&self) -> usize {
-        self.totals.size_bytes() + self.counts.size_bytes()
+        self.sums.size_bytes() + self.counts.size_bytes()
+    }
+
+    fn sums(&self) -> Option<&dyn Accumulator> {
+        Some(&self.sums)
     }
 }
 

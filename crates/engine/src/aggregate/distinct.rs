@@ -28,6 +28,10 @@ impl Aggregate for CountDistinct {
         &ABOUT
     }
 
+    fn grows(&self) -> bool {
+        true
+    }
+
     fn output_type(&self, arguments: &[DataType]) -> Result<DataType, String> {
         only_argument(arguments).map(|_| DataType::Int64)
     }

@@ -69,6 +69,11 @@ pub trait Aggregate: Sync {
     fn needs_order(&self) -> bool {
         false
     }
+    /// Returns true when the state of a group is more than a few numbers and grows with its rows, so that to merge it costs as
+    /// much as to take these in again.
+    fn grows(&self) -> bool {
+        false
+    }
     /// Returns the name in SQL, lower case.
     fn name(&self) -> &'static str {
         self.about().name
@@ -146,6 +151,10 @@ pub trait Accumulator: Send + Sync {
     fn finish(&self, groups: &[GroupId]) -> Result<ArrayRef, Overflow>;
     /// Returns about how many bytes the groups occupy.
     fn size_bytes(&self) -> usize;
+    /// Of an average: the sums that it is made of, as `sum` of the same arguments keeps and gives them.
+    fn sums(&self) -> Option<&dyn Accumulator> {
+        None
+    }
 }
 
 /// A result that does not fit its type.

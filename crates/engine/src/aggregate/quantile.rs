@@ -61,6 +61,10 @@ impl Aggregate for Quantile {
         &ABOUT
     }
 
+    fn grows(&self) -> bool {
+        true
+    }
+
     fn output_type(&self, arguments: &[DataType]) -> Result<DataType, String> {
         of_numbers(arguments)
     }

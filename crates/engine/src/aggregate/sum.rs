@@ -39,25 +39,47 @@ impl Aggregate for Sum {
     fn accumulator(&self, arguments: &[DataType], _: &[Literal]) -> Box<dyn Accumulator> {
         let argument = arguments[0];
         match argument {
-            DataType::Float64 => Box::new(Sums { totals: FloatTotals::default(), argument, finish: finish_floats }),
-            DataType::Decimal(..) => {
-                Box::new(Sums { totals: DecimalTotals::default(), argument, finish: finish_decimals })
-            }
-            _ => Box::new(Sums { totals: IntegerTotals::default(), argument, finish: finish_integers }),
+            DataType::Float64 => Box::new(Sums::<FloatTotals>::of(argument)),
+            DataType::Decimal(..) => Box::new(Sums::<DecimalTotals>::of(argument)),
+            _ => Box::new(Sums::<IntegerTotals>::of(argument)),
         }
     }
 }
 
-/// Returns the results of the groups, for arguments of that type.
-type Finish<T> = fn(&T, DataType, &[GroupId]) -> Result<ArrayRef, Overflow>;
-
-struct Sums<T> {
-    totals: T,
-    argument: DataType,
-    finish: Finish<T>,
+/// Totals of which `sum` knows the results.
+pub(super) trait Summed: Totals {
+    const FINISH: Finish<Self>;
 }
 
-impl<T: Totals> Accumulator for Sums<T> {
+impl Summed for FloatTotals {
+    const FINISH: Finish<Self> = finish_floats;
+}
+
+impl Summed for IntegerTotals {
+    const FINISH: Finish<Self> = finish_integers;
+}
+
+impl Summed for DecimalTotals {
+    const FINISH: Finish<Self> = finish_decimals;
+}
+
+/// Returns the results of the groups, for arguments of that type.
+pub(super) type Finish<T> = fn(&T, DataType, &[GroupId]) -> Result<ArrayRef, Overflow>;
+
+/// The sum of each group.
+pub(super) struct Sums<T> {
+    pub(super) totals: T,
+    argument: DataType,
+}
+
+impl<T: Summed> Sums<T> {
+    /// Makes it for arguments of that type.
+    pub(super) fn of(argument: DataType) -> Self {
+        Self { totals: T::default(), argument }
+    }
+}
+
+impl<T: Summed> Accumulator for Sums<T> {
     fn resize(&mut self, groups: usize) {
         self.totals.resize(groups);
     }
@@ -75,7 +97,7 @@ impl<T: Totals> Accumulator for Sums<T> {
     }
 
     fn finish(&self, groups: &[GroupId]) -> Result<ArrayRef, Overflow> {
-        (self.finish)(&self.totals, self.argument, groups)
+        T::FINISH(&self.totals, self.argument, groups)
     }
 
     fn size_bytes(&self) -> usize {
