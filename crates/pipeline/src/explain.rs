@@ -5,6 +5,7 @@ use std::fmt::Write;
 use engine::plan::{
     Input, JoinPlan, JoinTime, OnBad, OnLate, RowWork, SIDES, SinkTarget, SourcePlan, StepPlan, WindowPlan, Work,
 };
+use engine::schedule::{CatchUp, Hook, Overlap, Reprocess, Schedule};
 use engine::window::Windowing;
 use engine::{Field, Schema};
 use serde_json::{Value, json};
@@ -73,7 +74,61 @@ pub fn text(loaded: &Loaded) -> String {
             line(&mut out, "named by", &sink.identity.join(", "));
         }
     }
+    for schedule in &loaded.schedules {
+        let _ = writeln!(out, "\nschedule {}", schedule.name);
+        for (name, what) in scheduled(schedule) {
+            line(&mut out, name, &what);
+        }
+    }
     loaded.secrets.redact(&out)
+}
+
+/// Returns what a schedule says, by name.
+fn scheduled(schedule: &Schedule) -> Vec<(&'static str, String)> {
+    let time = engine::rfc3339;
+    let cron = &schedule.cron;
+    let mut all = vec![("cron", format!("{} in {}", cron.text(), cron.zone()))];
+    all.push((
+        "reprocess",
+        match schedule.reprocess {
+            Reprocess::Last(length) => format!("the {} before it", duration::format(length)),
+            Reprocess::PreviousInterval => "the time since the firing before it".into(),
+            Reprocess::Range { from, to } => format!("{} .. {}", time(from), time(to)),
+        },
+    ));
+    all.push((
+        "catch up",
+        match schedule.catch_up {
+            CatchUp::None => "with nothing that was missed".into(),
+            CatchUp::Latest => "with the latest that was missed".into(),
+            CatchUp::All { max } => format!("with the latest {max} that were missed"),
+        },
+    ));
+    let overlap = match schedule.overlap {
+        Overlap::Skip => "is left out while a run goes on",
+        Overlap::Queue => "waits while a run goes on",
+        Overlap::CancelRunning => "stops a run that goes on",
+    };
+    all.push(("overlap", overlap.into()));
+    if let Some(retry) = schedule.retry {
+        let backoff = duration::format(retry.backoff);
+        all.push(("retry", format!("{} times, first after {backoff}, when the environment failed", retry.times)));
+    }
+    if schedule.jitter > 0 {
+        all.push(("jitter", format!("begins up to {} later", duration::format(schedule.jitter))));
+    }
+    if schedule.verify {
+        all.push(("then", "verify".into()));
+    }
+    // What a hook says may be a secret, or what it is told by.
+    for (name, hook) in [("on success", &schedule.on_success), ("on failure", &schedule.on_failure)] {
+        match hook {
+            Some(Hook::Command(words)) => all.push((name, words.join(" "))),
+            Some(Hook::Webhook(_)) => all.push((name, "a webhook".into())),
+            None => {}
+        }
+    }
+    all
 }
 
 fn source_text(source: &SourcePlan, out: &mut String) {
@@ -308,9 +363,18 @@ pub fn to_json(loaded: &Loaded) -> Value {
         "sources": sources.collect::<Vec<_>>(),
         "steps": steps.collect::<Vec<_>>(),
         "sinks": sinks.collect::<Vec<_>>(),
+        "schedules": loaded.schedules.iter().map(schedule_json).collect::<Vec<_>>(),
         "canonical": digest::canonical(plan),
     });
     loaded.secrets.redact_json(value)
+}
+
+fn schedule_json(schedule: &Schedule) -> Value {
+    let mut value = json!({"name": schedule.name});
+    for (name, what) in scheduled(schedule) {
+        value[name.replace(' ', "_")] = what.into();
+    }
+    value
 }
 
 /// Redacts a canonical plan's text.

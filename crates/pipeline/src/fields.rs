@@ -80,6 +80,8 @@ pub(crate) enum Shape {
     Blocks(&'static Block),
     /// A list of maps with fixed fields.
     List(&'static Block),
+    /// One of these words, or a map with fixed fields.
+    WordOrBlock(&'static [&'static str], &'static Block),
     /// Lists of rows by name; a row is a map of columns to values.
     Rows,
     /// Part of the format, but refused for now, with what to do instead.
@@ -142,7 +144,12 @@ pub(crate) const PIPELINE: Block = Block {
         required("sources", Shape::Blocks(&SOURCE), "Logs that are read, by name"),
         optional("steps", Shape::Blocks(&STEP), "Computations, by name; their order means nothing"),
         optional("sinks", Shape::Blocks(&SINK), "Where rows go, by name"),
-        not_built("schedules", "start runs from cron or another scheduler with `--mode batch`"),
+        optional(
+            "schedules",
+            Shape::Blocks(&SCHEDULE),
+            "When `samestream schedule` reprocesses, by name; not part of the definition",
+        )
+        .like("schedules: {nightly: {cron: \"15 3 * * *\", timezone: Asia/Shanghai, reprocess: {last: 2d}}}"),
         optional("tests", Shape::List(&CASE), "Cases that `samestream test` runs in both modes"),
     ],
 };
@@ -172,6 +179,116 @@ pub(crate) const CASE: Block = Block {
         )
         .or("the run succeeds")
         .like("fails: E_LATE"),
+    ],
+};
+
+/// A schedule.
+pub(crate) const SCHEDULE: Block = Block {
+    what: "a schedule",
+    fields: &[
+        DESCRIPTION,
+        required("cron", Shape::Text, "When it fires: minute, hour, day of the month, month, weekday; or `@hourly`, `@daily`, …")
+            .like("cron: \"15 3 * * *\""),
+        required("timezone", Shape::Text, "Whose clocks the line of cron speaks of: a place of the IANA database, or `UTC`")
+            .like("timezone: Asia/Shanghai"),
+        required(
+            "reprocess",
+            Shape::WordOrBlock(REPROCESS_WORDS, &REPROCESS),
+            "What a firing runs over in batch: so much before it, the time since the firing before it, or always the same range",
+        )
+        .like("reprocess: {last: 2d}"),
+        optional(
+            "catch_up",
+            Shape::WordOrBlock(CATCH_UP_WORDS, &CATCH_UP),
+            "Which firings run of those that were missed",
+        )
+        .or("latest")
+        .like("catch_up: {all: {max: 7}}"),
+        optional(
+            "overlap",
+            Shape::Choice(&["skip", "queue", "cancel_running"]),
+            "What a firing does while the run of an earlier one goes on: is left out, waits, or stops it",
+        )
+        .or("skip"),
+        optional("retry", Shape::Block(&RETRY), "How a run is repeated that the environment let fail (exit code 4)")
+            .or("it is not")
+            .like("retry: {times: 3, backoff: 1m}"),
+        optional("jitter", Shape::Duration, "Its run begins up to so much later, each firing by an amount of its own")
+            .or("0s")
+            .like("jitter: 30s"),
+        optional("then", Shape::Choice(&["verify"]), "What follows a run that went well: `samestream verify`")
+            .like("then: verify"),
+        optional("on_success", Shape::Block(&HOOK), "Who is told when all went well")
+            .like("on_success: {command: [touch, data/done]}"),
+        optional("on_failure", Shape::Block(&HOOK), "Who is told when it did not, and will not be repeated")
+            .like("on_failure: {webhook: \"${ALERTS}\"}"),
+    ],
+};
+
+/// The words of `reprocess`.
+pub(crate) const REPROCESS_WORDS: &[&str] = &["previous_interval"];
+/// The words of `catch_up`.
+pub(crate) const CATCH_UP_WORDS: &[&str] = &["none", "latest", "all"];
+
+/// What a firing reprocesses.
+pub(crate) const REPROCESS: Block = Block {
+    what: "`reprocess`",
+    fields: &[
+        optional("last", Shape::Duration, "So much time before the firing").like("last: 2d"),
+        optional(
+            "from",
+            Shape::Text,
+            "The beginning of a range that is always the same: an RFC 3339 time, or a date in UTC",
+        )
+        .like("from: \"2026-01-01\""),
+        optional("to", Shape::Text, "Its end, which does not belong to it").like("to: \"2026-02-01\""),
+    ],
+};
+
+/// Which missed firings run.
+pub(crate) const CATCH_UP: Block = Block {
+    what: "`catch_up`",
+    fields: &[required("all", Shape::Block(&CATCH_UP_ALL), "All of them, one after the other").like("all: {max: 7}")],
+};
+
+/// How many missed firings run.
+pub(crate) const CATCH_UP_ALL: Block = Block {
+    what: "`all`",
+    fields: &[
+        required("max", Shape::Count, "At most so many of the latest; the word `all` alone means 1000").like("max: 7")
+    ],
+};
+
+/// How a run is repeated.
+pub(crate) const RETRY: Block = Block {
+    what: "`retry`",
+    fields: &[
+        required("times", Shape::Count, "How often at most").like("times: 3"),
+        optional(
+            "backoff",
+            Shape::Duration,
+            "How long after the first failure; each time twice as long, up to an hour",
+        )
+        .or("1m")
+        .like("backoff: 1m"),
+        optional("on", Shape::Texts, "After which failures: `environment` (exit code 4) is the only kind that passes")
+            .or("`[environment]` alone")
+            .like("on: [environment]"),
+    ],
+};
+
+/// Who is told.
+pub(crate) const HOOK: Block = Block {
+    what: "a hook",
+    fields: &[
+        optional(
+            "command",
+            Shape::Texts,
+            "A program and its arguments; what became of the firing is JSON on its standard input",
+        )
+        .like("command: [notify, --channel, data]"),
+        optional("webhook", Shape::Text, "An `http` or `https` address to which that JSON is posted")
+            .like("webhook: \"${ALERTS}\""),
     ],
 };
 
@@ -550,7 +667,7 @@ pub(crate) const KAFKA_SINK: Block = Block {
         optional(
             "delivery",
             Shape::Choice(&["exactly_once", "at_least_once"]),
-            "`exactly_once`: the rows of a checkpoint in one transaction; `at_least_once`: without transactions",
+            "`exactly_once`: the rows of a checkpoint in one transaction; `at_least_once`: without transactions, each row as soon as it is final",
         )
         .or("exactly_once"),
         optional(

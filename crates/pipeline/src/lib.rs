@@ -30,6 +30,7 @@ pub mod variables;
 
 use check::Plans;
 use engine::plan::Plan;
+use engine::schedule::Schedule;
 use engine::{Code, Error};
 
 pub use fields::sink_kinds;
@@ -51,6 +52,8 @@ pub struct Loaded {
     pub about: About,
     /// What must not be shown of it.
     pub secrets: Secrets,
+    /// When it is to be run again; not part of the definition.
+    pub schedules: Vec<Schedule>,
     /// Its tests.
     pub cases: Vec<cases::Case>,
 }
@@ -73,17 +76,17 @@ pub fn load(path: &str, text: &str, variables: &Variables) -> Result<Loaded, Vec
     let (errors, warnings) = problems.finish(loaded.as_ref().map(|(.., secrets)| secrets));
     match loaded {
         Some((Some(understood), secrets)) if errors.is_empty() => {
-            let (Plans { mut plan, observed, tested }, about, cases) = understood;
+            let (Plans { mut plan, observed, tested }, about, schedules, cases) = understood;
             // It is kept beside the state.
             plan.canonical = explain::redacted(&plan.canonical, &secrets);
-            Ok(Loaded { plan, observed, tested, warnings, about, secrets, cases })
+            Ok(Loaded { plan, observed, tested, warnings, about, secrets, schedules, cases })
         }
         _ if errors.is_empty() => Err(vec![Error::new(Code::Yaml, "the file cannot be read")]),
         _ => Err(errors),
     }
 }
 
-type Understood = (Plans, About, Vec<cases::Case>);
+type Understood = (Plans, About, Vec<Schedule>, Vec<cases::Case>);
 
 fn understand(problems: &mut problems::Problems, variables: &Variables) -> Option<(Option<Understood>, Secrets)> {
     let mut tree = yaml::parse(problems)?;
@@ -95,5 +98,5 @@ fn understand(problems: &mut problems::Problems, variables: &Variables) -> Optio
     // What a case may name is known only of a whole plan.
     let cases =
         if problems.errors.is_empty() { cases::check(&spec.cases, &plans.tested, problems) } else { Vec::new() };
-    Some((Some((plans, about, cases)), secrets))
+    Some((Some((plans, about, spec.schedules, cases)), secrets))
 }

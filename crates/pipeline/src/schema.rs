@@ -35,6 +35,12 @@ fn block(block: &Block) -> Value {
     if std::ptr::eq(block, &fields::JOIN) {
         schema["oneOf"] = ["window", "within", "as_of"].map(|name| json!({"required": [name]})).to_vec().into();
     }
+    if std::ptr::eq(block, &fields::HOOK) {
+        schema["oneOf"] = ["command", "webhook"].map(|name| json!({"required": [name]})).to_vec().into();
+    }
+    if std::ptr::eq(block, &fields::REPROCESS) {
+        schema["oneOf"] = json!([{"required": ["last"]}, {"required": ["from", "to"]}]);
+    }
     if std::ptr::eq(block, &fields::STEP) {
         let needs = ["group_by", "aggregate", "having", "top", "allowed_lateness", "unique_by"]
             .map(|name| (name.to_owned(), json!(["window"])));
@@ -124,6 +130,7 @@ fn shape(shape: &Shape) -> Value {
         Shape::Window => window(),
         Shape::Block(block) => self::block(block),
         Shape::OptionalBlock(block) => json!({"anyOf": [{"type": "null"}, self::block(block)]}),
+        Shape::WordOrBlock(words, block) => json!({"anyOf": [{"enum": words}, variable(), self::block(block)]}),
         Shape::List(block) => json!({"type": "array", "items": self::block(block)}),
         Shape::Blocks(block) => {
             let mut each = self::block(block);

@@ -2,6 +2,7 @@
 
 mod case;
 mod join;
+mod schedule;
 mod sink;
 mod source;
 mod step;
@@ -9,6 +10,7 @@ mod window;
 
 use engine::Code;
 use engine::plan::{OnBroken, OnMissing};
+use engine::schedule::Schedule;
 use engine::window::Windowing;
 
 use crate::fields::{self, Block, Shape};
@@ -25,6 +27,7 @@ pub(crate) struct PipelineSpec {
     pub(crate) sources: Vec<SourceSpec>,
     pub(crate) steps: Vec<StepSpec>,
     pub(crate) sinks: Vec<SinkSpec>,
+    pub(crate) schedules: Vec<Schedule>,
     pub(crate) cases: Vec<CaseSpec>,
 }
 
@@ -239,6 +242,9 @@ impl PipelineSpec {
         let steps = steps.into_iter().filter_map(|(entry, block)| StepSpec::read(entry, block, problems)).collect();
         let sinks = blocks(&fields, "sinks", "a sink name", problems);
         let sinks = sinks.into_iter().filter_map(|(entry, block)| SinkSpec::read(entry, block, problems)).collect();
+        let schedules = blocks(&fields, "schedules", "a schedule's name", problems);
+        let schedules =
+            schedules.into_iter().filter_map(|(entry, block)| schedule::read(entry, block, problems)).collect();
         let cases = CaseSpec::read_all(&fields, problems);
         Some(Self {
             name: name.map(|name| name.text).unwrap_or_default(),
@@ -248,6 +254,7 @@ impl PipelineSpec {
             sources,
             steps,
             sinks,
+            schedules,
             cases,
         })
     }

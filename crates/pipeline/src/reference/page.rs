@@ -35,6 +35,12 @@ const BLOCKS: &[(&str, &Block, &str)] = &[
     ("postgres", &fields::POSTGRES, "sinks"),
     ("redis", &fields::REDIS, "sinks"),
     ("cassandra", &fields::CASSANDRA, "sinks"),
+    ("schedule", &fields::SCHEDULE, "schedules"),
+    ("reprocess", &fields::REPROCESS, "schedules"),
+    ("catch up", &fields::CATCH_UP, "schedules"),
+    ("catch up all", &fields::CATCH_UP_ALL, "schedules"),
+    ("retry", &fields::RETRY, "schedules"),
+    ("hook", &fields::HOOK, "schedules"),
     ("test", &fields::CASE, "tests"),
 ];
 
@@ -121,6 +127,7 @@ fn value(shape: &Shape) -> String {
         Shape::Block(block) => format!("[a map](#{})", heading(block)),
         Shape::OptionalBlock(block) => format!("[a map](#{}), or nothing", heading(block)),
         Shape::Blocks(block) => format!("`{{NAME: …}}`: [maps](#{})", heading(block)),
+        Shape::WordOrBlock(choice, block) => format!("{}, or [a map](#{})", words(choice), heading(block)),
         Shape::List(block) => format!("a list of [maps](#{})", heading(block)),
         Shape::Rows => "`{NAME: [ROW, …]}`".into(),
         Shape::NotBuilt(_) => unreachable!("only built fields have a row"),
@@ -160,7 +167,11 @@ mod tests {
         found.push(block);
         for field in block.fields {
             match field.shape {
-                Shape::Block(block) | Shape::OptionalBlock(block) | Shape::Blocks(block) | Shape::List(block) => {
+                Shape::Block(block)
+                | Shape::OptionalBlock(block)
+                | Shape::Blocks(block)
+                | Shape::List(block)
+                | Shape::WordOrBlock(_, block) => {
                     walk(block, found);
                 }
                 Shape::Columns => walk(&fields::COLUMN, found),

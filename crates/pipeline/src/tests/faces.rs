@@ -102,6 +102,7 @@ fn compare(block: &Block, schema: &Value, path: &str, count: &mut usize) {
                 compare(block, each, &path, count);
             }
             Shape::List(block) => compare(block, &found["items"], &path, count),
+            Shape::WordOrBlock(_, block) => compare(block, &found["anyOf"][2], &path, count),
             Shape::Columns => compare(&crate::fields::COLUMN, &found["additionalProperties"]["anyOf"][1], &path, count),
             Shape::Window => {
                 for (kind, found) in WINDOWS.iter().zip(found["anyOf"].as_array().unwrap()) {

@@ -1,6 +1,7 @@
 //! Good files and the plans they mean.
 
 use engine::plan::{Input, Layout, OnBad, OnLate, Plan, TimeFormat, ValueFrom, Work};
+use engine::schedule::{CatchUp, Hook, Overlap, Reprocess, Retry};
 use engine::window::Windowing;
 use engine::{Code, DataType};
 
@@ -128,13 +129,50 @@ fn the_example_of_the_format_becomes_its_plan() {
 }
 
 #[test]
-fn what_the_format_has_and_we_have_not_is_refused_by_name() {
-    let Err(errors) = load("format.yaml", include_str!("format.yaml"), &Variables::new().set("DATABASE_URL", "x"))
-    else {
-        panic!("parts of it are not built")
+fn all_that_the_page_of_the_format_shows_is_read() {
+    let loaded = load("format.yaml", include_str!("format.yaml"), &Variables::new().set("DATABASE_URL", "x"));
+    let loaded = loaded.unwrap_or_else(|errors| panic!("{errors:?}"));
+    let [nightly] = &loaded.schedules[..] else { panic!("one schedule") };
+    assert_eq!((nightly.name.as_str(), nightly.cron.text()), ("nightly", "15 3 * * *"));
+    assert_eq!(nightly.reprocess, Reprocess::Last(2 * 86_400_000_000));
+}
+
+#[test]
+fn a_schedule_says_what_it_is_to_do_and_what_it_does_not_say_is_the_default() {
+    let with = |text: &str| {
+        good(&CLICKS.replace(
+            "owner: data",
+            &format!("schedules: {{a: {{cron: \"*/5 * * * *\", timezone: Asia/Shanghai, {text}}}}}"),
+        ))
     };
-    let refused = errors.iter().filter(|error| error.code == Code::NotBuilt).map(|error| error.message.as_str());
-    assert_eq!(refused.collect::<Vec<_>>(), ["`schedules` of a pipeline is not built yet"]);
+    let loaded = with("reprocess: previous_interval");
+    assert_eq!(loaded.plan.definition, good(CLICKS).plan.definition, "it is no part of the definition");
+    let plain = loaded.schedules[0].clone();
+    assert_eq!(
+        (plain.reprocess, plain.catch_up, plain.overlap),
+        (Reprocess::PreviousInterval, CatchUp::Latest, Overlap::Skip)
+    );
+    assert_eq!((plain.retry, plain.jitter, plain.verify), (None, 0, false));
+    assert!(plain.on_success.is_none() && plain.on_failure.is_none());
+    let full = with(
+        "reprocess: {from: \"2026-01-01\", to: \"2026-01-02T00:00:00+08:00\"}, catch_up: {all: {max: 7}}, overlap: cancel_running, \
+         retry: {times: 3, backoff: 90s, on: [environment]}, jitter: 30s, then: verify, on_success: {command: [touch, done]}, \
+         on_failure: {webhook: \"https://x.example/y\"}",
+    );
+    let full = full.schedules[0].clone();
+    let day = 86_400_000_000;
+    assert_eq!(full.reprocess, Reprocess::Range { from: 20_454 * day, to: 20_455 * day - day / 3 });
+    assert_eq!((full.catch_up, full.overlap), (CatchUp::All { max: 7 }, Overlap::CancelRunning));
+    assert_eq!(full.retry, Some(Retry { times: 3, backoff: 90_000_000 }));
+    assert_eq!((full.jitter, full.verify), (30_000_000, true));
+    assert_eq!(full.on_success, Some(Hook::Command(vec!["touch".into(), "done".into()])));
+    assert_eq!(full.on_failure, Some(Hook::Webhook("https://x.example/y".into())));
+    for (text, catch_up) in [("none", CatchUp::None), ("latest", CatchUp::Latest), ("all", CatchUp::All { max: 1000 })]
+    {
+        let loaded = with(&format!("reprocess: {{last: 1h}}, retry: {{times: 1}}, catch_up: {text}"));
+        assert_eq!(loaded.schedules[0].catch_up, catch_up);
+        assert_eq!(loaded.schedules[0].retry, Some(Retry { times: 1, backoff: 60_000_000 }));
+    }
 }
 
 #[test]
