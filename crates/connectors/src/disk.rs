@@ -137,6 +137,20 @@ pub fn lock(path: &Path) -> io::Result<Option<fs::File>> {
     }
 }
 
+/// Returns whether a process holds the lock of a file; of a file that is not there nobody does.
+pub fn is_locked(path: &Path) -> io::Result<bool> {
+    let file = match fs::File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        other => other?,
+    };
+    // Those who only ask are not in each other's way.
+    match file.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(fs::TryLockError::WouldBlock) => Ok(true),
+        Err(fs::TryLockError::Error(error)) => Err(error),
+    }
+}
+
 /// A file that is written.
 #[derive(Debug)]
 pub struct File {
@@ -161,6 +175,18 @@ impl File {
     /// Opens a file that is there to write into it, from its beginning.
     pub fn open(path: &Path) -> io::Result<Self> {
         Ok(Self { file: fs::OpenOptions::new().write(true).open(path)?, path: path.to_path_buf() })
+    }
+
+    /// Opens a file to read it and to change it in the middle; it is made if it is not there.
+    pub fn edit(path: &Path) -> io::Result<Self> {
+        let open = || fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+        let file = if path.exists() { open()? } else { change(Change::Create(path), open)? };
+        Ok(Self { file, path: path.to_path_buf() })
+    }
+
+    /// Reads bytes that are there at a place, of a file that was opened by [`File::edit`].
+    pub fn read_at(&self, place: u64, bytes: &mut [u8]) -> io::Result<()> {
+        std::os::unix::fs::FileExt::read_exact_at(&self.file, bytes, place)
     }
 
     /// Returns another handle of the same file.

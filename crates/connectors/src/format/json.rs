@@ -24,16 +24,18 @@
 
 mod cursor;
 mod encode;
+mod template;
 
 use std::collections::HashSet;
 
-use arrow::array::{Array, Int64Array, RecordBatch};
+use arrow::array::{Array, BinaryArray, Int64Array, RecordBatch};
 use engine::error::{Code, Error, Result};
 use engine::log::{BadRow, Chunk, RawRecords};
 use engine::plan::{SourcePlan, ValueFrom};
 use engine::value::DataType;
 
 use self::cursor::{Cursor, plain_end, unicode_escape};
+use self::template::Template;
 use super::columns::{Cell, Column, Gather, beside_value, missing};
 use super::reason::{Fault, Reason};
 use super::scalar::{self, NUMBER_SIZE};
@@ -47,6 +49,10 @@ pub const RECORD_SIZE: usize = 1 << 20;
 pub const DEPTH: usize = 64;
 /// A value with more keys than this, in all its objects together, is bad.
 pub const KEY_COUNT: usize = 10_000;
+/// A record that looks otherwise than those before takes as much patience as so many that look alike give.
+const MISS: u32 = 8;
+/// The most patience there is. Where records vary much, looking for a likeness only takes time.
+const PATIENCE: u32 = 8 * MISS;
 /// Up to here the keys of an object are compared one by one; a set is slower for so few.
 const FEW_KEYS: usize = 32;
 
@@ -77,6 +83,8 @@ struct JsonCodec {
     root: Slot,
     /// Objects that columns stand in; the first is the value itself.
     objects: Vec<Object>,
+    /// Whether columns stand beside the value.
+    has_beside: bool,
 }
 
 /// A key of an object, or the value itself.
@@ -103,7 +111,8 @@ struct Object {
 impl JsonCodec {
     fn new(source: &SourcePlan) -> Result<Self> {
         let columns = Column::all(source)?;
-        let mut codec = Self { columns, whole: Vec::new(), root: Slot::default(), objects: Vec::new() };
+        let has_beside = columns.iter().any(Column::is_beside_value);
+        let mut codec = Self { columns, whole: Vec::new(), root: Slot::default(), objects: Vec::new(), has_beside };
         for i in 0..codec.columns.len() {
             match codec.columns[i].from.clone() {
                 ValueFrom::Path(path) => codec.place(&path, i)?,
@@ -197,9 +206,10 @@ impl Codec for JsonCodec {
         let mut gather = Gather::new(&self.columns, rows, raw.values.value_data().len());
         let mut reader = Reader::new(self);
         let mut bad = Vec::new();
+        let texts = Texts::new(&raw.values);
         for row in 0..rows {
             let value = (!raw.values.is_null(row)).then(|| raw.values.value(row));
-            match reader.record(raw, row, value) {
+            match reader.record(raw, row, value, texts.get(row)) {
                 Ok(text) => gather.push(Some(&reader.cells), text, &reader.scratch),
                 Err(fault) => {
                     match value {
@@ -229,9 +239,36 @@ impl Codec for JsonCodec {
     }
 }
 
-/// Reads one record after the other. What it keeps between them is space, and guesses at the order of keys.
+/// The values of records as text: looked at together whether they are UTF-8, which one by one takes longer.
+struct Texts<'t> {
+    all: Option<&'t str>,
+    offsets: &'t [i32],
+}
+
+impl<'t> Texts<'t> {
+    fn new(values: &'t BinaryArray) -> Self {
+        let offsets = values.value_offsets();
+        let (first, last) = (offsets[0] as usize, offsets[values.len()] as usize);
+        Self { all: std::str::from_utf8(&values.value_data()[first..last]).ok(), offsets }
+    }
+
+    /// Returns the text of a value, if all together are text and it begins and ends between characters.
+    #[inline(always)]
+    fn get(&self, row: usize) -> Option<&'t str> {
+        let at = |row: usize| (self.offsets[row] - self.offsets[0]) as usize;
+        self.all?.get(at(row)..at(row + 1))
+    }
+}
+
+/// Reads one record after the other. What it keeps between them is space, and guesses at what the next one looks like.
 struct Reader<'a> {
     codec: &'a JsonCodec,
+    /// What records look like.
+    template: Option<Template<'a>>,
+    /// Whether the last record looked otherwise.
+    is_unlike: bool,
+    /// How many records may look otherwise before no likeness is looked for any more, times [`MISS`].
+    patience: u32,
     cells: Vec<Cell>,
     /// Decoded texts and bytes of this record.
     scratch: Vec<u8>,
@@ -260,6 +297,9 @@ impl<'a> Reader<'a> {
         let slots = codec.objects.iter().map(|object| object.slots.len()).sum::<usize>();
         Self {
             codec,
+            template: None,
+            is_unlike: false,
+            patience: PATIENCE,
             cells: vec![Cell::Null; codec.columns.len()],
             scratch: Vec::new(),
             fault: None,
@@ -271,25 +311,36 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads a record into `cells` and returns its text.
-    fn record<'t>(&mut self, raw: &RawRecords, row: usize, value: Option<&'t [u8]>) -> Result<&'t str, Fault> {
+    /// Reads a record into `cells` and returns its text, which is `text` if that is known.
+    fn record<'t>(
+        &mut self,
+        raw: &RawRecords,
+        row: usize,
+        value: Option<&'t [u8]>,
+        text: Option<&'t str>,
+    ) -> Result<&'t str, Fault> {
         let Some(value) = value else { return Err(self.without_value(raw, row)) };
         if let Some(fault) = JsonCodec::outside(value) {
             return Err(fault);
         }
-        let text = std::str::from_utf8(value)
-            .map_err(|error| Fault::new(Reason::InvalidUtf8, format!("at byte {}", error.valid_up_to())))?;
+        let text = match text {
+            Some(text) => text,
+            None => std::str::from_utf8(value)
+                .map_err(|error| Fault::new(Reason::InvalidUtf8, format!("at byte {}", error.valid_up_to())))?,
+        };
+        let codec = self.codec;
         self.cells.fill(Cell::Null);
         self.scratch.clear();
-        self.others.clear();
-        self.fault = None;
-        self.key_count = 0;
-        self.record += 1;
-        let mut cursor = Cursor { text, bytes: value, i: 0 };
-        let codec = self.codec;
-        self.value(&mut cursor, Some(&codec.root), 0)?;
-        if cursor.peek().is_some() {
-            return Err(Fault::new(Reason::TrailingBytes, format!("at byte {}", cursor.i)));
+        let template = self.template.as_mut();
+        match template.and_then(|template| template.read(text, &mut self.cells, &mut self.scratch)) {
+            Some(()) => {
+                self.is_unlike = false;
+                self.patience = PATIENCE.min(self.patience + 1);
+            }
+            None => {
+                self.carefully(text)?;
+                self.learn(text);
+            }
         }
         for &i in &codec.whole {
             let column = &codec.columns[i];
@@ -297,13 +348,45 @@ impl<'a> Reader<'a> {
                 self.cells[i] = Cell::Bytes { start: 0, end: text.len(), is_scratch: false };
             }
         }
-        if let Some(fault) = self.fault.take() {
-            return Err(fault);
+        if codec.has_beside {
+            beside_value(&codec.columns, raw, row, &mut self.cells, &mut self.scratch)?;
         }
-        beside_value(&codec.columns, raw, row, &mut self.cells, &mut self.scratch)?;
         match missing(codec.columns.iter().zip(&self.cells)) {
             Some(fault) => Err(fault),
             None => Ok(text),
+        }
+    }
+
+    /// Reads a record into `cells` whatever it looks like.
+    #[inline(never)]
+    fn carefully(&mut self, text: &str) -> Result<(), Fault> {
+        self.cells.fill(Cell::Null);
+        self.scratch.clear();
+        self.others.clear();
+        self.fault = None;
+        self.key_count = 0;
+        self.record += 1;
+        let mut cursor = Cursor { text, bytes: text.as_bytes(), i: 0 };
+        let codec = self.codec;
+        self.value(&mut cursor, Some(&codec.root), 0)?;
+        if cursor.peek().is_some() {
+            return Err(Fault::new(Reason::TrailingBytes, format!("at byte {}", cursor.i)));
+        }
+        self.fault.take().map_or(Ok(()), Err)
+    }
+
+    /// Takes a record that was read carefully and has no fault for the template of the next ones. A single one that looks
+    /// otherwise among many that look alike changes nothing.
+    fn learn(&mut self, text: &str) {
+        match self.patience.checked_sub(MISS) {
+            None => self.template = None,
+            Some(left) => {
+                self.patience = left;
+                if self.template.is_none() || self.is_unlike {
+                    self.template = Template::of(self.codec, text);
+                }
+                self.is_unlike = true;
+            }
         }
     }
 

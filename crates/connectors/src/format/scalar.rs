@@ -170,6 +170,26 @@ pub(crate) fn in_range(micros: Option<i64>) -> Result<i64, Reason> {
 /// Reads an RFC 3339 time. Digits finer than microseconds are cut, which is the floor before 1970 too.
 #[inline]
 pub(crate) fn rfc3339(text: &[u8]) -> Result<i64, Reason> {
+    rfc3339_by(text, days)
+}
+
+/// A day as text and as a number: most times are of the same day as the one before.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Day([u8; 10], i64);
+
+/// The same as [`rfc3339`], with the day that was read last.
+#[inline(always)]
+pub(crate) fn rfc3339_of(text: &[u8], last: &mut Day) -> Result<i64, Reason> {
+    rfc3339_by(text, |day| {
+        if *day != last.0 {
+            *last = Day(*day, days(day)?);
+        }
+        Some(last.1)
+    })
+}
+
+#[inline(always)]
+fn rfc3339_by(text: &[u8], days: impl FnOnce(&[u8; 10]) -> Option<i64>) -> Result<i64, Reason> {
     const BAD: Reason = Reason::InvalidTimestamp;
     // Of a known size, so that the places below need no check: this is the hottest parser of all.
     let (head, rest) = text.split_first_chunk::<19>().ok_or(BAD)?;
@@ -180,7 +200,7 @@ pub(crate) fn rfc3339(text: &[u8]) -> Result<i64, Reason> {
     if !is_marked || !matches!(head[10], b'T' | b't' | b' ') || ![11, 12, 14, 15, 17, 18].iter().all(is_digit) {
         return Err(BAD);
     }
-    let days = days(head[..10].try_into().expect("ten bytes")).ok_or(BAD)?;
+    let days = days(head.first_chunk().expect("ten bytes")).ok_or(BAD)?;
     let (hour, minute, second) = (two(11), two(14), two(17));
     let (micros, rest) = fraction(rest).ok_or(BAD)?;
     let shift_minutes = match rest {
@@ -201,6 +221,12 @@ pub(crate) fn rfc3339(text: &[u8]) -> Result<i64, Reason> {
 #[inline]
 fn fraction(text: &[u8]) -> Option<(i64, &[u8])> {
     let [b'.', digits @ ..] = text else { return Some((0, text)) };
+    // Six digits are what most programs write.
+    if let Some((six, rest @ [b'Z', ..])) = digits.split_first_chunk::<6>()
+        && six.iter().all(u8::is_ascii_digit)
+    {
+        return Some((six.iter().fold(0, |micros, digit| micros * 10 + i64::from(digit - b'0')), rest));
+    }
     let count = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let places = digits[..count].iter().copied().chain([b'0'; 6]).take(6);
     let micros = places.fold(0, |micros, digit| micros * 10 + i64::from(digit - b'0'));

@@ -206,14 +206,18 @@ pub(super) fn offsets(
             error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail)
         })
     };
-    // A broker that has just taken a partition over does not know at once how far the others have come; and one of which
-    // another has just told may not know the partition yet, nor that this user may see it.
-    let is_new = |answer: &std::result::Result<TopicPartitionList, RDKafkaErrorCode>| match answer {
-        Ok(list) => list.elements().iter().any(|element| {
-            let code = element.error().err().and_then(|error| error.rdkafka_error_code());
-            code == Some(RDKafkaErrorCode::OffsetNotAvailable)
-        }),
-        Err(code) => *code == RDKafkaErrorCode::UnknownPartition,
+    // A broker that has just taken a partition over does not know at once how far the others have come, nor one that is about to
+    // that it leads; and one of which another has just told may not know the partition yet, nor that this user may see it.
+    let is_new = |answer: &std::result::Result<TopicPartitionList, RDKafkaErrorCode>| {
+        use RDKafkaErrorCode as E;
+        let passes = |code: E| matches!(code, E::OffsetNotAvailable | E::NotLeaderForPartition | E::LeaderNotAvailable);
+        match answer {
+            Ok(list) => list
+                .elements()
+                .iter()
+                .any(|element| element.error().err().and_then(|error| error.rdkafka_error_code()).is_some_and(passes)),
+            Err(code) => *code == E::UnknownPartition || passes(*code),
+        }
     };
     let until = Instant::now() + ANSWER;
     let mut answer = ask();

@@ -71,7 +71,7 @@ impl Transactions {
     /// Takes the id with a new producer: what an older one of that id has begun and not committed is undone.
     pub fn take(&mut self) -> Result<(), Failure> {
         self.writer = None;
-        let writer = KafkaWriter::open_with(&self.binding, Some((&self.id, self.timeout))).map_err(Failure::of)?;
+        let writer = KafkaWriter::open_exact(&self.binding, &self.id, self.timeout).map_err(Failure::of)?;
         if let Err(error) = writer.producer().init_transactions(self.patience()) {
             self.request = REQUEST[1].min(self.request * 2);
             return Err(self.failure("beginning transactions on", &writer, error));

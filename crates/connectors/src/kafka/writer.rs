@@ -15,6 +15,9 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, Prod
 
 use super::client::{self, Notes, PATIENCE, broker_error};
 
+/// How long records are gathered into batches.
+const LINGER_MS: &str = "20";
+
 /// Writes records to one topic. Retries never reorder or repeat them while the writer lives.
 pub struct KafkaWriter {
     binding: KafkaBinding,
@@ -34,11 +37,20 @@ pub struct Written {
 impl KafkaWriter {
     /// Connects; the topic must be there.
     pub fn open(binding: &KafkaBinding) -> Result<Self> {
-        Self::open_with(binding, None)
+        Self::open_with(binding, None, LINGER_MS)
     }
 
-    /// Connects, with the id and the timeout of its transactions if it is to write in such.
-    pub(super) fn open_with(binding: &KafkaBinding, transactions: Option<(&str, Duration)>) -> Result<Self> {
+    /// The same for records that come in bursts and are waited for: they are sent almost at once.
+    pub fn open_prompt(binding: &KafkaBinding) -> Result<Self> {
+        Self::open_with(binding, None, "1")
+    }
+
+    /// Connects, with the id and the timeout of its transactions.
+    pub(super) fn open_exact(binding: &KafkaBinding, id: &str, timeout: Duration) -> Result<Self> {
+        Self::open_with(binding, Some((id, timeout)), LINGER_MS)
+    }
+
+    fn open_with(binding: &KafkaBinding, transactions: Option<(&str, Duration)>, linger_ms: &str) -> Result<Self> {
         client::partitions(binding, &client::consumer(binding, &client::consumer_config(binding)?)?)?;
         let user = client::config(binding)?;
         let mut config = user.clone();
@@ -50,7 +62,7 @@ impl KafkaWriter {
         }
         let patience = patience.as_millis().to_string();
         for (name, value) in [
-            ("linger.ms", "20"),
+            ("linger.ms", linger_ms),
             ("compression.type", "lz4"),
             ("batch.size", "1000000"),
             ("batch.num.messages", "100000"),
@@ -112,6 +124,18 @@ impl KafkaWriter {
             self.check()?;
         }
         Ok(())
+    }
+
+    /// Looks whether deliveries have failed so far, without waiting for those under way.
+    pub fn check_deliveries(&self) -> Result<()> {
+        // A poll takes one report, and a batch of each partition has one.
+        loop {
+            let under_way = self.producer.in_flight_count();
+            self.producer.poll(Duration::ZERO);
+            if self.producer.in_flight_count() >= under_way {
+                return self.check();
+            }
+        }
     }
 
     /// Waits until the brokers have every record that was handed over, and returns what they have in all.

@@ -731,6 +731,22 @@ fn connect_files_have_offsets_by_row_and_must_touch() {
 }
 
 #[test]
+fn a_file_that_is_replaced_under_a_scan_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    foreign(&path("a.parquet"), vec![("t", micros(&[1, 2]))], 2);
+    let scan = LakeScan::open(&lake(folder.path(), Layout::Files, &["t: timestamp!"])).unwrap();
+    let load = || scan.load(&scan.units(0)[0], 0, i64::MAX);
+    assert_eq!(load().unwrap().len(), 2);
+    // Another file of the same size and columns, so that its rows could be read.
+    foreign(&path("_other"), vec![("t", micros(&[3, 4]))], 2);
+    std::fs::rename(path("_other"), path("a.parquet")).unwrap();
+    let error = load().unwrap_err();
+    assert_eq!(error.code, Code::LakeDiverges);
+    assert!(error.message.contains("a.parquet` was changed while it was read"), "{error}");
+}
+
+#[test]
 fn plain_files_are_partitions_in_the_order_of_names() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, times: &[i64]| {

@@ -24,8 +24,10 @@ mod cells;
 mod cluster;
 mod epochs;
 mod place;
+mod standing;
 mod table;
 mod tls;
+mod under_way;
 
 use engine::plan::SinkPlan;
 use engine::{Code, Error, Result};

@@ -3,7 +3,9 @@
 //! Exactly once by default: each commit is one transaction (`exact`), so readers of committed records see each row once,
 //! whatever ends a run; a run that goes on from a checkpoint knows by the transaction's receipt what it has published. With
 //! `delivery: at_least_once` rows are written without: a commit that was interrupted is written again by the next run, with
-//! the same keys. A topic cannot take rows back, so a run that starts over writes its rows after the old ones.
+//! the same keys. Its final rows do not wait for commits, which only make sure that the brokers have them; with open rows
+//! they do, because a row that is final takes the place of an open one. A topic cannot take rows back, so a run that starts
+//! over writes its rows after the old ones.
 //!
 //! Open rows are written only with `open_rows: true`. Then the keys of those that stand are kept in a `note`, and one that
 //! is neither final nor open at a later commit, of this run or the next, gets a message without a value.
@@ -133,6 +135,7 @@ fn open(plan: &SinkPlan, context: &Context) -> Result<Box<dyn Sink>> {
         note: None,
         standing: Epoch::default(),
         writer: None,
+        has_released: false,
         staged: Spool::default(),
         staged_open: Spool::default(),
     };
@@ -231,6 +234,8 @@ struct KafkaSink {
     /// The open rows that stand in the topic, and whose epoch the last one there is.
     standing: Epoch,
     writer: Option<Writer>,
+    /// Whether rows were handed to the writer since the last commit.
+    has_released: bool,
     staged: Spool,
     staged_open: Spool,
 }
@@ -281,7 +286,7 @@ impl KafkaSink {
 
     fn open_writer(&self) -> Result<Writer> {
         Ok(match &self.way {
-            Way::Plain => Writer::Plain(KafkaWriter::open(&self.binding)?),
+            Way::Plain => Writer::Plain(KafkaWriter::open_prompt(&self.binding)?),
             Way::Exact(id, timeout) => {
                 Writer::Exact(Box::new(Exact::open(&self.binding, id, *timeout, &self.owner, &self.job)?))
             }
@@ -408,9 +413,28 @@ impl Place for KafkaSink {
         Ok(())
     }
 
+    fn releases(&self) -> bool {
+        matches!(self.way, Way::Plain) && !self.has_open_rows
+    }
+
+    fn release(&mut self) -> Result<()> {
+        let Some(Writer::Plain(writer)) = &mut self.writer else { return Ok(()) };
+        if !self.staged.is_empty() {
+            self.has_released = true;
+            self.staged
+                .each(|key, value| writer.send(None, None, (!key.is_empty()).then_some(key), Some(value), &[]))?;
+            self.staged = Spool::default();
+        }
+        writer.check_deliveries()
+    }
+
     fn is_empty(&self) -> bool {
         let is_old = matches!(&self.writer, Some(Writer::Exact(exact)) if exact.is_old());
-        self.staged.is_empty() && self.staged_open.is_empty() && self.standing.keys.is_empty() && !is_old
+        !self.has_released
+            && self.staged.is_empty()
+            && self.staged_open.is_empty()
+            && self.standing.keys.is_empty()
+            && !is_old
     }
 
     fn publish(&mut self, commit: &Commit) -> Result<()> {
@@ -427,6 +451,7 @@ impl Place for KafkaSink {
             Writer::Plain(writer) => {
                 rows.send(writer)?;
                 writer.flush()?;
+                self.has_released = false;
             }
             Writer::Exact(exact) => exact.commit(epoch, &mut |writer| rows.send(writer))?,
         }

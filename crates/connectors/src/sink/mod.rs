@@ -20,6 +20,7 @@ mod redis;
 mod rows;
 mod single;
 mod spool;
+mod sql;
 mod stdout;
 #[cfg(test)]
 mod stdout_tests;

@@ -70,7 +70,15 @@ pub(super) trait Place: Send {
     fn begin(&mut self, replace: Replace) -> Result<Held>;
     /// Takes rows.
     fn stage(&mut self, rows: &RecordBatch, is_open: bool) -> Result<()>;
-    /// Returns whether nothing is staged and no open rows of this run would go.
+    /// Returns whether it [releases](Sink::releases) rows.
+    fn releases(&self) -> bool {
+        false
+    }
+    /// Lets readers have the final rows that were staged so far.
+    fn release(&mut self) -> Result<()> {
+        Ok(())
+    }
+    /// Returns whether nothing is staged or released and no open rows of this run would go.
     fn is_empty(&self) -> bool;
     /// Publishes what is staged: its rows, what they replace and the mark become visible together or not at all; where a server
     /// cannot do that (Cassandra), rows first and the mark at last. Told again after an outcome that is unknown it does it once.
@@ -136,6 +144,14 @@ impl<P: Place> Sink for Once<P> {
         self.place.stage(rows, true)
     }
 
+    fn releases(&self) -> bool {
+        self.place.releases()
+    }
+
+    fn release(&mut self) -> Result<()> {
+        self.place.release()
+    }
+
     fn commit(&mut self, epoch: u64) -> Result<()> {
         let is_published = self.published.is_some_and(|published| epoch <= published);
         // Where there is nothing to publish, the mark need not know the epoch: told again, it is empty again.
@@ -195,6 +211,20 @@ impl Turn {
     /// Says what has happened where a commit after `commits` did not find word and count.
     pub(super) fn judge(&self, found: Option<(&str, u64)>) -> Found {
         judge(&self.owner, &(self.commits + 1), found.as_ref().map(|(owner, commits)| (*owner, commits)))
+    }
+}
+
+impl Turn {
+    /// Explains why a table's row of epochs is not as this process knows it; all is well if its commit has come to be.
+    pub(super) fn must_be_done(&self, table: &str, epochs: &str, found: Option<(&str, u64)>) -> Result<()> {
+        let message = match self.judge(found) {
+            Found::Done => return Ok(()),
+            Found::Overtaken => return Err(overtaken(&format!("the table {table}"))),
+            Found::NotDone => format!("the table {table} was set back: commits that it had acknowledged are gone"),
+            Found::Gone => format!("{epochs} knows the table {table} no longer: somebody has removed its row"),
+        };
+        Err(Error::new(Code::SinkDiverged, message)
+            .help("start again: what is missing is published from the checkpoints if they still hold it; `--fresh` starts the log again and replaces what the sink holds"))
     }
 }
 

@@ -10,7 +10,7 @@ use engine::plan::SinkPlan;
 use engine::{Code, Error, Result, Schema};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::basic::{Compression, ZstdLevel};
+use parquet::basic::{Compression, Encoding as PageEncoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
@@ -156,7 +156,7 @@ impl RowWriter for ParquetRows {
 }
 
 fn writer(file: File, schema: &SchemaRef) -> Result<ArrowWriter<File>> {
-    let level = ZstdLevel::try_new(3).expect("3 is a zstd level");
+    let level = ZstdLevel::try_new(1).expect("1 is a zstd level");
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(level))
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
@@ -164,9 +164,18 @@ fn writer(file: File, schema: &SchemaRef) -> Result<ArrowWriter<File>> {
         // A column keeps the compressor of its first page, up to a megabyte, until the row group is written out: pages that
         // end with the group need one at a time, not one for every column of every open file.
         .set_data_page_row_count_limit(ROW_GROUP_ROWS);
-    // Hardly any two floats are equal: a dictionary of them would be memory for nothing.
-    for field in schema.fields().iter().filter(|field| *field.data_type() == ArrowType::Float64) {
-        properties = properties.set_column_dictionary_enabled(ColumnPath::new(vec![field.name().clone()]), false);
+    for field in schema.fields() {
+        let column = ColumnPath::new(vec![field.name().clone()]);
+        properties = match field.data_type() {
+            // Hardly any two floats are equal: a dictionary of them would be memory for nothing.
+            ArrowType::Float64 => properties.set_column_dictionary_enabled(column, false),
+            // Rows are sorted by window and key, and counts are small: differences are smaller than numbers in a dictionary,
+            // and cost no search.
+            ArrowType::Int32 | ArrowType::Int64 | ArrowType::Date32 | ArrowType::Timestamp(..) => properties
+                .set_column_dictionary_enabled(column.clone(), false)
+                .set_column_encoding(column, PageEncoding::DELTA_BINARY_PACKED),
+            _ => properties,
+        };
     }
     let path = file.path().to_path_buf();
     ArrowWriter::try_new(file, schema.clone(), Some(properties.build())).map_err(|error| failed(&path, error))

@@ -34,11 +34,12 @@ use postgres::{Client, Transaction};
 
 use self::address::{Address, Trouble};
 use self::copy::{HEADER, Rows, TRAILER};
-use self::table::{EPOCHS, STAGED, Table, create_epochs, quoted};
-use super::once::{Commit, Found, Held, Mark, Once, Place, Turn, overtaken};
+use self::table::{EPOCHS, STAGED, Table, create_epochs};
+use super::once::{Commit, Held, Mark, Once, Place, Turn, overtaken};
 use super::patience::patiently;
 use super::rows::{FINAL, WINDOW_START, conform, written_schema};
 use super::spool::Spool;
+use super::sql::quoted;
 use super::{Context, Setting, SinkKind, flag, required};
 use crate::point;
 
@@ -420,17 +421,7 @@ impl PostgresSink {
             &[&self.table.name],
         )?;
         let found = row.as_ref().map(|row| (row.get::<_, &str>(0), row.get::<_, i64>(1) as u64));
-        let message = match self.turn.judge(found) {
-            Found::Done => return Ok(()),
-            Found::Overtaken => return Err(self.overtaken().into()),
-            Found::NotDone => {
-                format!("the table {} was set back: commits that it had acknowledged are gone", self.shown())
-            }
-            Found::Gone => format!("{EPOCHS} knows the table {} no longer: somebody has removed its row", self.shown()),
-        };
-        Err(Error::new(Code::SinkDiverged, message)
-            .help("start again: what is missing is published from the checkpoints if they still hold it; `--fresh` starts the log again and replaces what the sink holds")
-            .into())
+        Ok(self.turn.must_be_done(&self.shown(), EPOCHS, found)?)
     }
 }
 

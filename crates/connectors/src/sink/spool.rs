@@ -6,7 +6,7 @@ use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use engine::{Error, Result};
 
 /// Bytes kept in memory at most.
-const MEMORY_BYTES: usize = 32 * 1024 * 1024;
+pub(super) const MEMORY_BYTES: usize = 32 * 1024 * 1024;
 
 /// Pairs of bytes, in order.
 #[derive(Default)]
@@ -36,6 +36,12 @@ impl Spool {
         file.write_all(&self.memory)?;
         self.memory.clear();
         Ok(())
+    }
+
+    /// Returns how many bytes of memory it holds.
+    #[cfg(test)]
+    pub(super) fn in_memory(&self) -> usize {
+        self.memory.capacity()
     }
 
     /// Returns true when there is no pair.

@@ -8,6 +8,14 @@ use engine::{Code, Error, Result};
 const SYSTEM_ROOTS: &[&str] =
     &["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
+/// Whose certificates are trusted.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Trust {
+    Anybody,
+    /// Those signed by the authorities in a file; None: those of the system.
+    Signed(Option<PathBuf>),
+}
+
 /// Returns the file with the authorities that are trusted: the one that is named, or that of the system, which the variable
 /// SSL_CERT_FILE may name.
 pub(super) fn authorities(file: Option<&PathBuf>) -> Result<PathBuf> {

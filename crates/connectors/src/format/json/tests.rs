@@ -40,7 +40,7 @@ pub(crate) fn source(columns: Vec<ColumnPlan>) -> SourcePlan {
     }
 }
 
-fn records<V: AsRef<[u8]>>(values: &[V]) -> RawRecords {
+pub(crate) fn records<V: AsRef<[u8]>>(values: &[V]) -> RawRecords {
     let mut builder = RawBuilder::new(0);
     for (i, value) in values.iter().enumerate() {
         builder.push(i as i64, 1_000 * i as i64, None, Some(value.as_ref()), Vec::new());
@@ -49,7 +49,7 @@ fn records<V: AsRef<[u8]>>(values: &[V]) -> RawRecords {
 }
 
 /// Returns a decoded row as JSON text, or its reason.
-fn shown(chunk: &Chunk, row: usize) -> String {
+pub(crate) fn shown(chunk: &Chunk, row: usize) -> String {
     if let Some(bad) = chunk.bad.iter().find(|bad| bad.row as usize == row) {
         return bad.reason.clone();
     }
@@ -321,10 +321,10 @@ fn keys_that_need_escapes_in_text_are_found() {
 }
 
 /// A small generator of pseudo-random numbers (SplitMix64), so that failures repeat.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -332,7 +332,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, n: u64) -> u64 {
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
         self.next() % n
     }
 }

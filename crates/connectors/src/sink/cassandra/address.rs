@@ -6,13 +6,13 @@
 //! | `require` | TLS; the certificate is checked if `sslrootcert` is given |
 //! | `verify-ca`, `verify-full` (default with `sslrootcert`) | TLS; certificate and name are checked, against `sslrootcert` or the system's authorities |
 //!
-//! A URL holds a password, so no message shows any of it but hosts and ports.
+//! A URL holds a password, so no message shows any of it but hosts, ports and the path of `sslrootcert`.
 
 use std::path::PathBuf;
 
 use engine::{Code, Error, Result};
 
-use crate::sink::url::percent_decoded;
+use crate::sink::url::{Trust, percent_decoded};
 
 /// The port where none is named.
 const PORT: u16 = 9042;
@@ -28,14 +28,6 @@ pub(super) struct Address {
     pub(super) datacenter: Option<String>,
     /// Whose certificates are trusted; None: no TLS.
     pub(super) trust: Option<Trust>,
-}
-
-/// Whose certificates are trusted.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Trust {
-    Anybody,
-    /// Those signed by the authorities in a file; None: those of the system.
-    Signed(Option<PathBuf>),
 }
 
 impl Address {

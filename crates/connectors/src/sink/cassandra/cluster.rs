@@ -20,21 +20,18 @@ use scylla::statement::batch::{Batch, BatchType};
 use scylla::statement::prepared::PreparedStatement;
 use scylla::value::{CqlValue, Row};
 use tokio::runtime::Runtime;
-use tokio::task::JoinSet;
 
 use super::address::Address;
 use super::cells::{cells, push_cell};
 use super::tls::connector;
+use super::under_way::UnderWay;
 
 /// How long to wait for a node to take a connection, and for an answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Statements under way at once.
-const AT_ONCE: usize = 128;
-
-/// Keys that are read at once.
-const PAGE: i32 = 5000;
+/// Keys that are read at once: one has 64 KiB at most, so all of them 64 MiB.
+const PAGE: i32 = 1000;
 
 /// Why something did not happen.
 pub(super) enum Trouble {
@@ -247,7 +244,7 @@ impl Cluster {
 
     /// Begins to execute many statements, in any order.
     pub(super) fn many(&self) -> Many<'_> {
-        Many { cluster: self, under_way: JoinSet::new() }
+        Many { session: &self.session, under_way: UnderWay::new(&self.runtime) }
     }
 
     /// Reads rows page by page, each as its cells.
@@ -276,46 +273,30 @@ fn unreadable(error: impl std::error::Error) -> Trouble {
     Trouble::Server(format!("its answer cannot be read: {error}"), None, false)
 }
 
-/// Statements under way.
+/// Many statements, some of them under way.
 pub(super) struct Many<'a> {
-    cluster: &'a Cluster,
-    under_way: JoinSet<Result<(), ExecutionError>>,
+    session: &'a Arc<Session>,
+    under_way: UnderWay<'a, ExecutionError>,
 }
 
 impl Many<'_> {
-    /// Adds one; waits while too many are under way.
+    /// Adds one; waits while too many are under way, or too large ones.
     pub(super) fn add(&mut self, statement: &Statement, values: Values) -> Result<(), Trouble> {
-        let (session, statement) = (self.cluster.session.clone(), statement.clone());
-        self.begin(async move { session.execute_unpaged(&statement, values).await.map(|_| ()) })
+        let (session, statement, bytes) = (self.session.clone(), statement.clone(), values.cells.len());
+        let one = async move { session.execute_unpaged(&statement, values).await.map(|_| ()) };
+        Ok(self.under_way.begin(bytes, one)?)
     }
 
     /// Adds two whose changes are seen together.
     pub(super) fn add_pair(&mut self, pair: &Pair, first: Values, second: Values) -> Result<(), Trouble> {
-        let (session, pair) = (self.cluster.session.clone(), pair.clone());
-        self.begin(async move { session.batch(&pair.0, (first, second)).await.map(|_| ()) })
-    }
-
-    fn begin(&mut self, one: impl Future<Output = Result<(), ExecutionError>> + Send + 'static) -> Result<(), Trouble> {
-        while self.under_way.len() >= AT_ONCE {
-            self.one()?;
-        }
-        self.under_way.spawn_on(one, self.cluster.runtime.handle());
-        Ok(())
-    }
-
-    fn one(&mut self) -> Result<(), Trouble> {
-        if let Some(done) = self.cluster.wait(self.under_way.join_next()) {
-            done.expect("a statement neither panics nor is ended from outside")?;
-        }
-        Ok(())
+        let (session, pair, bytes) = (self.session.clone(), pair.clone(), first.cells.len() + second.cells.len());
+        let one = async move { session.batch(&pair.0, (first, second)).await.map(|_| ()) };
+        Ok(self.under_way.begin(bytes, one)?)
     }
 
     /// Waits for all of them.
-    pub(super) fn finish(mut self) -> Result<(), Trouble> {
-        while !self.under_way.is_empty() {
-            self.one()?;
-        }
-        Ok(())
+    pub(super) fn finish(self) -> Result<(), Trouble> {
+        Ok(self.under_way.finish()?)
     }
 }
 

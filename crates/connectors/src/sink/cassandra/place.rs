@@ -13,9 +13,11 @@ use super::Settings;
 use super::cells::{cells, has_null, time, write_row};
 use super::cluster::{Bound, Cluster, Many, Pair, Statement, Trouble, Values};
 use super::epochs::{EPOCHS, Epochs, Row, text};
+use super::standing::{Standing, each};
+use super::table::Table;
 use crate::point;
 use crate::sink::Context;
-use crate::sink::once::{Commit, Found, Held, Once, Place, Turn, overtaken};
+use crate::sink::once::{Commit, Held, Once, Place, Turn, overtaken};
 use crate::sink::patience::patiently;
 use crate::sink::rows::{WindowRange, conform, written_schema};
 use crate::sink::spool::Spool;
@@ -60,7 +62,7 @@ struct CassandraSink {
     staged: Staged,
     staged_open: Staged,
     /// Keys of the open rows that stand there.
-    standing: Vec<Vec<u8>>,
+    standing: Standing,
     written: Written,
 }
 
@@ -105,7 +107,7 @@ impl CassandraSink {
             link: None,
             staged: Staged::default(),
             staged_open: Staged::default(),
-            standing: Vec::new(),
+            standing: Standing::default(),
             written: Written::Nothing,
         })
     }
@@ -206,14 +208,14 @@ impl CassandraSink {
             }
         }
         let row = row.filter(|row| row.id == id);
-        self.standing.clear();
+        let mut standing = Standing::default();
         if let Some(row) = &row {
             let values = Values::of(&[Bound::Text(Some(&self.epochs.name)), Bound::Number(Some(row.done))]);
             cluster.each(&cluster.prepare(&self.epochs.noted())?, values, &mut |noted| {
-                self.standing.extend(cells(&noted).flatten().map(<[u8]>::to_vec));
-                Ok(())
+                Ok(cells(&noted).flatten().try_for_each(|key| standing.push(key))?)
             })?;
         }
+        self.standing = standing;
         let table = &self.settings.table;
         let (upsert, delete) = (cluster.prepare(&table.upsert())?, cluster.prepare(&table.delete())?);
         self.link = Some(Link {
@@ -268,36 +270,23 @@ impl CassandraSink {
         if found == Some((self.turn.owner.as_str(), self.turn.commits)) {
             return Ok(true);
         }
-        let message = match self.turn.judge(found) {
-            Found::Done => return Ok(false),
-            Found::Overtaken => return Err(self.overtaken().into()),
-            Found::NotDone => {
-                format!("the table {} was set back: commits that it had acknowledged are gone", self.shown())
-            }
-            Found::Gone => format!("{EPOCHS} knows the table {} no longer: somebody has removed its row", self.shown()),
-        };
-        Err(Error::new(Code::SinkDiverged, message)
-            .help("start again: what is missing is published from the checkpoints if they still hold it; `--fresh` starts the log again and replaces what the sink holds")
-            .into())
-    }
-
-    fn is_inside(&self, key: &[u8], range: &WindowRange) -> bool {
-        let table = &self.settings.table;
-        let cell = table.window_start().and_then(|at| cells(key).nth(at).flatten());
-        cell.and_then(|cell| time(cell, table.times)).is_some_and(|start| range.contains(start))
+        self.turn.must_be_done(&self.shown(), EPOCHS, found)?;
+        Ok(false)
     }
 
     /// Returns the keys of the rows that go when this commit's have come: open ones of commits before, and those that it replaces.
-    fn going(&self, link: &Link, commit: &Commit) -> Result<Spool, Trouble> {
+    fn going(&mut self, link: &Link, commit: &Commit) -> Result<Spool, Trouble> {
+        let table = &self.settings.table;
         let mut going = Spool::default();
-        for key in self.standing.iter().filter(|key| commit.range.is_none_or(|range| self.is_inside(key, &range))) {
-            going.push(key, &[])?;
-        }
+        self.standing.each(|key| match commit.range.is_none_or(|range| is_inside(table, key, &range)) {
+            true => going.push(key, &[]),
+            false => Ok(()),
+        })?;
         let mut add = |key: &[u8]| Ok(going.push(key, &[])?);
         match (commit.first, commit.range) {
             (Some(Replace::All), _) => link.cluster.each(&link.keys, Values::default(), &mut |key| add(&key))?,
             (Some(_), Some(range)) => {
-                link.cluster.each(&link.keys, Values::default(), &mut |key| match self.is_inside(&key, &range) {
+                link.cluster.each(&link.keys, Values::default(), &mut |key| match is_inside(table, &key, &range) {
                     true => add(&key),
                     false => Ok(()),
                 })?;
@@ -335,10 +324,11 @@ impl CassandraSink {
         // Noted before they are there, so that whoever comes next finds them. Open rows of other runs, outside of the range,
         // stay what they are.
         let mut many = cluster.many();
-        for key in self.standing.iter().filter(|key| commit.range.is_some_and(|range| !self.is_inside(key, &range))) {
-            many.add(&link.note, Values::of_key(&self.epochs.name, number, key))?;
-        }
-        let name = &self.epochs.name;
+        let (table, name) = (&self.settings.table, &self.epochs.name);
+        self.standing.each(|key| match is_outside(table, key, commit.range) {
+            true => many.add(&link.note, Values::of_key(name, number, key)),
+            false => Ok(()),
+        })?;
         each(&mut self.staged_open.rows, |key, _| many.add(&link.note, Values::of_key(name, number, key)))?;
         many.finish()?;
         point!("cassandra.noted");
@@ -366,6 +356,14 @@ impl CassandraSink {
         cluster.execute(&link.forget, Values::of(&[Bound::Text(Some(name)), Bound::Number(Some(number))]))
     }
 
+    /// Counts a commit that has come to its end: its open rows stand there now, and those that its range has not touched.
+    fn settle(&mut self, range: Option<WindowRange>) -> Result<()> {
+        self.written = Written::Nothing;
+        self.turn.commits += 1;
+        let table = &self.settings.table;
+        self.standing.replace(|key| is_outside(table, key, range), &mut self.staged_open.rows)
+    }
+
     /// Takes back what a commit has written that will not come to its end, since another process has the table: that one
     /// knows nothing of rows that may have come after it looked, and its own have larger versions.
     fn take_back(&mut self) -> Result<(), Trouble> {
@@ -390,16 +388,15 @@ fn put(many: &mut Many<'_>, link: &Link, key: &[u8], row: &[u8], version: i64, g
     }
 }
 
-/// Hands over pairs until something goes wrong on the way.
-fn each(spool: &mut Spool, mut take: impl FnMut(&[u8], &[u8]) -> Result<(), Trouble>) -> Result<(), Trouble> {
-    let mut so_far = Ok(());
-    spool.each(|key, value| {
-        if so_far.is_ok() {
-            so_far = take(key, value);
-        }
-        Ok(())
-    })?;
-    so_far
+/// Returns whether a row with this key says that it is of a window in the range.
+fn is_inside(table: &Table, key: &[u8], range: &WindowRange) -> bool {
+    let cell = table.window_start().and_then(|at| cells(key).nth(at).flatten());
+    cell.and_then(|cell| time(cell, table.times)).is_some_and(|start| range.contains(start))
+}
+
+/// Returns whether a run over a range leaves it as it is.
+fn is_outside(table: &Table, key: &[u8], range: Option<WindowRange>) -> bool {
+    range.is_some_and(|range| !is_inside(table, key, &range))
 }
 
 impl Place for CassandraSink {
@@ -453,16 +450,7 @@ impl Place for CassandraSink {
             };
             return Err(if is_clean { error } else { error.help(LEFT) });
         }
-        self.written = Written::Nothing;
-        self.turn.commits += 1;
-        let mut standing = std::mem::take(&mut self.standing);
-        standing.retain(|key| commit.range.is_some_and(|range| !self.is_inside(key, &range)));
-        self.staged_open.rows.each(|key, _| {
-            standing.push(key.to_vec());
-            Ok(())
-        })?;
-        self.standing = standing;
-        Ok(())
+        self.settle(commit.range)
     }
 
     fn forget(&mut self) {
@@ -471,5 +459,53 @@ impl Place for CassandraSink {
 
     fn describe(&self) -> String {
         format!("table {} of Cassandra", self.shown())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sink::cassandra::table::Times;
+    use crate::sink::tests::{batch, plan};
+
+    const MINUTE: i64 = 60_000_000;
+
+    /// Returns minutes and pages of the open rows that stand there, as their keys have them.
+    fn standing(sink: &mut CassandraSink) -> Vec<(i64, String)> {
+        let mut rows = Vec::new();
+        let take = |key: &[u8]| {
+            let parts: Vec<&[u8]> = cells(key).flatten().collect();
+            rows.push((time(parts[0], Times::Millis).unwrap() / MINUTE, String::from_utf8(parts[1].to_vec()).unwrap()));
+            Ok::<_, Error>(())
+        };
+        sink.standing.each(take).unwrap();
+        rows
+    }
+
+    #[test]
+    fn open_rows_stand_until_the_next_commit_but_those_that_a_range_does_not_touch() {
+        let mut plan = plan("cassandra", &[("url", "cassandra://127.0.0.1:1"), ("table", "k.t")]);
+        plan.schema.fields.iter_mut().for_each(|field| field.nullable = false);
+        let mut sink = CassandraSink::new(&plan, &Context::default()).unwrap();
+        let mut commit = |open: &[(i64, &'static str)], range: Option<(i64, i64)>| {
+            let rows: Vec<_> = open.iter().map(|(minute, page)| (*minute, *page, 1, false)).collect();
+            // Final rows never stand for others.
+            sink.stage(&batch(&[(1, "final", 1, true)]), false).unwrap();
+            sink.stage(&batch(&rows), true).unwrap();
+            let range = range.map(|(from, to)| WindowRange { from: Some(from * MINUTE), to: Some(to * MINUTE) });
+            sink.settle(range).unwrap();
+            sink.forget();
+            let rows = standing(&mut sink);
+            assert_eq!(sink.is_empty(), rows.is_empty(), "what stands there is to be replaced");
+            rows
+        };
+        let is =
+            |rows: &[(i64, &str)]| rows.iter().map(|(minute, page)| (*minute, page.to_string())).collect::<Vec<_>>();
+        assert_eq!(commit(&[(3, "c"), (1, "a"), (5, "e")], None), is(&[(3, "c"), (1, "a"), (5, "e")]));
+        assert_eq!(commit(&[(5, "e"), (2, "b")], None), is(&[(5, "e"), (2, "b")]), "all of the last commit's are gone");
+        // From minute 2 up to 5: that of minute 2 is replaced, that of 5 stays.
+        assert_eq!(commit(&[(4, "d")], Some((2, 5))), is(&[(5, "e"), (4, "d")]));
+        assert_eq!(commit(&[], Some((4, 6))), is(&[]));
+        assert_eq!(sink.turn.commits, 4);
     }
 }

@@ -8,8 +8,8 @@ use openssl::ssl::{SslConnector, SslConnectorBuilder, SslMethod, SslVerifyMode};
 use openssl::x509::store::X509StoreBuilder;
 use openssl::x509::{X509, X509Ref, X509StoreContextRef, X509VerifyResult};
 
-use super::address::{Address, Trust};
-use crate::sink::url::authorities;
+use super::address::Address;
+use crate::sink::url::{Trust, authorities};
 
 /// What OpenSSL says of a certificate without the address that was connected to (`X509_V_ERR_IP_ADDRESS_MISMATCH`).
 const OTHER_ADDRESS: i32 = 64;

@@ -25,7 +25,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::sink::url::{authorities, percent_decoded};
+use crate::sink::url::{Trust, authorities, percent_decoded};
 
 /// How long to wait for a server that does not answer, unless the URL says otherwise.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,13 +35,6 @@ pub(super) struct Address {
     config: Config,
     trust: Trust,
     shown: String,
-}
-
-/// Whose certificates are trusted.
-enum Trust {
-    Anybody,
-    /// Those signed by the authorities in a file; None: those of the system.
-    Signed(Option<PathBuf>),
 }
 
 impl Address {

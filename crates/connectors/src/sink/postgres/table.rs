@@ -9,6 +9,7 @@ use postgres::Transaction;
 use super::address::Trouble;
 use super::copy::type_name;
 use crate::sink::rows::{FINAL, WINDOW_START};
+use crate::sink::sql::{is_plain, quoted};
 
 /// The table beside the sinks' tables that says up to which epoch each holds rows, and who may write.
 pub(super) const EPOCHS: &str = "_samestream_epochs";
@@ -43,7 +44,7 @@ impl Table {
             Some((schema, name)) => (Some(schema), name),
             None => (None, setting),
         };
-        if !schema.into_iter().chain([name]).all(is_plain) {
+        if !schema.into_iter().chain([name]).all(is_plain_name) {
             return Err(refused("`table` is not a plain name".into()).help(
                 "it is `NAME` or `SCHEMA.NAME`, of letters, digits and `_`, not beginning with a digit, up to 63 characters each",
             ));
@@ -52,7 +53,7 @@ impl Table {
             .schema
             .fields
             .iter()
-            .find(|field| field.name.len() > NAME_BYTES || !field.name.split('.').all(is_plain));
+            .find(|field| field.name.len() > NAME_BYTES || !field.name.split('.').all(is_plain_name));
         if let Some(field) = wrong {
             return Err(refused(format!("PostgreSQL is given no column `{}`", field.name)).help(
                 "names of columns have letters, digits and `_`, and up to 63 characters: give it another one in `select`",
@@ -228,17 +229,9 @@ pub(super) fn create_epochs(schema: &str) -> String {
     )
 }
 
-/// Returns a name as an identifier. Only plain names come here; a quote in one could still not end it.
-pub(super) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// Returns true for a name of letters, digits and `_` that PostgreSQL keeps whole.
-fn is_plain(name: &str) -> bool {
-    let mut bytes = name.bytes();
-    bytes.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
-        && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-        && name.len() <= NAME_BYTES
+/// Returns true for a name that the database keeps whole.
+fn is_plain_name(name: &str) -> bool {
+    is_plain(name, NAME_BYTES)
 }
 
 #[cfg(test)]
@@ -282,7 +275,6 @@ mod tests {
                 assert!(Table::new(&plan, "t").is_err() || name == "a.b.c", "{name:?} as a column");
             }
         }
-        assert_eq!(quoted("a\"b"), "\"a\"\"b\"");
     }
 
     #[test]
