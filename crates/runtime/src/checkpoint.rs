@@ -12,7 +12,7 @@
 //! after that one. So a row is published once, wherever a process ends between these steps (`faults.md` 5.1).
 //!
 //! A part that did not change stays in the data file of an earlier checkpoint. A data file is removed when no manifest that is
-//! kept speaks of it.
+//! kept speaks of it; so that this comes to pass, tables are carried on out of files of which little is needed (`carry`).
 
 pub(crate) mod blob;
 mod definition;
@@ -50,6 +50,9 @@ const KEPT: usize = 3;
 
 /// How many tables of a state are packed, and held so, at once.
 const AT_ONCE: usize = 32;
+
+/// So many bytes a checkpoint may carry on however little it writes: what takes a moment.
+const CARRIED: u64 = 16 << 20;
 
 /// The object that holds what sinks have published which do not keep that themselves.
 const TOLD: &str = "told.json";
@@ -96,6 +99,10 @@ pub struct Line {
     kept: Vec<Manifest>,
     /// Names of manifests that do not belong to this job: they go when it has a checkpoint of its own.
     others: Vec<String>,
+    /// How many bytes each object had when the last checkpoint was made, or the line was opened.
+    sizes: BTreeMap<String, u64>,
+    /// How many bytes a checkpoint may carry on however little it writes.
+    carried: u64,
     /// The number of the next checkpoint.
     next: u64,
     /// What tells this process from others that may write to the same place.
@@ -114,15 +121,21 @@ impl Line {
     /// Opens the line of a pipeline. What it finds is what a start goes on from, unless it is to be a fresh one.
     pub fn open(store: Box<dyn Store>, plan: &Plan, fresh: bool) -> Result<Self> {
         store.tidy()?;
-        let mut names: Vec<String> = store.list()?;
-        names.retain(|name| manifest::number_of(name).is_some());
-        names.sort_unstable();
+        let sizes = store.sizes()?;
+        let names: Vec<String> = sizes.keys().filter(|name| manifest::number_of(name).is_some()).cloned().collect();
         let newest = names.last().and_then(|name| manifest::number_of(name)).unwrap_or(0);
         let mut kept = Vec::new();
         let mut others = names.clone();
         if !fresh {
             for name in names.iter().rev() {
-                let found = Manifest::read(&*store, name)?;
+                let found = match Manifest::read(&*store, name) {
+                    // It was just listed: another run goes on here, and needs it no more.
+                    Err(error) if error.code == Code::NotFound => match kept.is_empty() {
+                        true => return Err(at_work(plan, &*store)),
+                        false => break,
+                    },
+                    found => found?,
+                };
                 let is_of_line = kept.first().is_none_or(|next: &Manifest| next.job == found.job);
                 if !is_of_line || kept.len() == KEPT {
                     break;
@@ -143,6 +156,8 @@ impl Line {
             pipeline: plan.name.clone(),
             kept,
             others,
+            sizes,
+            carried: CARRIED,
             next: newest + 1,
             owner: token(),
             upload: None,
@@ -152,6 +167,11 @@ impl Line {
             places: BTreeMap::new(),
             forked,
         })
+    }
+
+    /// Sets how many bytes a checkpoint may carry on however little it writes. It changes where things lie, and nothing else.
+    pub fn carrying(self, bytes: u64) -> Self {
+        Self { carried: bytes, ..self }
     }
 
     /// Notes the ids of the logs that are read. Logs of the same names that were made anew are refused.
@@ -220,7 +240,9 @@ impl Line {
         let Some(last) = self.kept.last() else { return Ok(None) };
         // Whoever can write a checkpoint can write its sums, too: what cannot be taken in is damage all the same.
         let resumed = hostile::guarded(|| Ok(self.resumed(last, engine, budget)));
-        resumed.unwrap_or_else(|why| Err(last.damaged(&*self.store, &why)))
+        let resumed = resumed.unwrap_or_else(|why| Err(last.damaged(&*self.store, &why)));
+        // Another run may have gone on meanwhile, and have removed what it needs no more: nothing is damaged then.
+        resumed.map_err(|error| self.or_left_behind(error))
     }
 
     fn resumed(&self, last: &Manifest, engine: &Engine, budget: Option<&Budget>) -> Result<Option<Resumed>> {
@@ -259,7 +281,7 @@ impl Line {
 
     /// Returns the rows of an outbox's entry.
     pub fn rows(&self, entry: &OutboxEntry) -> Result<RecordBatch> {
-        entry.rows.read(&*self.store)
+        entry.rows.read(&*self.store).map_err(|error| self.or_left_behind(error))
     }
 
     /// Puts rows into the outbox of the next checkpoint. `input` is what a pipeline file calls where they come from.
@@ -277,7 +299,6 @@ impl Line {
             Some(last) => last.parts.iter().map(|part| (part.name.clone(), part.clone())).collect(),
             None => BTreeMap::new(),
         };
-        let sparse = self.sparse_files();
         let mut parts = Vec::new();
         let (mut names, mut tables) = (Vec::new(), Vec::new());
         for part in checkpoint.parts {
@@ -290,7 +311,7 @@ impl Line {
                 Some(count) => blobs.by_ref().take(count).collect(),
                 None => {
                     let kept = before.get(&name).expect("what did not change since a checkpoint is in it");
-                    kept.tables.iter().map(|blob| self.carry(blob, &sparse)).collect::<Result<_>>()?
+                    kept.tables.clone()
                 }
             };
             parts.push(PartEntry { name, tables });
@@ -298,22 +319,34 @@ impl Line {
         for piece in checkpoint.pieces {
             let name = piece.name.clone().into();
             let tables = match piece.is_kept {
-                false => piece.packed().map(|packed| packed.and_then(|(bytes, rows)| self.append(&bytes, rows))),
-                true => {
-                    let kept = before.get(&name).expect("what was kept by a checkpoint is in it");
-                    let tables: Result<Vec<Blob>> = kept.tables.iter().map(|blob| self.carry(blob, &sparse)).collect();
-                    parts.push(PartEntry { name, tables: tables? });
-                    continue;
+                false => {
+                    let packed = piece.packed();
+                    packed
+                        .map(|packed| packed.and_then(|(bytes, rows)| self.append(&bytes, rows)))
+                        .collect::<Result<_>>()?
                 }
+                true => before.get(&name).expect("what was kept by a checkpoint is in it").tables.clone(),
             };
-            let tables = tables.collect::<Result<_>>()?;
             parts.push(PartEntry { name, tables });
         }
+        self.carry(&mut parts)?;
         let sources = plan.sources.iter().zip(&checkpoint.partitions);
         let sources = sources
             .map(|(source, states)| (source.name.clone(), states.iter().map(PartitionMark::new).collect()))
             .collect();
         self.put_down(plan, sources, TallyRecord::new(&checkpoint.tally), parts, sinks)
+    }
+
+    /// Looks whether another run has made a checkpoint since the last one of this.
+    pub fn must_be_newest(&self) -> Result<()> {
+        let names = self.store.list()?;
+        match names.iter().filter_map(|name| manifest::number_of(name)).max().filter(|newest| *newest >= self.next) {
+            Some(newest) => {
+                let message = format!("another run of `{}` has made checkpoint {newest}", self.pipeline);
+                Err(Error::new(Code::StateBusy, message).help("only one of them may write: this one stops"))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Makes the manifest of the next checkpoint, whose tables are written.
@@ -396,31 +429,46 @@ impl Line {
         Ok(Blob { file, offset, size, rows, sha256 })
     }
 
-    /// Returns the blob, in a new place if its file holds little else that is needed.
-    fn carry(&mut self, blob: &Blob, sparse: &BTreeSet<String>) -> Result<Blob> {
-        if !sparse.contains(&blob.file) {
-            return Ok(blob.clone());
+    /// Where the data files of a state have more than twice the bytes of its tables, writes some of these anew, so that files
+    /// can go: no more bytes than the checkpoint has written besides, or than [`CARRIED`], and at most one table beyond.
+    ///
+    /// It begins with the file of which least is needed. A byte that is carried out of that one frees at least as many, once
+    /// the file goes, as there are in all for each that is needed: two or more. A checkpoint adds at most two for each that it
+    /// had to write. So what files have beyond twice the state becomes less with each checkpoint, and what is carried
+    /// follows what is written. Of a file that is left half carried on less is needed than before: the next checkpoint goes on with it.
+    fn carry(&mut self, parts: &mut [PartEntry]) -> Result<()> {
+        let mut needed = 0;
+        let mut files: BTreeMap<String, Vec<&mut Blob>> = BTreeMap::new();
+        for blob in parts.iter_mut().flat_map(|part| &mut part.tables) {
+            needed += blob.size;
+            files.entry(blob.file.clone()).or_default().push(blob);
         }
-        let bytes = blob.bytes(&*self.store).map_err(|error| self.or_left_behind(error))?;
-        self.append(&bytes, blob.rows)
-    }
-
-    /// Returns the data files of which the newest state needs less than half.
-    fn sparse_files(&self) -> BTreeSet<String> {
-        let mut files: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
-        for manifest in &self.kept {
-            for blob in manifest.blobs() {
-                let (_, size) = files.entry(&blob.file).or_default();
-                *size = (*size).max(blob.offset + blob.size);
+        files.remove(&manifest::data_name(self.next, &self.owner));
+        let with_size = |(file, blobs): (String, Vec<_>)| (self.sizes.get(&file).copied().unwrap_or(0), blobs);
+        let mut files: Vec<(u64, Vec<&mut Blob>)> = files.into_iter().map(with_size).collect();
+        let share = |(size, blobs): &(u64, Vec<&mut Blob>)| {
+            blobs.iter().map(|blob| blob.size as f64).sum::<f64>() / *size as f64
+        };
+        files.sort_by(|one, other| share(one).total_cmp(&share(other)));
+        let mut stored = self.written + files.iter().map(|(size, _)| size).sum::<u64>();
+        let end = self.written + self.written.max(self.carried);
+        for (size, blobs) in files {
+            let of_file: u64 = blobs.iter().map(|blob| blob.size).sum();
+            // Beside the state files hold rows on their way out: those are not carried on, and neither is what lies with them.
+            if stored <= 2 * needed || 2 * of_file >= size {
+                break;
             }
-        }
-        for blob in self.kept.last().into_iter().flat_map(|last| last.parts.iter().flat_map(|part| &part.tables)) {
-            if let Some((needed, _)) = files.get_mut(blob.file.as_str()) {
-                *needed += blob.size;
+            for blob in blobs {
+                if self.written >= end {
+                    return Ok(());
+                }
+                let bytes = blob.bytes(&*self.store).map_err(|error| self.or_left_behind(error))?;
+                *blob = self.write(Packed { bytes: bytes.into(), rows: blob.rows, sha256: blob.sha256.clone() })?;
+                stored += blob.size;
             }
+            stored -= size;
         }
-        let sparse = files.into_iter().filter(|(_, (needed, size))| needed * 2 < *size);
-        sparse.map(|(file, _)| file.to_string()).collect()
+        Ok(())
     }
 
     /// Removes what nothing will ask for again.
@@ -428,7 +476,8 @@ impl Line {
         for name in std::mem::take(&mut self.others) {
             gone_or(self.store.remove(&name))?;
         }
-        let names: BTreeSet<String> = self.store.list()?.into_iter().collect();
+        let mut sizes = self.store.sizes()?;
+        let names: BTreeSet<String> = sizes.keys().cloned().collect();
         if self.kept.iter().any(|kept| !names.contains(&manifest::name(kept.number))) {
             return Err(self.left_behind(&names));
         }
@@ -441,8 +490,10 @@ impl Line {
         for name in names {
             if manifest::is_data(&name) && !needed.contains(name.as_str()) {
                 gone_or(self.store.remove(&name))?;
+                sizes.remove(&name);
             }
         }
+        self.sizes = sizes;
         Ok(())
     }
 
@@ -506,6 +557,12 @@ impl Packed<'_> {
         let bytes = blob::encode(rows);
         Self { sha256: blob::sha256(&bytes), bytes: bytes.into(), rows: rows.num_rows() as u64 }
     }
+}
+
+/// Returns the error of a start that meets another run.
+fn at_work(plan: &Plan, store: &dyn Store) -> Error {
+    let message = format!("another run of `{}` is making checkpoints in {}", plan.name, store.describe());
+    Error::new(Code::StateBusy, message).help("only one of them may write: this one stops, and has read nothing")
 }
 
 /// Takes what is not there any more for removed.

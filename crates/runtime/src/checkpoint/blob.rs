@@ -1,9 +1,8 @@
 //! A table in a data file: an Arrow IPC stream, zstd, with its SHA-256 in the manifest.
 
-use std::io::Cursor;
-
 use arrow::array::RecordBatch;
-use arrow::ipc::reader::StreamReader;
+use arrow::buffer::Buffer;
+use arrow::ipc::reader::StreamDecoder;
 use arrow::ipc::writer::StreamWriter;
 use engine::{Code, Error, Result, hostile};
 use serde::{Deserialize, Serialize};
@@ -92,9 +91,13 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<RecordBatch> {
     let size = usize::try_from(size).ok().filter(|size| *size <= most(bytes.len()))?;
     let read = || {
         let stream = zstd::bulk::decompress(bytes, size).map_err(|error| error.to_string())?;
-        let mut reader = StreamReader::try_new(Cursor::new(stream), None).map_err(|error| error.to_string())?;
-        let rows = reader.next().ok_or("it is empty")?.map_err(|error| error.to_string())?;
-        if reader.next().is_some() { Err("it holds several".to_string()) } else { Ok(rows) }
+        // All bytes are at hand, and the columns stay in them. One that reads from a stream would make room for as many as a
+        // message claims to have.
+        let (mut stream, mut decoder) = (Buffer::from_vec(stream), StreamDecoder::new());
+        let rows = decoder.decode(&mut stream).map_err(|error| error.to_string())?.ok_or("it is empty")?;
+        let more = decoder.decode(&mut stream).map_err(|error| error.to_string())?;
+        decoder.finish().map_err(|error| error.to_string())?;
+        if more.is_some() { Err("it holds several".to_string()) } else { Ok(rows) }
     };
     hostile::guarded(read).ok()
 }

@@ -4,6 +4,7 @@
 //! whose answer was lost is looked at again: what is there and has our bytes is ours, since no two processes write the
 //! same manifest. Data files go up in parts of bounded size and appear when they are finished.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Once};
@@ -159,7 +160,7 @@ impl Remote {
 }
 
 /// The library that speaks HTTP leaves it to the program which cryptography it uses.
-fn crypto() {
+pub(crate) fn crypto() {
     static ONCE: Once = Once::new();
     // It is an error that somebody has chosen before; then that is used.
     ONCE.call_once(|| _ = rustls::crypto::ring::default_provider().install_default());
@@ -209,10 +210,11 @@ impl fmt::Debug for Remote {
 }
 
 impl Store for Remote {
-    fn list(&self) -> Result<Vec<String>> {
+    fn sizes(&self) -> Result<BTreeMap<String, u64>> {
         let listed = self.ask(self.store.list_with_delimiter(Some(&self.prefix)));
         let listed = listed.map_err(self.failed("cannot be listed"))?;
-        Ok(listed.objects.iter().filter_map(|object| object.location.filename().map(String::from)).collect())
+        let sizes = listed.objects.iter().map(|object| (object.location.filename(), object.size));
+        Ok(sizes.filter_map(|(name, size)| Some((name?.to_string(), size))).collect())
     }
 
     fn read(&self, name: &str, range: Option<Range<u64>>) -> Result<Vec<u8>> {

@@ -13,8 +13,12 @@ use engine::{Error, Result};
 
 /// A flat set of named objects. What a method has done lasts when it returns.
 pub trait Store: Send {
-    /// Returns the names of all objects, in no order.
-    fn list(&self) -> Result<Vec<String>>;
+    /// Returns the names of all objects, and how many bytes each has.
+    fn sizes(&self) -> Result<BTreeMap<String, u64>>;
+    /// Returns the names of all objects.
+    fn list(&self) -> Result<Vec<String>> {
+        Ok(self.sizes()?.into_keys().collect())
+    }
     /// Reads some bytes of an object, or all.
     fn read(&self, name: &str, range: Option<Range<u64>>) -> Result<Vec<u8>>;
     /// Begins an object, which appears when it is finished.
@@ -59,17 +63,27 @@ fn failed(path: &Path) -> impl Fn(std::io::Error) -> Error + '_ {
 }
 
 impl Store for Folder {
-    fn list(&self) -> Result<Vec<String>> {
+    fn sizes(&self) -> Result<BTreeMap<String, u64>> {
         let entries = match fs::read_dir(&self.0) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
             Err(error) => return Err(failed(&self.0)(error)),
         };
-        let names = entries.map(|entry| {
-            let name = entry.map_err(failed(&self.0))?.file_name();
-            Ok(name.to_string_lossy().into_owned())
-        });
-        names.filter(|name: &Result<String>| !name.as_ref().is_ok_and(|name| name.starts_with('.'))).collect()
+        let mut sizes = BTreeMap::new();
+        for entry in entries {
+            let entry = entry.map_err(failed(&self.0))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.starts_with('.') {
+                continue;
+            }
+            match entry.metadata() {
+                Ok(found) => _ = sizes.insert(name, found.len()),
+                // Another run has just removed it.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(failed(&entry.path())(error)),
+            }
+        }
+        Ok(sizes)
     }
 
     fn read(&self, name: &str, range: Option<Range<u64>>) -> Result<Vec<u8>> {
@@ -168,8 +182,8 @@ impl Memory {
 }
 
 impl Store for Memory {
-    fn list(&self) -> Result<Vec<String>> {
-        Ok(self.objects().keys().cloned().collect())
+    fn sizes(&self) -> Result<BTreeMap<String, u64>> {
+        Ok(self.objects().iter().map(|(name, bytes)| (name.clone(), bytes.len() as u64)).collect())
     }
 
     fn read(&self, name: &str, range: Option<Range<u64>>) -> Result<Vec<u8>> {

@@ -75,9 +75,71 @@ fn of_two_processes_one_stops_before_it_publishes() {
     let store: &dyn Fn() -> Box<dyn Store> = &|| Box::new(store.clone());
     let (mut one, mut other) = (open(store), open(store));
     keep(&mut one, vec![part("s", Some(rows([1])))]).unwrap();
+    one.must_be_newest().unwrap();
+    let error = other.must_be_newest().unwrap_err();
+    assert_eq!(error.code, Code::StateBusy);
     let error = keep(&mut other, vec![part("s", Some(rows([2])))]).unwrap_err();
     assert_eq!(error.code, Code::StateBusy);
     assert_eq!(table(&open(store), "s"), rows([1]), "what the other one wrote is in nobody's way");
+}
+
+#[test]
+fn a_start_beside_a_run_that_goes_on_is_told_so_and_not_of_damage() {
+    let store = Memory::default();
+    let line = &|| -> Box<dyn Store> { Box::new(store.clone()) };
+    let mut running = open(line);
+    running.put(RowsKind::Final, "s", &rows([5])).unwrap();
+    keep(&mut running, vec![part("s", Some(rows([1])))]).unwrap();
+    let late = open(line);
+    for turn in 0..2 * KEPT as i64 {
+        keep(&mut running, vec![part("s", Some(rows([turn])))]).unwrap();
+    }
+    // What `late` found is gone by now, since `running` needs it no more.
+    let error = late.resume(&Engine::new(Arc::new(plan("d"))), None).err().expect("it cannot go on");
+    assert_eq!(error.code, Code::StateBusy, "{error}");
+    let error = late.rows(&late.last().unwrap().outbox[0]).unwrap_err();
+    assert_eq!(error.code, Code::StateBusy, "{error}");
+    assert!(error.message.contains("another run of `p` has made checkpoint"), "{error}");
+    // So is a checkpoint that a start has just seen in the list.
+    let listed = Listed { store: store.clone(), ghost: 99 };
+    let error = Line::open(Box::new(listed), &plan("d"), false).err().expect("it cannot go on");
+    assert_eq!(error.code, Code::StateBusy, "{error}");
+    assert!(error.message.contains("another run of `p` is making checkpoints"), "{error}");
+}
+
+/// A store whose list still has a checkpoint that is gone.
+struct Listed {
+    store: Memory,
+    ghost: u64,
+}
+
+impl Store for Listed {
+    fn sizes(&self) -> Result<BTreeMap<String, u64>> {
+        let mut sizes = self.store.sizes()?;
+        sizes.insert(manifest::name(self.ghost), 1);
+        Ok(sizes)
+    }
+    fn read(&self, name: &str, range: Option<std::ops::Range<u64>>) -> Result<Vec<u8>> {
+        self.store.read(name, range)
+    }
+    fn begin(&self, name: &str) -> Result<Box<dyn Upload>> {
+        self.store.begin(name)
+    }
+    fn create(&self, name: &str, bytes: &[u8]) -> Result<bool> {
+        self.store.create(name, bytes)
+    }
+    fn replace(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.store.replace(name, bytes)
+    }
+    fn remove(&self, name: &str) -> Result<()> {
+        self.store.remove(name)
+    }
+    fn tidy(&self) -> Result<()> {
+        self.store.tidy()
+    }
+    fn describe(&self) -> String {
+        self.store.describe()
+    }
 }
 
 #[test]
@@ -102,14 +164,122 @@ fn a_line_that_was_cleared_under_a_run_ends_it_and_leaves_nothing() {
 fn a_line_that_was_cleared_is_told_where_data_of_it_are_carried_on() {
     let store = Memory::default();
     let mut running = open(&|| -> Box<dyn Store> { Box::new(store.clone()) });
-    keep(&mut running, vec![part("still", Some(rows([1]))), part("busy", Some(rows(0..5000)))]).unwrap();
-    keep(&mut running, vec![part("still", None), part("busy", Some(rows(0..5000)))]).unwrap();
+    running.put(RowsKind::Final, "s", &rows(0..5000)).unwrap();
+    keep(&mut running, vec![part("still", Some(rows([1])))]).unwrap();
     for name in store.list().unwrap() {
         store.remove(&name).unwrap();
     }
-    let error = keep(&mut running, vec![part("still", None), part("busy", Some(rows(0..5000)))]).unwrap_err();
+    // The file of `still` held little else that is needed: it is read before anything is listed.
+    let mut parts = vec![PartEntry { name: part("still", None).name.into(), tables: Vec::new() }];
+    parts[0].tables.clone_from(&running.last().unwrap().parts[0].tables);
+    assert_eq!(running.carry(&mut parts).unwrap_err().code, Code::StateBusy);
+    let error = keep(&mut running, vec![part("still", None)]).unwrap_err();
     assert_eq!(error.code, Code::StateBusy);
     assert!(error.message.contains("were removed while this run went on"), "{error}");
+}
+
+/// A state of parts of one table each, kept again and again, and what it may cost.
+struct Costs {
+    store: Memory,
+    line: Line,
+    chance: u64,
+    /// Bytes that a checkpoint may carry on however little it writes.
+    floor: u64,
+    /// The largest state so far, and how much was stored at most, as parts of it.
+    state: u64,
+    stored: f64,
+}
+
+impl Costs {
+    /// Keeps the first state.
+    fn of(parts: usize, floor: u64) -> Self {
+        let store = Memory::default();
+        let line = open(&|| -> Box<dyn Store> { Box::new(store.clone()) }).carrying(floor);
+        let mut costs = Self { store, line, chance: 1, floor, state: 0, stored: 0.0 };
+        costs.keep(parts, 0..parts, 0);
+        costs
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        self.chance = self.chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.chance >> 33) as usize % limit
+    }
+
+    /// Makes a checkpoint of a state of so many parts, of which some changed, with so many rows in the outbox.
+    fn keep(&mut self, parts: usize, changed: impl IntoIterator<Item = usize>, outbox: usize) {
+        let changed: BTreeSet<usize> = changed.into_iter().collect();
+        let mut values = |count| rows((0..count).map(|_| self.below(1 << 30) as i64).collect::<Vec<_>>());
+        let outbox = values(outbox);
+        let state = (0..parts).map(|at| part(&format!("{at:04}"), changed.contains(&at).then(|| values(20)))).collect();
+        self.line.put(RowsKind::Final, "s", &outbox).unwrap();
+        let number = keep(&mut self.line, state).unwrap();
+        let last = self.line.last().unwrap();
+        let own = manifest::data_name(number, &self.line.owner);
+        let (mut all, mut new, mut carried, mut largest) = (0, last.outbox.iter().map(|of| of.rows.size).sum(), 0, 0);
+        for entry in &last.parts {
+            let is_changed = changed.contains(&entry.name.step.parse().unwrap());
+            for blob in &entry.tables {
+                all += blob.size;
+                largest = largest.max(blob.size);
+                assert!(!is_changed || blob.file == own);
+                if blob.file == own {
+                    *(if is_changed { &mut new } else { &mut carried }) += blob.size;
+                }
+            }
+        }
+        let most = u64::max(new, self.floor) + largest;
+        assert!(carried <= most, "checkpoint {number} carries {carried} bytes on, and writes {new}");
+        self.state = self.state.max(all);
+        self.stored = self.bytes() as f64 / self.state as f64;
+    }
+
+    /// Returns the bytes of all data files.
+    fn bytes(&self) -> u64 {
+        self.store.sizes().unwrap().iter().filter(|(name, _)| manifest::is_data(name)).map(|(_, size)| size).sum()
+    }
+}
+
+const PARTS: usize = 100;
+
+#[test]
+fn small_changes_of_a_large_state_cost_little_each_and_little_in_all() {
+    // What changes in a turn: any parts; each in its turn, from either end; the same ones again and again, and one that then
+    // stays beside them.
+    type Changes = fn(&mut Costs, usize) -> Vec<usize>;
+    let patterns: [(&str, Changes); 4] = [
+        ("any", |costs, _| (0..4).map(|_| costs.below(PARTS)).collect()),
+        ("upwards", |_, turn| (0..4).map(|at| (turn * 4 + at) % PARTS).collect()),
+        ("downwards", |_, turn| (0..4).map(|at| PARTS - 1 - (turn * 4 + at) % PARTS).collect()),
+        ("hot", |_, turn| (0..10).chain([10 + turn % (PARTS - 10)]).collect()),
+    ];
+    for (name, changes) in patterns {
+        for (floor, outbox) in [(0, 0), (0, 500), (5_000, 0)] {
+            let mut costs = Costs::of(PARTS, floor);
+            let mut most = 0.0f64;
+            for turn in 0..120 {
+                let changed = changes(&mut costs, turn);
+                costs.keep(PARTS, changed, outbox);
+                most = most.max(costs.stored);
+                if turn % 50 == 0 {
+                    // A start knows no less of what there is.
+                    costs.line = open(&|| -> Box<dyn Store> { Box::new(costs.store.clone()) }).carrying(floor);
+                }
+            }
+            println!("{name} {floor} {outbox}: {most:.2}");
+            assert!(most < 4.0, "{name}: {most} times the state is stored");
+        }
+    }
+}
+
+#[test]
+fn what_a_state_leaves_that_becomes_small_goes_little_by_little() {
+    let mut costs = Costs::of(PARTS, 2_000);
+    let before = costs.bytes();
+    for turn in 0..30 {
+        costs.keep(PARTS / 3, [turn], 0);
+    }
+    let left = costs.bytes() as f64 / before as f64;
+    assert!(left < 2.2 / 3.0, "{left} of the data is still there for a third of the state");
 }
 
 #[test]
