@@ -5,23 +5,28 @@
 //! event time of each unit – from the file's statistics where they may be relied on, else from the column – and a prefix
 //! scan give it. That is what makes one large partition as parallel as many small ones.
 //!
+//! What a wave brought is on its way out – digested, encoded, written – while threads read, fold and close the next one; but
+//! where memory is bounded, or there is one thread, one thing is done after the other.
+//!
 //! A run over a range does not load units that are known to hold nothing its rows are made of. What it knows of them is
 //! enough for the rest: their largest event times move the running maxima, and with them lateness and finality.
 
 use std::sync::Arc;
 
-use engine::edge::{LogScan, Unit};
+use arrow::array::{ArrayRef, AsArray};
+use engine::edge::{Hands, LogScan, Unit};
 use engine::log::{Chunk, Offset, Partition};
 use engine::reach::Reach;
 use engine::watermark::NEVER;
-use engine::{Code, Engine, Error, Folding, Memory, Result, State};
+use engine::{Closed, Closing, Code, Engine, Error, Folding, Memory, Result, State};
 use rayon::prelude::*;
 
 use crate::checkpoint::Resumed;
 use crate::cut::{Cut, check_partitions};
 use crate::driver::{Observer, Outcome, Outlet, Output, PartitionState, Progress, Settings, frontiers, slowest};
-use crate::spill::Spill;
+use crate::spill::{Budget, Spill};
 use crate::summary::Mode;
+use crate::tally::Tally;
 
 /// Runs a plan over bounded logs, one per source in plan order (None: no step or sink reads that source).
 pub fn run(
@@ -34,16 +39,17 @@ pub fn run(
 ) -> Result<Outcome> {
     let mut batch = Batch::new(engine, scans, start, end, outlet, settings)?;
     let state = batch.read_all(observer)?;
-    let at_end = frontiers(engine.plan(), &batch.partitions);
-    let Batch { spill, output, reach, .. } = &mut batch;
-    let counts = spill.finish(engine, reach.as_ref(), &at_end, state, |closed| output.closed(closed, true))?;
-    spill.counts += counts;
-    batch.output.check_end()?;
-    batch.output.outlet.commit(None)?;
-    observer.progress(&batch.progress());
+    let Batch { reading, mut output, threads } = batch;
+    let at_end = frontiers(engine.plan(), &reading.partitions);
+    let closing = Closing { reach: reading.reach.as_ref(), hands: &threads };
+    let counts = reading.spill.finish(engine, closing, &at_end, state, |closed| output.closed(closed, true))?;
+    output.check_end()?;
+    output.outlet.commit(None)?;
+    observer.progress(&progress(&reading, &output.tally));
     let caveats = scans.iter().flatten().filter_map(|scan| scan.caveat()).collect();
-    let (tally, partitions, spilled) = (batch.output.tally, batch.partitions, batch.spill.counts);
-    Ok(Outcome { tally, partitions, ended: true, caveats, spilled })
+    let mut spilled = reading.spill.counts;
+    spilled += counts;
+    Ok(Outcome { tally: output.tally, partitions: reading.partitions, ended: true, caveats, spilled })
 }
 
 /// Reads bounded logs as the beginning of a stream: gives the outlet what is final, commits nothing, and returns what the
@@ -58,14 +64,23 @@ pub fn bootstrap(
 ) -> Result<Resumed> {
     let mut batch = Batch::new(engine, scans, start, end, outlet, settings)?;
     let state = batch.read_all(observer)?;
-    observer.progress(&batch.progress());
-    Ok(Resumed { partitions: batch.partitions, tally: batch.output.tally, state, spill: batch.spill })
+    let Batch { reading, output, .. } = batch;
+    observer.progress(&progress(&reading, &output.tally));
+    Ok(Resumed { partitions: reading.partitions, tally: output.tally, state, spill: reading.spill })
 }
 
 struct Batch<'a> {
+    reading: Reading<'a>,
+    output: Output<'a>,
+    threads: Threads,
+}
+
+/// How far the logs were read, and how they are read on.
+struct Reading<'a> {
     engine: &'a Engine,
     scans: &'a [Option<Arc<dyn LogScan>>],
-    output: Output<'a>,
+    /// What may be held in memory; None: what there is.
+    budget: Option<&'a Budget>,
     partitions: Vec<Vec<PartitionState>>,
     /// Per source and partition: the units that remain, the next one last.
     remaining: Vec<Vec<Vec<Unit>>>,
@@ -73,6 +88,26 @@ struct Batch<'a> {
     /// What the rows of the range are made of; None: all rows are wanted.
     reach: Option<Reach>,
     spill: Spill,
+}
+
+/// The threads of a run.
+struct Threads(rayon::ThreadPool);
+
+impl Threads {
+    fn new(count: usize) -> Result<Self> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(count).build();
+        Ok(Self(pool.map_err(|error| Error::new(Code::Io, format!("cannot start threads: {error}")))?))
+    }
+}
+
+impl Hands for Threads {
+    fn count(&self) -> usize {
+        self.0.current_num_threads()
+    }
+
+    fn each(&self, pieces: usize, work: &(dyn Fn(usize) + Sync)) {
+        self.0.install(|| (0..pieces).into_par_iter().with_max_len(1).for_each(work));
+    }
 }
 
 /// A unit on its way through a wave.
@@ -99,6 +134,71 @@ struct Begun {
     /// Its records, part by part.
     parts: Vec<Folding>,
     state: State,
+}
+
+/// What a wave brought, on its way out.
+#[derive(Default)]
+struct Brought {
+    rows: u64,
+    folded: Vec<Folding>,
+    closed: Vec<Closed>,
+    /// Why no more could be closed. What came before may be worse: a record that ends the run.
+    failed: Option<Error>,
+}
+
+impl Brought {
+    /// Counts it, digests it, and gives it to the sinks.
+    fn hand_on(self, output: &mut Output<'_>) -> Result<()> {
+        let plan = output.engine.plan();
+        output.tally.read += self.rows;
+        for folded in self.folded.into_iter().map(Folding::done) {
+            output.tally.dedups(plan, &folded.dedups);
+            output.tally.checked(plan, &folded.checked);
+            output.emissions(folded.emissions)?;
+            output.asides(folded.asides)?;
+        }
+        self.closed.into_iter().try_for_each(|closed| output.closed(closed, false))?;
+        self.failed.map_or(Ok(()), Err)
+    }
+}
+
+/// Loads the pieces of a wave and takes them through the first stage, several at once.
+fn begin(
+    engine: &Engine,
+    scans: &[Option<Arc<dyn LogScan>>],
+    mut wave: Vec<Piece>,
+    partitions: &mut [Vec<PartitionState>],
+    gathers: bool,
+) -> Result<Vec<Begun>> {
+    let scan = |piece: &Piece| scans[piece.source].as_ref().expect("a piece has a scan").clone();
+    wave.par_iter_mut().filter(|piece| piece.largest.is_none()).try_for_each(|piece| {
+        let chunk = scan(piece).load(&piece.unit, piece.start, piece.end)?;
+        piece.largest = Some(engine.largest_event_time(piece.source, &chunk));
+        piece.chunk = Some(chunk);
+        Ok::<_, Error>(())
+    })?;
+    for piece in &mut wave {
+        let maximum = &mut partitions[piece.source][piece.place].maximum;
+        piece.maximum = *maximum;
+        *maximum = (*maximum).max(piece.largest.expect("every piece was scanned"));
+    }
+    let begun: Vec<Result<Begun>> = wave
+        .into_par_iter()
+        .filter(|piece| !piece.is_skipped)
+        .map(|mut piece| {
+            let chunk = match piece.chunk.take() {
+                Some(chunk) => chunk,
+                None => scan(&piece).load(&piece.unit, piece.start, piece.end)?,
+            };
+            let mut state = if gathers { engine.gathering() } else { engine.empty() };
+            let (parts, maximum) = fold(engine, &piece, &chunk, &mut state);
+            if maximum != piece.maximum.max(piece.largest.expect("every piece was scanned")) {
+                return Err(contradiction(engine, &piece, maximum));
+            }
+            Ok(Begun { piece, rows: chunk.len() as u64, parts, state })
+        })
+        .collect();
+    begun.into_iter().collect()
 }
 
 /// Lets the pieces meet what their partitions remember – each partition in offset order, several at once – and takes
@@ -184,42 +284,55 @@ impl<'a> Batch<'a> {
             remaining.push(units);
         }
         let reach = (settings.range != (None, None)).then(|| Reach::new(engine.plan(), settings.range));
-        let (output, spill) = (Output::new(engine, outlet, settings), Spill::new(settings.memory.as_ref()));
-        Ok(Self { engine, scans, output, partitions, remaining, total, reach, spill })
+        let (budget, spill) = (settings.memory.as_ref(), Spill::new(settings.memory.as_ref()));
+        let reading = Reading { engine, scans, budget, partitions, remaining, total, reach, spill };
+        Ok(Self { reading, output: Output::new(engine, outlet, settings), threads: Threads::new(settings.threads)? })
     }
 
     /// Reads wave after wave to the end, closes what is final, and returns the state at the end.
     fn read_all(&mut self, observer: &dyn Observer) -> Result<State> {
-        let (engine, settings) = (self.engine, self.output.settings);
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(settings.threads)
-            .build()
-            .map_err(|error| Error::new(Code::Io, format!("cannot start threads: {error}")))?;
-        let wave_size = pool.current_num_threads() * 2;
-        let mut state = engine.empty();
+        let Self { reading, output, threads } = self;
+        let mut state = reading.engine.empty();
+        let mut brought = Brought::default();
         loop {
-            if settings.stopped() {
+            if output.settings.stopped() {
                 return Err(Error::new(
                     Code::Stopped,
                     "the run was stopped before it was done; its sinks hold what they held",
                 ));
             }
-            let wave = self.next_wave(wave_size);
+            let wave = reading.next_wave(threads.count() * 2);
             if wave.is_empty() {
                 break;
             }
-            self.take_in(&pool, wave, &mut state)?;
-            let frontiers = frontiers(engine.plan(), &self.partitions);
-            let Self { spill, output, reach, .. } = self;
-            spill.close(engine, reach.as_ref(), &frontiers, &mut state, |closed| output.closed(closed, false))?;
-            observer.progress(&self.progress());
+            if reading.budget.is_some() {
+                reading.take_in(wave, &mut state, threads)?.hand_on(output)?;
+                reading.close(&mut state, threads, |closed| output.closed(closed, false))?;
+            } else if threads.count() == 1 {
+                brought.hand_on(output)?;
+                brought = reading.take_in_and_close(wave, &mut state, threads)?;
+            } else {
+                let mut next = None;
+                threads.0.in_place_scope(|scope| {
+                    scope.spawn(|_| next = Some(reading.take_in_and_close(wave, &mut state, threads)));
+                    brought.hand_on(output)
+                })?;
+                brought = next.expect("the scope waits for it")?;
+            }
+            observer.progress(&progress(reading, &output.tally));
+            if brought.failed.is_some() {
+                break;
+            }
         }
-        for states in &mut self.partitions {
+        brought.hand_on(output)?;
+        for states in &mut reading.partitions {
             states.iter_mut().for_each(|state| state.next = state.end.unwrap_or(state.next).max(state.start));
         }
         Ok(state)
     }
+}
 
+impl Reading<'_> {
     /// Takes the next units: again and again one of the partition with the least running maximum known so far, until
     /// there are `size` to load.
     fn next_wave(&mut self, size: usize) -> Vec<Piece> {
@@ -227,7 +340,7 @@ impl<'a> Batch<'a> {
             self.partitions.iter().map(|states| states.iter().map(|state| state.maximum).collect()).collect();
         let (mut wave, mut loaded, mut rows) = (Vec::new(), 0, 0);
         // Each unit of a wave makes a state of its own.
-        let most_rows = self.output.settings.memory.as_ref().map_or(u64::MAX, |budget| budget.in_flight() / ROW_BYTES);
+        let most_rows = self.budget.map_or(u64::MAX, |budget| budget.in_flight() / ROW_BYTES);
         while loaded < size && (rows < most_rows || loaded == 0) {
             let candidates = self.remaining.iter().enumerate().flat_map(|(source, lists)| {
                 lists.iter().enumerate().filter(|(_, list)| !list.is_empty()).map(move |(place, _)| (source, place))
@@ -256,90 +369,89 @@ impl<'a> Batch<'a> {
     }
 
     /// Loads and folds a wave and merges its states.
-    fn take_in(&mut self, pool: &rayon::ThreadPool, mut wave: Vec<Piece>, state: &mut State) -> Result<()> {
-        let (engine, scans) = (self.engine, self.scans);
-        let scan = |piece: &Piece| scans[piece.source].as_ref().expect("a piece has a scan").clone();
-        pool.install(|| {
-            wave.par_iter_mut().filter(|piece| piece.largest.is_none()).try_for_each(|piece| {
-                let chunk = scan(piece).load(&piece.unit, piece.start, piece.end)?;
-                piece.largest = Some(engine.largest_event_time(piece.source, &chunk));
-                piece.chunk = Some(chunk);
-                Ok(())
-            })
-        })?;
-        for piece in &mut wave {
-            let maximum = &mut self.partitions[piece.source][piece.place].maximum;
-            piece.maximum = *maximum;
-            *maximum = (*maximum).max(piece.largest.expect("every piece was scanned"));
-        }
-        let begun: Vec<Result<Begun>> = pool.install(|| {
-            wave.into_par_iter()
-                .filter(|piece| !piece.is_skipped)
-                .map(|mut piece| {
-                    let chunk = match piece.chunk.take() {
-                        Some(chunk) => chunk,
-                        None => scan(&piece).load(&piece.unit, piece.start, piece.end)?,
-                    };
-                    let mut state = engine.empty();
-                    let (parts, maximum) = fold(engine, &piece, &chunk, &mut state);
-                    if maximum != piece.maximum.max(piece.largest.expect("every piece was scanned")) {
-                        return Err(contradiction(engine, &piece, maximum));
-                    }
-                    Ok(Begun { piece, rows: chunk.len() as u64, parts, state })
-                })
-                .collect()
-        });
-        let mut begun = begun.into_iter().collect::<Result<Vec<Begun>>>()?;
+    fn take_in(&mut self, wave: Vec<Piece>, state: &mut State, threads: &Threads) -> Result<Brought> {
+        let (engine, scans, Threads(pool)) = (self.engine, self.scans, threads);
+        // What is gathered is in no table, where it would be counted and could leave for a while.
+        let gathers = self.budget.is_none();
+        let mut begun = pool.install(|| begin(engine, scans, wave, &mut self.partitions, gathers))?;
         let stages = begun.iter().map(|begun| engine.stages(begun.piece.source)).max().unwrap_or(1);
         for stage in 1..stages {
             begun = next_stage(engine, pool, stage, begun, state);
         }
+        let mut brought = Brought::default();
         for Begun { piece, rows, parts, state: partial } in begun {
-            self.output.tally.read += rows;
+            brought.rows += rows;
+            brought.folded.extend(parts);
             self.partitions[piece.source][piece.place].next = piece.end;
             engine.merge(state, partial);
             self.spill.relieve(engine, state)?;
-            for folded in parts.into_iter().map(Folding::done) {
-                self.output.tally.dedups(engine.plan(), &folded.dedups);
-                self.output.tally.checked(engine.plan(), &folded.checked);
-                self.output.emissions(folded.emissions)?;
-                self.output.asides(folded.asides)?;
-            }
         }
-        Ok(())
+        engine.settle(state, threads);
+        Ok(brought)
     }
 
-    fn progress(&self) -> Progress {
-        let plan = self.engine.plan();
-        let slowest = slowest(plan, &self.partitions);
-        let tally = &self.output.tally;
-        Progress {
-            mode: Mode::Batch,
-            read: tally.read,
-            total: Some(self.total.max(tally.read)),
-            lag: None,
-            frontier: slowest.as_ref().map(|(.., mark)| *mark).filter(|mark| *mark != NEVER),
-            held_by: slowest.map(|(source, state, _)| (plan.sources[source].name.clone(), state.partition)),
-            windows: tally.windows,
-            late: tally.late,
-            bad: tally.bad + tally.failed,
-        }
+    /// Closes what is final by now.
+    fn close(&mut self, state: &mut State, threads: &Threads, take: impl FnMut(Closed) -> Result<()>) -> Result<()> {
+        let frontiers = frontiers(self.engine.plan(), &self.partitions);
+        let closing = Closing { reach: self.reach.as_ref(), hands: threads };
+        self.spill.close(self.engine, closing, &frontiers, state, take)
+    }
+
+    fn take_in_and_close(&mut self, wave: Vec<Piece>, state: &mut State, threads: &Threads) -> Result<Brought> {
+        let mut brought = self.take_in(wave, state, threads)?;
+        let closed = self.close(state, threads, |closed| {
+            brought.closed.push(closed);
+            Ok(())
+        });
+        brought.failed = closed.err();
+        Ok(brought)
+    }
+}
+
+fn progress(reading: &Reading<'_>, tally: &Tally) -> Progress {
+    let plan = reading.engine.plan();
+    let slowest = slowest(plan, &reading.partitions);
+    Progress {
+        mode: Mode::Batch,
+        read: tally.read,
+        total: Some(reading.total.max(tally.read)),
+        lag: None,
+        frontier: slowest.as_ref().map(|(.., mark)| *mark).filter(|mark| *mark != NEVER),
+        held_by: slowest.map(|(source, state, _)| (plan.sources[source].name.clone(), state.partition)),
+        windows: tally.windows,
+        late: tally.late,
+        bad: tally.bad + tally.failed,
     }
 }
 
 /// About how many bytes a row takes in a wave, where memory is bounded: decoded, and as a group of its own.
 const ROW_BYTES: u64 = 256;
 
-/// Rows that are folded at once: what folding holds beside the chunk stays in the processor's cache.
-const FOLD_ROWS: usize = 32 << 10;
+/// Rows that are folded at once: few enough that what folding holds beside the chunk is near the processor, and enough that a
+/// key is looked up once for many rows.
+const FOLD_ROWS: usize = 128 << 10;
+
+/// Bytes of text in rows that are folded at once, were dictionaries written out. An Arrow array takes no more than 2 GiB.
+const FOLD_BYTES: usize = 1 << 30;
+
+/// Returns how many rows of a chunk to fold at once.
+fn rows_at_once(chunk: &Chunk) -> usize {
+    let longest = |column: &ArrayRef| {
+        let values = column.as_any_dictionary_opt()?.values().as_string_opt::<i32>()?.offsets().lengths().max()?;
+        Some(values)
+    };
+    let row_bytes: usize = chunk.columns.columns().iter().filter_map(longest).sum();
+    (FOLD_BYTES / row_bytes.max(1)).clamp(1, FOLD_ROWS)
+}
 
 /// Takes a chunk through the first stage part by part, because the engine does not see where chunks are cut. Returns the
 /// parts, and the running maximum after them.
 fn fold(engine: &Engine, piece: &Piece, chunk: &Chunk, state: &mut State) -> (Vec<Folding>, i64) {
     let mut maximum = piece.maximum;
     let mut parts = Vec::new();
-    for start in (0..chunk.len()).step_by(FOLD_ROWS) {
-        let part = chunk.slice(start..chunk.len().min(start + FOLD_ROWS));
+    let at_once = rows_at_once(chunk);
+    for start in (0..chunk.len()).step_by(at_once) {
+        let part = chunk.slice(start..chunk.len().min(start + at_once));
         let mut folding = engine.begin(piece.source, &part, maximum);
         maximum = folding.maximum();
         engine.advance(&mut folding, state);
@@ -391,4 +503,31 @@ fn contradiction(engine: &Engine, piece: &Piece, found: i64) -> Error {
         ),
     )
     .help("the file's statistics or footer are wrong: write it again")
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray};
+
+    use super::*;
+
+    #[test]
+    fn long_texts_that_repeat_are_folded_a_few_at_once() {
+        let of = |values: &[String]| {
+            let texts =
+                DictionaryArray::new(Int32Array::from(vec![0, 0, 0]), Arc::new(StringArray::from(values.to_vec())));
+            let columns: [(&str, ArrayRef); 3] = [
+                ("a", Arc::new(texts.clone())),
+                ("b", Arc::new(Int64Array::from(vec![1, 2, 3]))),
+                ("c", Arc::new(texts)),
+            ];
+            let columns = RecordBatch::try_from_iter(columns).unwrap();
+            let offsets = Int64Array::from(vec![0, 1, 2]);
+            rows_at_once(&Chunk { partition: 0, offsets, timestamps: None, columns, bad: Vec::new(), raw: None })
+        };
+        assert_eq!(of(&["page".into(), "x".repeat(100)]), FOLD_ROWS);
+        // Two columns of 16 KiB each: written out, 32,768 rows are 2^30 bytes.
+        assert_eq!(of(&["page".into(), "x".repeat(16 << 10)]), 32 << 10);
+        assert_eq!(of(&[String::new()]), FOLD_ROWS);
+    }
 }

@@ -26,6 +26,14 @@ pub trait Outlet {
     fn early(&mut self, _: &Emission) -> Result<()> {
         Ok(())
     }
+    /// Returns whether a sink lets rows go before their commit.
+    fn releases(&self) -> bool {
+        false
+    }
+    /// Lets such sinks publish the final rows that were taken so far.
+    fn release(&mut self) -> Result<()> {
+        Ok(())
+    }
     /// Returns true when commits of a stream come with checkpoints.
     fn keeps_checkpoints(&self) -> bool {
         false
@@ -149,7 +157,14 @@ pub trait Observer {
     }
     /// Gives the numbers of a stream, about once a second.
     fn numbers(&self, _: Numbers) {}
+    /// Returns what takes numbers while the driver's thread waits for sinks, from another thread.
+    fn meanwhile(&self) -> Option<Meanwhile> {
+        None
+    }
 }
+
+/// Takes numbers of a stream whose driver has not come round since the last ones.
+pub type Meanwhile = Box<dyn Fn(Numbers) + Send>;
 
 /// An observer that does not care.
 impl Observer for () {

@@ -32,7 +32,12 @@ pub struct SinkOutlet {
     range: (Option<i64>, Option<i64>),
     /// How long the sinks took in the last commit.
     published_in: Duration,
+    /// When it was last looked whether another run has taken over.
+    looked: Option<Instant>,
 }
+
+/// How often a run that publishes between its checkpoints looks whether another one has taken over. In a bucket that is a request.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 struct Target {
     plan: SinkPlan,
@@ -157,7 +162,8 @@ impl SinkOutlet {
             });
         }
         let epoch = line.as_ref().and_then(Line::last).map_or(0, |last| last.number);
-        let mut outlet = Self { targets, line, plan: plan.clone(), epoch, range, published_in: Duration::ZERO };
+        let published_in = Duration::ZERO;
+        let mut outlet = Self { targets, line, plan: plan.clone(), epoch, range, published_in, looked: None };
         for (target, since) in lacking {
             outlet.publish_again(target, since)?;
         }
@@ -279,6 +285,20 @@ impl Outlet for SinkOutlet {
             return Ok(());
         }
         self.take(RowsKind::Final, aside.input, &aside_table(aside))
+    }
+
+    fn releases(&self) -> bool {
+        self.targets.iter().any(|target| target.sink.releases())
+    }
+
+    fn release(&mut self) -> Result<()> {
+        // A run that slept may have been overtaken meanwhile, which its next checkpoint would tell too late.
+        if let Some(line) = self.line.as_ref().filter(|_| self.looked.is_none_or(|at| at.elapsed() >= LOOK_EVERY)) {
+            line.must_be_newest()?;
+            self.looked = Some(Instant::now());
+        }
+        let mut releasing = self.targets.iter_mut().filter(|target| target.sink.releases());
+        releasing.try_for_each(|target| target.sink.release().map_err(|error| target.named(error)))
     }
 
     fn keeps_checkpoints(&self) -> bool {

@@ -19,10 +19,9 @@ use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use connectors::{disk, store};
-use engine::reach::Reach;
 use engine::watermark::is_final;
 use engine::window::Window;
-use engine::{Closed, Code, Engine, Error, Part, PartName, Result, State};
+use engine::{Closed, Closing, Code, Engine, Error, Part, PartName, Result, State};
 
 use crate::checkpoint::blob;
 
@@ -324,15 +323,11 @@ impl Spill {
     pub(crate) fn close(
         &mut self,
         engine: &Engine,
-        reach: Option<&Reach>,
+        closing: Closing<'_>,
         frontiers: &[i64],
         state: &mut State,
         mut take: impl FnMut(Closed) -> Result<()>,
     ) -> Result<()> {
-        let close = |frontiers: &[i64], state: &mut State| match reach {
-            None => engine.close(frontiers, state),
-            Some(reach) => engine.close_within(reach, frontiers, state),
-        };
         while let Some(at) = self.next_closing(engine, Some(frontiers)) {
             let until: Vec<i64> = frontiers.iter().map(|frontier| (*frontier).min(at)).collect();
             if self.bring_back(engine, state, &until)? == 0 {
@@ -340,10 +335,10 @@ impl Spill {
                 self.bring_back(engine, state, frontiers)?;
                 break;
             }
-            take(close(&until, state)?)?;
+            take(engine.close_by(closing, &until, state)?)?;
             self.relieve(engine, state)?;
         }
-        take(close(frontiers, state)?)
+        take(engine.close_by(closing, frontiers, state)?)
     }
 
     /// Returns the least frontier at which a window with pieces closes; with `frontiers`, of those that close there.
@@ -363,7 +358,7 @@ impl Spill {
     pub(crate) fn finish(
         &self,
         engine: &Engine,
-        reach: Option<&Reach>,
+        closing: Closing<'_>,
         frontiers: &[i64],
         mut state: State,
         mut take: impl FnMut(Closed) -> Result<()>,
@@ -376,14 +371,11 @@ impl Spill {
                 rest.bring_back(engine, &mut state, &vec![i64::MAX; frontiers.len()])?;
                 break;
             }
-            take(engine.finish_until(reach, &until, &mut state)?)?;
+            take(engine.finish_until(closing, &until, &mut state)?)?;
             rest.measured = None;
             rest.relieve(engine, &mut state)?;
         }
-        take(match reach {
-            None => engine.finish(state)?,
-            Some(reach) => engine.finish_within(reach, state)?,
-        })?;
+        take(engine.finish_by(closing, state)?)?;
         Ok(rest.counts)
     }
 

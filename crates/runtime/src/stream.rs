@@ -5,6 +5,7 @@
 //! still have records count in that minimum, otherwise an empty one would stop all.
 
 use std::collections::BTreeMap;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use connectors::format::{Codec, codec};
@@ -13,7 +14,7 @@ use engine::edge::{LogStream, Polled};
 use engine::log::{Offset, Partition, RawRecords};
 use engine::plan::Plan;
 use engine::watermark::{NEVER, watermark};
-use engine::{Code, Emission, Engine, Error, Result, State};
+use engine::{Closing, Code, Emission, Engine, Error, Result, State};
 
 use crate::checkpoint::{Checkpoint, Resumed};
 use crate::cut::{Cut, check_partitions};
@@ -69,12 +70,15 @@ pub fn run(
 ) -> Result<Outcome> {
     let is_first = matches!(begin, Begin::Lake(_));
     let mut stream = Stream::new(engine, streams, begin, until, outlet, settings)?;
+    let mut watch = Watch::new(observer);
     if is_first {
-        stream.publish(true)?;
+        stream.publish(true, &watch)?;
     }
     let (mut closed_at, mut committed_at, mut told_at) = (Instant::now(), Instant::now(), Instant::now());
+    // Rows that wait for no commit need not wait for the next tick either.
+    let release_every = RELEASE_EVERY.max(settings.checkpoint_every / RELEASES).min(settings.close_every);
+    let mut close_pause = if stream.releases { release_every } else { settings.close_every };
     let (mut pause, mut kept_before) = (settings.checkpoint_every, Duration::ZERO);
-    let mut watch = Watch::new(observer);
     watch.tell(&mut stream)?;
     let ended = loop {
         if settings.stopped() {
@@ -85,19 +89,25 @@ pub fn run(
         }
         let idle = !stream.poll()?;
         // A run of records that was caught up with is closed at once, so that results do not wait for the next tick.
-        if closed_at.elapsed() >= settings.close_every || (idle && stream.unclosed) {
+        if closed_at.elapsed() >= close_pause || (idle && stream.unclosed) {
+            let begun = Instant::now();
             stream.close()?;
+            stream.release()?;
             stream.align()?;
             closed_at = Instant::now();
+            if stream.releases {
+                let share = (closed_at - begun) * CLOSES_SHARE;
+                close_pause = share.max(release_every).min(settings.close_every);
+            }
         }
         if stream.is_due() && committed_at.elapsed() >= pause {
             let begun = Instant::now();
-            stream.publish(true)?;
+            stream.publish(true, &watch)?;
             committed_at = Instant::now();
             // A state that takes long to keep is kept less often. Rows that take long to publish are not: with more of them at
             // once a slow sink would only take longer, and what has not been published would grow without end.
             let took = committed_at - begun;
-            let kept = took.saturating_sub(stream.output.outlet.published_in());
+            let kept = took.saturating_sub(stream.output.outlet.published_in() + stream.held_up);
             if !pause.is_zero() {
                 pause = settings.checkpoint_every.max(kept.min(kept_before) * COMMITS_SHARE);
             }
@@ -121,13 +131,14 @@ pub fn run(
         let state = std::mem::replace(&mut stream.state, engine.empty());
         let frontiers = frontiers(engine.plan(), &stream.partitions);
         let Stream { spill, output, .. } = &mut stream;
-        let counts = spill.finish(engine, None, &frontiers, state, |closed| output.closed(closed, true))?;
+        let counts =
+            spill.finish(engine, Closing::default(), &frontiers, state, |closed| output.closed(closed, true))?;
         spill.counts += counts;
         stream.output.check_end()?;
-        stream.output.outlet.commit(checkpoint)?;
+        stream.commit(checkpoint, &watch)?;
     } else {
         // What stays when a stream is stopped is final.
-        stream.publish(false)?;
+        stream.publish(false, &watch)?;
     }
     if let Ok(progress) = stream.progress() {
         observer.progress(&progress);
@@ -176,6 +187,12 @@ impl<'a> Watch<'a> {
 /// How many times as long as a look at the state takes the stream goes on before the next one.
 const LOOKS_SHARE: u32 = 200;
 
+/// How often a stream closes at most for sinks that publish at once, and how many times as long as it takes to close the stream
+/// goes on before it does it again. A checkpoint names what each closing gave, so between two there are not many more than that.
+const RELEASE_EVERY: Duration = Duration::from_millis(10);
+const RELEASES: u32 = 200;
+const CLOSES_SHARE: u32 = 9;
+
 /// How many times as long as it takes to keep a checkpoint the stream goes on before the next one.
 const COMMITS_SHARE: u32 = 9;
 
@@ -209,8 +226,13 @@ struct Stream<'a> {
     unpublished: bool,
     /// Whether records were read since the last commit.
     unkept: bool,
+    /// How long the last commit was held up, when it was done, by a question for the logs' ends.
+    held_up: Duration,
     /// Whether a sink wants rows of open windows.
     early: bool,
+    /// Whether a sink publishes rows before their commit, and whether there are such that it has not published.
+    releases: bool,
+    unreleased: bool,
     bounded: bool,
     /// Per source: a number that it shares with the sources whose records meet its own in a step.
     meeting: Vec<usize>,
@@ -266,6 +288,7 @@ impl<'a> Stream<'a> {
         }
         let mut output = Output::new(engine, outlet, settings);
         output.counters = Counters::new(&partitions);
+        let releases = output.outlet.releases();
         let (mut state, mut spill) = (engine.empty(), Spill::new(settings.memory.as_ref()));
         if let Some(resumed) = resumed {
             output.tally = resumed.tally;
@@ -290,6 +313,9 @@ impl<'a> Stream<'a> {
             unclosed: false,
             unpublished: false,
             unkept: false,
+            held_up: Duration::ZERO,
+            releases,
+            unreleased: false,
             early: engine.plan().sinks.iter().any(|sink| sink.early),
             meeting: meeting(engine.plan()),
             bounded: !matches!(until, Until::Stopped),
@@ -318,7 +344,10 @@ impl<'a> Stream<'a> {
     /// Reads what is there; returns false when nothing came.
     fn poll(&mut self) -> Result<bool> {
         let readers = self.streams.iter().flatten().count();
-        let timeout = Duration::from_millis(if readers > 1 { 10 } else { 100 }).min(self.output.settings.close_every);
+        let patience = Duration::from_millis(if readers > 1 { 10 } else { 100 });
+        // What was read last may have ended a window that somebody waits for.
+        let patience = if self.releases && self.unclosed { RELEASE_EVERY } else { patience };
+        let timeout = patience.min(self.output.settings.close_every);
         let mut some = false;
         for source in 0..self.streams.len() {
             let Some(stream) = &mut self.streams[source] else { continue };
@@ -364,6 +393,7 @@ impl<'a> Stream<'a> {
             self.output.tally.dedups(self.engine.plan(), &folded.dedups);
             self.output.tally.checked(self.engine.plan(), &folded.checked);
             self.unpublished |= self.early || !folded.emissions.is_empty() || !folded.asides.is_empty();
+            self.unreleased |= !folded.emissions.is_empty() || !folded.asides.is_empty();
             self.unclosed = true;
             self.unkept = true;
             self.output.emissions(folded.emissions)?;
@@ -378,12 +408,24 @@ impl<'a> Stream<'a> {
 
     fn close(&mut self) -> Result<()> {
         let frontiers = frontiers(self.engine.plan(), &self.partitions);
-        let Self { engine, spill, state, output, unpublished, .. } = self;
-        spill.close(engine, None, &frontiers, state, |closed| {
-            *unpublished |= !closed.emissions.is_empty() || !closed.asides.is_empty();
+        let Self { engine, spill, state, output, unpublished, unreleased, .. } = self;
+        spill.close(engine, Closing::default(), &frontiers, state, |closed| {
+            let has_rows = !closed.emissions.is_empty() || !closed.asides.is_empty();
+            *unpublished |= has_rows;
+            *unreleased |= has_rows;
             output.closed(closed, false)
         })?;
         self.unclosed = false;
+        Ok(())
+    }
+
+    /// Lets sinks publish what need not wait for a checkpoint.
+    fn release(&mut self) -> Result<()> {
+        if self.releases && std::mem::take(&mut self.unreleased) {
+            // What was read of a log that was made anew meanwhile must not be published.
+            self.check_ids()?;
+            self.output.outlet.release()?;
+        }
         Ok(())
     }
 
@@ -392,7 +434,7 @@ impl<'a> Stream<'a> {
         let frontiers = frontiers(self.engine.plan(), &self.partitions);
         let copy = self.engine.copy(&self.state);
         let mut rows = Vec::new();
-        let found = self.spill.finish(self.engine, None, &frontiers, copy, |closed| {
+        let found = self.spill.finish(self.engine, Closing::default(), &frontiers, copy, |closed| {
             rows.extend(closed.emissions);
             Ok(())
         });
@@ -407,7 +449,7 @@ impl<'a> Stream<'a> {
 
     /// Publishes what was closed, and, while the stream goes on, for sinks that want them the rows of windows that are still
     /// open.
-    fn publish(&mut self, goes_on: bool) -> Result<()> {
+    fn publish(&mut self, goes_on: bool, watch: &Watch<'_>) -> Result<()> {
         // What was read of a log that was made anew meanwhile must not be published.
         self.check_ids()?;
         self.close()?;
@@ -419,9 +461,46 @@ impl<'a> Stream<'a> {
                 }
             }
         }
+        if self.releases && std::mem::take(&mut self.unreleased) {
+            self.output.outlet.release()?;
+        }
         (self.unpublished, self.unkept) = (false, false);
         let checkpoint = self.checkpoint();
-        self.output.outlet.commit(checkpoint)
+        self.commit(checkpoint, watch)
+    }
+
+    /// Keeps a checkpoint and lets the sinks publish. If that takes long, the lag that is shown does not stand still: another
+    /// thread asks meanwhile where the logs end.
+    fn commit(&mut self, checkpoint: Option<Checkpoint>, watch: &Watch<'_>) -> Result<()> {
+        let Some(tell) = watch.observer.meanwhile() else { return self.output.outlet.commit(checkpoint) };
+        let numbers = Numbers { state: watch.state.0.clone(), ..self.numbers() };
+        let Self { engine, streams, ends, partitions, output, .. } = self;
+        let (plan, Output { outlet, counters, .. }) = (engine.plan(), output);
+        let (done, is_done) = mpsc::channel::<()>();
+        let mut committed_at = Instant::now();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let mut pause = ENDS_EVERY;
+                while is_done.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+                    let begun = Instant::now();
+                    for (stream, ends) in streams.iter_mut().zip(ends.iter_mut()) {
+                        // What is wrong with a log is told by the driver when it comes round.
+                        if let Some(Ok(found)) = stream.as_mut().map(|stream| stream.ends()) {
+                            *ends = found;
+                        }
+                    }
+                    let partitions = counters.numbers(plan, partitions, ends).partitions;
+                    tell(Numbers { partitions, ..numbers.clone() });
+                    pause = pause_after(begun.elapsed());
+                }
+            });
+            let committed = outlet.commit(checkpoint);
+            drop(done);
+            committed_at = Instant::now();
+            committed
+        })?;
+        self.held_up = committed_at.elapsed();
+        Ok(())
     }
 
     /// Refuses to go on when a log was made anew under its name since the start.
@@ -494,7 +573,7 @@ impl<'a> Stream<'a> {
                 }
             }
             // A broker that is away is waited for while nothing is read.
-            self.ends_at = Instant::now() + (begun.elapsed() * LOOKS_AT_ENDS_SHARE).clamp(ENDS_EVERY, ENDS_SELDOM);
+            self.ends_at = Instant::now() + pause_after(begun.elapsed());
         }
         let plan = self.engine.plan();
         let slowest = slowest(plan, &self.partitions);
@@ -513,6 +592,11 @@ impl<'a> Stream<'a> {
             bad: tally.bad + tally.failed,
         })
     }
+}
+
+/// Returns how long to wait before logs are asked again where they end, after an answer that took so long.
+fn pause_after(took: Duration) -> Duration {
+    (took * LOOKS_AT_ENDS_SHARE).clamp(ENDS_EVERY, ENDS_SELDOM)
 }
 
 /// Returns for each source a number that it shares with all sources whose records come together with its own in a step.
