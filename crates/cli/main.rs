@@ -11,6 +11,7 @@ mod output;
 mod pipelines;
 mod profile;
 mod progress;
+mod record;
 mod report;
 mod settings;
 mod signals;

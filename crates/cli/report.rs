@@ -2,12 +2,13 @@
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use connectors::waiting::Notice;
 use engine::{Code, Error};
 use pipeline::Secrets;
 use pipeline::diagnostic::{self, Severity};
+use runtime::catalogue::Log;
 
 use crate::global::Global;
 
@@ -90,13 +91,31 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
 
 /// Prints to stderr; nobody is left to tell if it is closed.
 pub(crate) fn say(text: &str) {
-    let _ = std::io::stderr().write_all(redacted(text).as_bytes());
+    let text = redacted(text);
+    let _ = std::io::stderr().write_all(text.as_bytes());
+    log(&text);
 }
 
 /// Prints a line of JSON to stderr.
 pub(crate) fn say_json(json: serde_json::Value) {
     let json = secrets().iter().fold(json, |json, secrets| secrets.redact_json(json));
-    let _ = std::io::stderr().write_all(format!("{json}\n").as_bytes());
+    let text = format!("{json}\n");
+    let _ = std::io::stderr().write_all(text.as_bytes());
+    log(&text);
+}
+
+/// The log of the run that is going on.
+static LOG: Mutex<Option<Arc<Log>>> = Mutex::new(None);
+
+/// Lets everything that is said from now on be in the log of a run too, or no more.
+pub(crate) fn also_to(log: Option<Arc<Log>>) {
+    *LOG.lock().unwrap_or_else(PoisonError::into_inner) = log;
+}
+
+fn log(text: &str) {
+    if let Some(log) = &*LOG.lock().unwrap_or_else(PoisonError::into_inner) {
+        log.say(text);
+    }
 }
 
 /// The secrets of the pipelines at hand; nothing that is said shows them, whoever put the words together.

@@ -1,7 +1,8 @@
 //! SIGINT and SIGTERM: the first asks for a clean stop, the second ends the process at once.
 
+use std::io::Read;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use engine::{Code, Error, Result};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -17,4 +18,17 @@ pub(crate) fn stop_flag() -> Result<Arc<AtomicBool>> {
             .map_err(|error| Error::new(Code::Io, format!("cannot listen for signals: {error}")))?;
     }
     Ok(stop)
+}
+
+/// Sets the flag when standard input ends: whoever holds its other end lets go of it, or is gone.
+pub(crate) fn stop_when_input_ends(stop: Arc<AtomicBool>) {
+    std::thread::spawn(move || {
+        let mut rest = [0; 256];
+        loop {
+            match std::io::stdin().read(&mut rest) {
+                Ok(0) | Err(_) => break stop.store(true, Ordering::Relaxed),
+                Ok(_) => {}
+            }
+        }
+    });
 }

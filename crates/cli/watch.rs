@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use engine::plan::Plan;
 use engine::{Code, Error, Result};
+use runtime::driver::Meanwhile;
 use runtime::{Numbers, Observer, Progress};
 use web::{About, Board, Options, Server};
 
@@ -39,6 +40,11 @@ impl Observer for Watched<'_> {
         if let Some(board) = &self.board {
             board.put(numbers);
         }
+    }
+
+    fn meanwhile(&self) -> Option<Meanwhile> {
+        let board = self.board.clone()?;
+        Some(Box::new(move |numbers| board.amend(numbers)))
     }
 }
 

@@ -72,6 +72,22 @@ show      json: one such object with `partitions`, `counts`, `state` (`step`, `p
 others    json: one object (`pin`, `fork`: as of `list`; `export`: `files`; `clear`: `checkpoints`, `pins`); else nothing on
           standard output, what was done is said on stderr
 ",
+        "runs" => "\
+list      json: an array of runs (`samestream schema run`); jsonl: one a line; else text
+show      json: one run; else text
+logs      json: one object: `id`, `log`; else the text
+retry     nothing on standard output but what the run writes there
+prune     json: one object: `pruned`; else nothing on standard output, what was done is said on stderr
+",
+        "schedule" => "\
+list      json: an array of objects: `pipeline`, `schedule`, `cron`, `timezone`, `next`, `next_local`, `paused`, `since`
+next      the same of: `pipeline`, `schedule`, `local`, `timezone`, `due`, `begins`, `from`, `to`
+history   the same of: `pipeline`, `schedule`, `due`, `local`, `decided`, `what`, `outcome`, `exit`, `runs`, `verified`, `from`, `to`
+          of these three jsonl: one object a line; else text
+pause     (and resume) json: one object: `pipeline`, `schedule`, `paused`; else nothing on standard output
+start     (and trigger) nothing on standard output but what runs write there; what is done is said on stderr, with `json` one
+          object a line: `pipeline`, `schedule`, `due`, `message`
+",
         "plan" => "\
 json      one object: the resolved plan
 others    the plan as text; `--as text|json|dot` goes before

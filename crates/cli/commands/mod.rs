@@ -17,6 +17,8 @@ mod plan;
 mod query;
 mod replay;
 mod run;
+mod runs;
+mod schedule;
 mod schema;
 mod state;
 mod test;
@@ -35,8 +37,10 @@ use crate::report::Done;
 /// What to do.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    Run(run::Arguments),
+    Run(Box<run::Arguments>),
     Verify(verify::Arguments),
+    Runs(runs::Arguments),
+    Schedule(schedule::Arguments),
     Diff(diff::Arguments),
     Query(query::Arguments),
     Validate(validate::Arguments),
@@ -66,6 +70,8 @@ impl Command {
     pub(crate) fn run(self, global: &Global) -> Done {
         match self {
             Command::Run(arguments) => run::run(&arguments, global),
+            Command::Runs(arguments) => runs::run(&arguments, global),
+            Command::Schedule(arguments) => schedule::run(&arguments, global),
             Command::Verify(arguments) => verify::run(&arguments, global),
             Command::Diff(arguments) => diff::run(&arguments, global),
             Command::Query(arguments) => query::run(&arguments, global),

@@ -10,6 +10,8 @@ use clap::{Args, ValueEnum};
 use engine::error::Exit;
 use engine::plan::{LakeBinding, Layout, Plan};
 use engine::{Code, Error, Result};
+use pipeline::Loaded;
+use runtime::catalogue::Firing;
 use runtime::checkpoint::Place;
 use runtime::cut::{self, Side};
 use runtime::driver::Limit;
@@ -22,7 +24,8 @@ use crate::commands::verify;
 use crate::global::Global;
 use crate::pipelines;
 use crate::progress::Shown;
-use crate::report::{self, Done};
+use crate::record::{self, Begun, Record};
+use crate::report::{self, Done, Failure};
 use crate::watch::{self, Watched};
 use crate::{console, output, signals, summary};
 
@@ -110,6 +113,15 @@ pub(crate) struct Arguments {
     /// A log without records is no error
     #[arg(long, value_parser = BoolishValueParser::new())]
     allow_empty: bool,
+    /// Who starts the run, for `samestream runs`: such as the name of an orchestrator's task [default: manual]
+    #[arg(long, value_name = "WORDS")]
+    started_by: Option<String>,
+    /// The firing of a schedule that the run is for: NAME TIME ATTEMPT
+    #[arg(long, value_name = "FIRING", hide = true, value_parser = parse_firing)]
+    firing: Option<Firing>,
+    /// Stop cleanly when standard input ends, as whoever started the run did or wants it
+    #[arg(long, hide = true, value_parser = BoolishValueParser::new())]
+    stop_on_eof: bool,
     /// Show the plan, touch nothing
     #[arg(long, value_parser = BoolishValueParser::new())]
     dry_run: bool,
@@ -149,14 +161,47 @@ enum ModeWord {
 }
 
 pub(crate) fn run(arguments: &Arguments, global: &Global) -> Done {
-    let mut loaded = pipelines::load(&arguments.pipeline, global)?;
-    check(arguments, &loaded.plan)?;
-    redirect(&mut loaded.plan, &arguments.input)?;
+    let range = range(arguments)?;
+    let path = pipelines::find(&arguments.pipeline)?;
+    let mode = if arguments.mode == ModeWord::Stream { Mode::Stream } else { Mode::Batch };
+    let (by, firing) = (arguments.started_by.as_deref(), arguments.firing.as_ref());
+    let mut begun = Begun { pipeline: &arguments.pipeline, loaded: None, mode, by, firing, range };
+    let state_dir = arguments.state_dir.local();
+    let loaded = match pipelines::read(&path, global) {
+        Ok(loaded) => loaded,
+        Err(failure) => {
+            if !arguments.dry_run {
+                record::unread(&state_dir, &begun, &failure, global);
+            }
+            return Err(failure);
+        }
+    };
+    report::warnings(&loaded.warnings, global);
     if arguments.dry_run {
+        let loaded = usable(arguments, loaded)?;
         return Ok(output::text(&pipeline::explain::text(&loaded))?);
     }
+    begun.loaded = Some(&loaded);
+    let record = Record::begin(&state_dir, &begun, global);
+    let worked = usable(arguments, loaded).map_err(Failure::from).and_then(|loaded| work(arguments, loaded, global));
+    record.end(worked.as_ref().map(|(exit, summary)| (*exit, summary)));
+    worked.map(|(exit, _)| ExitCode::from(exit))
+}
+
+/// Returns a pipeline that these arguments fit, with the lakes that they say.
+fn usable(arguments: &Arguments, mut loaded: Loaded) -> Result<Loaded> {
+    check(arguments, &loaded.plan)?;
+    redirect(&mut loaded.plan, &arguments.input)?;
+    Ok(loaded)
+}
+
+/// Runs it, and returns what the process ends with and what the run told.
+fn work(arguments: &Arguments, loaded: Loaded, global: &Global) -> Result<(u8, Summary), Failure> {
     let plan = Arc::new(loaded.plan);
     let stop = signals::stop_flag()?;
+    if arguments.stop_on_eof {
+        signals::stop_when_input_ends(stop.clone());
+    }
     let mode = if arguments.mode == ModeWord::Stream { Mode::Stream } else { Mode::Batch };
     let mut options = RunOptions::new(mode);
     arguments.cut.put(&mut options)?;
@@ -195,14 +240,15 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Done {
     if let Some(path) = &arguments.summary {
         summary::write(&done.summary, path)?;
     }
-    match other {
-        Some((path, other)) => Ok(against(done.summary, other, path, global)?),
-        None => Ok(ExitCode::SUCCESS),
-    }
+    let exit = match other {
+        Some((path, other)) => against(done.summary.clone(), other, path, global)?,
+        None => 0,
+    };
+    Ok((exit, done.summary))
 }
 
 /// Says whether the results are those of another run.
-fn against(done: Summary, other: Summary, path: &Path, global: &Global) -> Result<ExitCode> {
+fn against(done: Summary, other: Summary, path: &Path, global: &Global) -> Result<u8> {
     let name = done.pipeline.clone();
     let (stream, batch) = if done.mode == Mode::Stream { (done, other) } else { (other, done) };
     let verdict = compare_summaries(stream, batch)?;
@@ -215,7 +261,7 @@ fn against(done: Summary, other: Summary, path: &Path, global: &Global) -> Resul
     } else if !global.quiet {
         report::say(&format!("✓ {name}: the same bytes as the run that `{path}` tells of\n"));
     }
-    Ok(if verdict.equal { ExitCode::SUCCESS } else { ExitCode::from(Exit::No as u8) })
+    Ok(if verdict.equal { 0 } else { Exit::No as u8 })
 }
 
 /// Puts other lakes in the place of those that the pipeline file names.
@@ -240,7 +286,8 @@ fn redirect(plan: &mut Plan, inputs: &[String]) -> Result<()> {
     Ok(())
 }
 
-fn settings(arguments: &Arguments, stop: Arc<std::sync::atomic::AtomicBool>) -> Result<Settings> {
+/// Returns the range of event time that the rows are of.
+fn range(arguments: &Arguments) -> Result<(Option<i64>, Option<i64>)> {
     let time = |text: &Option<String>| text.as_deref().map(runtime::time::parse).transpose();
     let range = (time(&arguments.from)?, time(&arguments.to)?);
     if let (Some(from), Some(to)) = range
@@ -248,8 +295,12 @@ fn settings(arguments: &Arguments, stop: Arc<std::sync::atomic::AtomicBool>) -> 
     {
         return Err(Error::new(Code::Empty, "`--from` is not before `--to`, so the range is empty"));
     }
+    Ok(range)
+}
+
+fn settings(arguments: &Arguments, stop: Arc<std::sync::atomic::AtomicBool>) -> Result<Settings> {
     Ok(Settings {
-        range,
+        range: range(arguments)?,
         threads: arguments.threads.unwrap_or(0),
         checkpoint_every: arguments.checkpoint_every,
         late_limit: arguments.fail_on_late,
@@ -302,6 +353,16 @@ fn parse_memory(text: &str) -> Result<u64, String> {
         size if size >= LEAST_MEMORY => Ok(size),
         _ => Err("1MiB is the least".to_string()),
     }
+}
+
+/// Reads the firing of a schedule, as the daemon writes it.
+fn parse_firing(text: &str) -> Result<Firing, String> {
+    let [schedule, due, attempt] = text.split(' ').collect::<Vec<_>>()[..] else {
+        return Err("write NAME TIME ATTEMPT".into());
+    };
+    let due = runtime::time::parse(due).map_err(|error| error.message)?;
+    let attempt = attempt.parse().map_err(|_| "an attempt is a number")?;
+    Ok(Firing { schedule: schedule.into(), due: runtime::time::rfc3339(due), attempt })
 }
 
 fn parse_limit(text: &str) -> Result<Limit, String> {

@@ -7,7 +7,7 @@ use engine::Result;
 
 use crate::output;
 
-/// Print a JSON Schema: of the pipeline file, of a run's summary, or of `diff --format json`
+/// Print a JSON Schema: of the pipeline file, of a run's summary, of `runs show --format json`, or of `diff --format json`
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     samestream schema pipeline > .samestream/pipeline.schema.json\n  \
@@ -24,6 +24,7 @@ pub(crate) struct Arguments {
 enum Subject {
     Pipeline,
     Summary,
+    Run,
     Diff,
 }
 
@@ -31,6 +32,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     match arguments.of {
         Subject::Pipeline => output::text(&format!("{:#}\n", pipeline::schema::pipeline())),
         Subject::Summary => output::text(&format!("{:#}\n", runtime::summary::schema())),
+        Subject::Run => output::text(&format!("{:#}\n", runtime::catalogue::schema())),
         Subject::Diff => output::text(analysis::DIFF_SCHEMA),
     }
 }
