@@ -52,8 +52,8 @@ fn operate<T>(left: &Left, is_done: bool, operation: impl FnOnce() -> Result<T>)
 }
 
 impl Store for Crashing {
-    fn list(&self) -> Result<Vec<String>> {
-        self.store.list()
+    fn sizes(&self) -> Result<BTreeMap<String, u64>> {
+        self.store.sizes()
     }
 
     fn read(&self, name: &str, range: Option<Range<u64>>) -> Result<Vec<u8>> {
@@ -246,7 +246,7 @@ pub(crate) fn run(
         let engine = Engine::new(plan.clone()).with_grain(grain);
         let operations = if crash == crashes { usize::MAX } else { 1 + random.below(40) };
         let store = Crashing { store: stores(), left: Arc::new(operations.into()), is_done: random.chance(50) };
-        let line = Line::open(Box::new(store), plan, false)?;
+        let line = Line::open(Box::new(store), plan, false)?.carrying(*random.pick(&[0, 1_000, 1 << 20]));
         ledger.outboxes.retain(|number, _| line.last().is_some_and(|last| *number <= last.number));
         ledger.publish(&line);
         had_pieces |= line.last().is_some_and(|last| last.parts.iter().any(|part| part.name.piece.is_some()));

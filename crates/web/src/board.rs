@@ -38,6 +38,13 @@ impl Board {
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = now;
     }
 
+    /// Leaves numbers that were found while the driver does not come round: it stays as silent as it was.
+    pub fn amend(&self, numbers: Numbers) {
+        if let Some((seen, _)) = &mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner) {
+            *seen = Arc::new(numbers);
+        }
+    }
+
     pub(crate) fn about(&self) -> &About {
         &self.about
     }
@@ -46,5 +53,27 @@ impl Board {
     pub(crate) fn seen(&self) -> Option<(Arc<Numbers>, Duration)> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.as_ref().map(|(numbers, at)| (numbers.clone(), at.elapsed()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_found_beside_the_driver_do_not_hide_that_it_is_silent() {
+        let about = About { pipeline: "p".into(), definition: "d".into(), version: "1".into() };
+        let board = Board::new(about);
+        let open = |windows_open| Numbers { windows_open, ..Numbers::default() };
+        board.amend(open(1));
+        assert!(board.seen().is_none(), "it has not begun");
+        board.put(open(2));
+        board.seen.lock().unwrap().as_mut().unwrap().1 -= SILENCE;
+        board.amend(open(3));
+        let (numbers, age) = board.seen().unwrap();
+        assert_eq!(numbers.windows_open, 3);
+        assert!(age >= SILENCE);
+        board.put(open(4));
+        assert!(board.seen().unwrap().1 < SILENCE, "it has come round");
     }
 }
