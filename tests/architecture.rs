@@ -30,6 +30,8 @@ const KEPT_APART: &[(&str, &str)] = &[
     ("serde-saphyr", "pipeline"),
     ("rayon", "runtime"),
     ("clap", "cli"),
+    ("croner", "engine"),
+    ("redb", "runtime"),
     ("axum", "web"),
     ("prometheus-client", "web"),
 ];
@@ -41,6 +43,7 @@ const ENGINE_USES: &[&str] = &[
     "chrono",
     "chrono-tz",
     "crc32fast",
+    "croner",
     "hashbrown",
     "libm",
     "md-5",

@@ -262,6 +262,29 @@ fn killed_again_and_again_no_row_is_missing_in_the_broker() {
 
 #[test]
 #[ignore = "needs SAMESTREAM_TEST_KAFKA"]
+fn a_row_that_is_final_waits_for_no_checkpoint_on_its_way_to_the_broker() {
+    let job = Job::new(20_000, None, ", delivery: at_least_once");
+    let line = ["run", "exact.yaml", "--mode", "stream", "--checkpoint-every", "1h"];
+    let mut child = samestream(job.at()).args(line).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    let until = Instant::now() + Duration::from_secs(60);
+    while read(&job.shadow).is_empty() {
+        assert!(Instant::now() < until && child.try_wait().unwrap().is_none(), "no row came");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    kill(child);
+    assert_eq!(job.newest_checkpoint(), None);
+    assert!(read(&job.visits).is_empty(), "a final row that may take the place of an open one waits");
+    // None of it was kept, so all of it is made again, and is the same.
+    job.ok("run exact.yaml --mode stream --until-caught-up");
+    job.ok("run exact.yaml --mode batch --out batch --state-dir batch-state");
+    let counts = counted(read(&job.shadow).into_iter().map(|(_, value)| value.unwrap()));
+    assert!(counts.values().any(|count| *count > 1), "the run that was killed had published");
+    let rows: BTreeMap<String, u32> = counts.into_keys().map(|row| (row, 1)).collect();
+    assert_same(&rows, &lines(&job.at().join("batch/shadow"), Kind::Final));
+}
+
+#[test]
+#[ignore = "needs SAMESTREAM_TEST_KAFKA"]
 fn a_run_that_slept_while_another_went_on_adds_nothing_to_the_broker() {
     let job = Job::new(150_000, None, "");
     let sleeper = job.start();

@@ -18,13 +18,13 @@ use crate::servers::{
 };
 
 /// A keyspace of its own on the server.
-struct Keyspace {
-    url: String,
-    name: String,
+pub(crate) struct Keyspace {
+    pub(crate) url: String,
+    pub(crate) name: String,
 }
 
 impl Keyspace {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         Self::on(std::env::var("SAMESTREAM_TEST_CASSANDRA").expect("SAMESTREAM_TEST_CASSANDRA names a server"), name)
     }
 
@@ -35,7 +35,7 @@ impl Keyspace {
         keyspace
     }
 
-    fn cql(&self, statement: &str) -> Vec<Map<String, Value>> {
+    pub(crate) fn cql(&self, statement: &str) -> Vec<Map<String, Value>> {
         Client::connect(&self.url).query(statement).unwrap_or_else(|error| panic!("{statement}: {error}"))
     }
 

@@ -87,11 +87,13 @@ fn what_nothing_touched_is_not_written_again() {
     for (step, (all, new)) in &second {
         assert!(*new > 0 && new * 4 < *all, "{step}: {new} of {all} bytes were written");
     }
-    // One that comes late in the day touches what is old.
+    // One that comes late in the day touches what is old. It has come before, at the same time: nothing moves
+    // in `once`, and what reads it never sees the record.
     add(at, 100..101, 1);
     ok(at, STREAM);
     for (step, (all, new)) in &bytes(at) {
-        assert!(*new > 0 && new * 4 < *all, "{step}: {new} of {all} bytes were written");
+        let is_touched = step != "once" && !step.ends_with(".1");
+        assert!(is_touched == (*new > 0) && new * 4 < *all, "{step}: {new} of {all} bytes were written");
     }
     ok(at, "run clicks.yaml --mode batch --out whole --summary batch.json -q");
     let (stream, batch) = (summary(at, "stream.json"), summary(at, "batch.json"));

@@ -42,9 +42,17 @@ struct Running {
 
 impl Running {
     fn start(folder: &Path, more: &[&str], token: Option<&str>) -> Self {
+        Self::start_with(folder, more, token, "")
+    }
+
+    /// The same, with something that happens at named points.
+    fn start_with(folder: &Path, more: &[&str], token: Option<&str>, points: &str) -> Self {
         let line = "run page_views --mode stream --checkpoint-every 100ms --summary s.json";
         let mut command: Command = samestream(folder);
         command.args(line.split_whitespace()).args(more).stderr(Stdio::piped()).stdout(Stdio::null());
+        if !points.is_empty() {
+            command.env("FAILPOINTS", points);
+        }
         if let Some(token) = token {
             command.env("SAMESTREAM_METRICS_TOKEN", token);
         }
@@ -219,6 +227,37 @@ fn numbers_of_a_stream_are_those_of_its_summary() {
         assert!(scraped.sum("process_open_fds") > 3.0);
     }
     assert!(scraped.sum("samestream_state_bytes") > 0.0 && scraped.sum("samestream_windows_open") > 0.0);
+}
+
+/// The first commit stands still for so long that the test has ended before.
+#[test]
+fn the_lag_grows_while_a_commit_waits() {
+    let folder = folder();
+    let more = ["--metrics", "127.0.0.1:0"];
+    let mut running = Running::start_with(folder.path(), &more, None, "checkpoint.made=sleep(120000)");
+    let checkpoints = folder.path().join(".samestream/page_views/stream/checkpoints");
+    let is_manifest = |entry: std::fs::DirEntry| entry.file_name().to_string_lossy().ends_with("1.json");
+    let begun = Instant::now();
+    while !std::fs::read_dir(&checkpoints).is_ok_and(|mut entries| entries.any(|entry| is_manifest(entry.unwrap()))) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "no checkpoint is made");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let record = r#"{"event_id":"more","user_id":1,"page":"/more","event_time":"2030-01-01T00:00:00Z"}"#;
+    std::fs::write(folder.path().join("more.jsonl"), format!("{record}\n").repeat(500)).unwrap();
+    let [first, second] = [20_500.0, 21_000.0].map(|end| {
+        ok(folder.path(), "append data/journal/clicks more.jsonl");
+        running.scraped(|scraped| scraped.sum("samestream_source_end_offset") == end)
+    });
+    let read = |scraped: &Scraped| scraped.sum("samestream_source_offset");
+    assert!(read(&first) > 0.0 && read(&first) == read(&second), "nothing is read meanwhile");
+    for (scraped, end) in [(&first, 20_500.0), (&second, 21_000.0)] {
+        assert_eq!(scraped.sum("samestream_source_lag_records"), end - read(scraped));
+        assert_eq!(scraped.sum("samestream_checkpoint_duration_seconds_count"), 0.0, "it is not done");
+        assert_eq!(scraped.count("samestream_checkpoint_last_success_timestamp_seconds"), 0);
+        assert!(scraped.count("samestream_state_bytes") > 0 && scraped.count("samestream_sink_rows_total") > 0);
+    }
+    running.child.kill().unwrap();
+    running.child.wait().unwrap();
 }
 
 #[test]

@@ -35,6 +35,8 @@ mod paths;
 mod postgres_sink;
 mod redis_sink;
 mod restart;
+mod runs_verb;
+mod schedule_verb;
 mod secrets;
 mod servers;
 mod state_verb;

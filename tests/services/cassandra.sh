@@ -28,6 +28,7 @@ USER_NAME=cassandra PASSWORD=cassandra
 MARK="$STATE/cassandra.yaml"
 source "$(dirname "${BASH_SOURCE[0]}")/process.sh"
 
+# Timeouts are long because a machine that builds and tests at the same time is slow: what a test sees of them would be chance.
 write_settings() {
   cat >"$STATE/cassandra.yaml" <<CONF
 cluster_name: samestream
@@ -64,6 +65,12 @@ file_cache_enabled: false
 networking_cache_size: 16MiB
 key_cache_size: 8MiB
 counter_cache_size: 0MiB
+request_timeout: 20s
+read_request_timeout: 20s
+range_request_timeout: 20s
+write_request_timeout: 20s
+cas_contention_timeout: 20s
+truncate_request_timeout: 60s
 native_transport_max_threads: 16
 client_encryption_options:
   enabled: true
