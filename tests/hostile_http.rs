@@ -23,7 +23,7 @@ fn exchange(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
 /// Does the same; the server may see that nothing more will come.
 fn exchanged(address: SocketAddr, bytes: &[u8], ends: bool) -> Vec<u8> {
     let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let _ = stream.write_all(bytes);
     if ends {
         let _ = stream.shutdown(std::net::Shutdown::Write);
@@ -108,7 +108,7 @@ fn clients_that_say_nothing_are_waited_for_a_while_and_not_for_ever() {
     stream.read_to_end(&mut answer).unwrap();
     assert_eq!(code(&answer), Some(503));
     // A head has ten seconds, a connection thirty.
-    assert!(begun.elapsed() < Duration::from_secs(25), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(29), "{:?}", begun.elapsed());
     drop(silent);
     assert_well(address);
 }

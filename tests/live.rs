@@ -85,7 +85,7 @@ fn rows_appear_as_windows_become_final_and_a_stop_is_clean() {
     append(&mut writer, 0, "/a", 0.0, 80);
     append(&mut writer, 1, "/a", 0.0, 75);
     writer.commit().unwrap();
-    let patience = Instant::now() + Duration::from_secs(60);
+    let patience = Instant::now() + Duration::from_secs(240);
     while lines(folder.path()).len() < 2 {
         assert!(Instant::now() < patience, "no rows came: {:?}", lines(folder.path()));
         std::thread::sleep(Duration::from_millis(20));
@@ -122,7 +122,7 @@ fn early_rows_are_there_before_their_window_is_final_and_are_replaced() {
         )
     };
     let wait_for = |expected: &[String]| {
-        let patience = Instant::now() + Duration::from_secs(60);
+        let patience = Instant::now() + Duration::from_secs(240);
         while lines(folder.path()) != expected {
             assert!(Instant::now() < patience, "{:?} do not become {expected:?}", lines(folder.path()));
             std::thread::sleep(Duration::from_millis(20));

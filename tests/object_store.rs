@@ -100,7 +100,7 @@ impl Server {
     }
 
     fn wait_for_newer(&self, than: Option<&PathBuf>) {
-        let until = Instant::now() + Duration::from_secs(60);
+        let until = Instant::now() + Duration::from_secs(240);
         while self.objects(".json").last() == than && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -173,7 +173,7 @@ fn of_two_instances_on_two_machines_one_stops() {
     std::fs::copy(at.join("clicks.yaml"), other.path().join("clicks.yaml")).unwrap();
     std::os::unix::fs::symlink(at.join("log"), other.path().join("log")).unwrap();
     let mut children = [server.start_stream(at), server.start_stream(other.path())];
-    let until = Instant::now() + Duration::from_secs(120);
+    let until = Instant::now() + Duration::from_secs(360);
     let loser = loop {
         let ended = children.iter_mut().position(|child| child.try_wait().unwrap().is_some());
         if ended.is_some() || Instant::now() > until {

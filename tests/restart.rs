@@ -93,7 +93,7 @@ fn a_stream_that_is_killed_again_and_again_gives_what_batch_gives() {
     for cycle in 0..8u64 {
         let mut child = start(at);
         // Not before it has kept something, so that each start has something to go on from; then at some moment.
-        let until = Instant::now() + Duration::from_secs(30);
+        let until = Instant::now() + Duration::from_secs(240);
         while newest_checkpoint(at) == last && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(2));
         }

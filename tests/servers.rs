@@ -346,7 +346,7 @@ pub(crate) fn run_with_points(server: &impl Server, at: &Path, points: &str) -> 
 
 /// Waits until something is so.
 pub(crate) fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
-    let until = Instant::now() + Duration::from_secs(60);
+    let until = Instant::now() + Duration::from_secs(240);
     while !is_so() {
         assert!(Instant::now() < until, "{what} in vain");
         std::thread::sleep(Duration::from_millis(5));

@@ -237,7 +237,7 @@ fn clearing_by_force_ends_the_stream_that_runs() {
     let mut command = crate::cli::samestream(at);
     let running = command.args(line).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn();
     let running = running.unwrap();
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(240);
     while newest_checkpoint(at).is_none() {
         assert!(std::time::Instant::now() < until, "no checkpoint");
         std::thread::sleep(std::time::Duration::from_millis(5));

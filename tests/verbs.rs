@@ -456,7 +456,7 @@ fn one_signal_ends_a_stream_cleanly() {
         .spawn()
         .unwrap();
     // The first rows in the sink say that it is running.
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(240);
     while !at.join("data/out/page_views/_manifest.json").exists() {
         assert!(std::time::Instant::now() < until && child.try_wait().unwrap().is_none(), "the stream never wrote");
         std::thread::sleep(std::time::Duration::from_millis(20));
@@ -555,7 +555,7 @@ fn a_second_signal_ends_what_cannot_stop() {
         let (sender, opened) = std::sync::mpsc::channel();
         let path = at.join("cut");
         std::thread::spawn(move || sender.send(std::fs::File::options().write(true).open(path).unwrap()));
-        let writer = opened.recv_timeout(std::time::Duration::from_secs(60)).expect("the run reads the cut");
+        let writer = opened.recv_timeout(std::time::Duration::from_secs(240)).expect("the run reads the cut");
         let kill = |child: &std::process::Child| {
             let sent = std::process::Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
             assert!(sent.success());
@@ -564,7 +564,7 @@ fn a_second_signal_ends_what_cannot_stop() {
         kill(&child);
         assert!(child.try_wait().unwrap().is_none(), "one {signal} ended it");
         // Signals that come before the first was taken count as one, so more may be needed on a busy machine.
-        let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(240);
         let status = loop {
             if let Some(status) = child.try_wait().unwrap() {
                 break status;

@@ -427,7 +427,7 @@ sinks:
         let began = std::time::Instant::now();
         let text = ok(at, &format!("why-not lists.yaml --record {record}"));
         // Counting through the record's windows for each of its windows took minutes.
-        assert!(began.elapsed().as_secs() < 30, "{:?}", began.elapsed());
+        assert!(began.elapsed().as_secs() < 120, "{:?}", began.elapsed());
         text
     };
     let first = course("0@0");
