@@ -1,5 +1,6 @@
 //! The vocabulary of the edges: what the outside world must provide. No implementation lives here.
 
+use std::path::Path;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
@@ -68,10 +69,25 @@ pub trait LogScan: Send + Sync {
     fn units(&self, partition: Partition) -> &[Unit];
     /// Reads and decodes the records of a unit with `start <= offset < end`.
     fn load(&self, unit: &Unit, start: Offset, end: Offset) -> Result<Chunk>;
+    /// Returns what loading a unit whole reads, if that is known beforehand.
+    fn stored(&self, _: &Unit) -> Option<Stored<'_>> {
+        None
+    }
     /// Returns a sentence to print when equality with a topic is not claimed for this layout.
     fn caveat(&self) -> Option<String> {
         None
     }
+}
+
+/// What is read to load a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored<'a> {
+    /// The file that it is in.
+    pub file: &'a Path,
+    /// The row group of the file, or what else its parts are; several units may share one.
+    pub part: u64,
+    /// Bytes as they are stored, compressed if they are, of what is read of it.
+    pub bytes: u64,
 }
 
 /// The offsets that a partition of a bounded log holds: `[start, end)`.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use engine::edge::{LogScan, PartitionRange, Unit};
+use engine::edge::{LogScan, PartitionRange, Stored, Unit};
 use engine::error::Result;
 use engine::log::{Chunk, Offset, Partition, RawRecords};
 use engine::plan::SourcePlan;
@@ -144,6 +144,11 @@ impl LogScan for JournalScan {
     fn units(&self, partition: Partition) -> &[Unit] {
         let i = self.ranges.iter().position(|range| range.partition == partition);
         i.map_or(&[], |i| &self.units[i])
+    }
+
+    fn stored(&self, unit: &Unit) -> Option<Stored<'_>> {
+        let place = self.places.get(unit.id)?;
+        Some(Stored { file: &place.segment.path, part: place.start, bytes: place.end - place.start })
     }
 
     fn load(&self, unit: &Unit, start: Offset, end: Offset) -> Result<Chunk> {

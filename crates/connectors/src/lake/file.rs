@@ -125,6 +125,19 @@ impl LakeFile {
         }
     }
 
+    /// Returns how many bytes columns of a stretch take, compressed; of a part of a row group its share of them, so that the
+    /// parts of one have its size together.
+    pub(super) fn stored_bytes(&self, stretch: Stretch, names: &[&str]) -> u64 {
+        let group = self.metadata.row_group(stretch.group);
+        let is_read = |chunk: &&ColumnChunkMetaData| {
+            chunk.column_path().parts().first().is_some_and(|root| names.contains(&root.as_str()))
+        };
+        let bytes: u64 =
+            group.columns().iter().filter(is_read).map(|chunk| chunk.compressed_size().max(0) as u64).sum();
+        let until = |row: usize| (u128::from(bytes) * row as u128 / (group.num_rows().max(1) as u128)) as u64;
+        until(stretch.skip + stretch.rows) - until(stretch.skip)
+    }
+
     /// Reads columns of a stretch. Text that is stored with a dictionary throughout comes as one.
     pub(super) fn read(&self, stretch: Stretch, names: &[&str]) -> Result<RecordBatch> {
         let selection = RowSelection::from(vec![RowSelector::skip(stretch.skip), RowSelector::select(stretch.rows)]);

@@ -16,6 +16,9 @@ use super::{column, name};
 use crate::format::Encoded;
 use crate::records::{self, RawBuilder, clip};
 
+/// The columns that records are made of again as bytes.
+const RAW_COLUMNS: [&str; 4] = [name::OFFSET, name::TIMESTAMP, name::KEY, name::RAW];
+
 impl LakeScan {
     /// Loads a unit whole.
     pub(super) fn load_whole(&self, unit: &Unit) -> Result<Chunk> {
@@ -25,27 +28,9 @@ impl LakeScan {
             return Ok(self.codec.decode(&self.stored(unit)?));
         }
         let group = place.stretch.group;
-        let stored = |name: &str| entry.file.stored(name).is_some();
-        let read: Vec<&ColumnPlan> = self
-            .source
-            .columns
-            .iter()
-            .filter(|column| self.source.needed.contains(&column.field.name) || self.may_add_bad(entry, group, column))
-            .filter(|column| stored(&column.field.name))
-            .collect();
-        let mut names: Vec<&str> = read.iter().map(|column| column.field.name.as_str()).collect();
         let has_bad = self.marked_bad(entry, group) != Some(0);
-        if self.layout == Layout::Log {
-            names.push(name::OFFSET);
-        }
-        if has_bad {
-            names.push(name::BAD);
-        }
         let has_timestamp = self.needs_timestamp();
-        if has_timestamp {
-            names.push(name::TIMESTAMP);
-        }
-        let batch = entry.file.read(place.stretch, &names)?;
+        let batch = entry.file.read(place.stretch, &self.columns_read(entry, group))?;
         let offsets = self.offsets(entry, unit, &batch)?;
         let mut bad: Vec<BadRow> = if has_bad { marked(&batch)? } else { Vec::new() };
         self.require_tombstones(entry, &bad)?;
@@ -72,6 +57,30 @@ impl LakeScan {
         self.fill_raw(place, &mut chunk)?;
         self.check_maximum(entry, unit, &chunk)?;
         Ok(chunk)
+    }
+
+    /// Returns the columns that loading a row group reads, but for the bytes of single records that are bad.
+    pub(super) fn columns_read(&self, entry: &Entry, group: usize) -> Vec<&str> {
+        if entry.mode == Mode::Again {
+            return RAW_COLUMNS.to_vec();
+        }
+        let is_read = |column: &&ColumnPlan| {
+            let name = &column.field.name;
+            let is_wanted = self.source.needed.contains(name) || self.may_add_bad(entry, group, column);
+            is_wanted && entry.file.stored(name).is_some()
+        };
+        let mut names: Vec<&str> =
+            self.source.columns.iter().filter(is_read).map(|column| column.field.name.as_str()).collect();
+        if self.layout == Layout::Log {
+            names.push(name::OFFSET);
+        }
+        if self.marked_bad(entry, group) != Some(0) {
+            names.push(name::BAD);
+        }
+        if self.needs_timestamp() {
+            names.push(name::TIMESTAMP);
+        }
+        names
     }
 
     /// Refuses records without a value of which the file does not have the columns beside it.
@@ -197,7 +206,7 @@ impl LakeScan {
     fn stored(&self, unit: &Unit) -> Result<RawRecords> {
         let place = self.places[unit.id];
         let entry = &self.files[place.file];
-        let batch = entry.file.read(place.stretch, &[name::OFFSET, name::TIMESTAMP, name::KEY, name::RAW])?;
+        let batch = entry.file.read(place.stretch, &RAW_COLUMNS)?;
         let bytes = |name: &str| batch.column_by_name(name).and_then(|array| array.as_binary_opt::<i32>()).cloned();
         let (Some(keys), Some(values)) = (bytes(name::KEY), bytes(name::RAW)) else {
             return Err(Error::new(Code::Corrupt, format!("`{}` has no `_key` and `_raw`", entry.file.path.display())));

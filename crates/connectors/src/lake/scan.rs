@@ -3,7 +3,7 @@
 use arrow::array::{Array, AsArray, Int64Array, RecordBatch};
 use arrow::datatypes as ty;
 use arrow::datatypes::{DataType as ArrowType, TimeUnit};
-use engine::edge::{LogScan, PartitionRange, Unit};
+use engine::edge::{LogScan, PartitionRange, Stored, Unit};
 use engine::error::{Code, Error, Result};
 use engine::log::{Chunk, Offset, Partition};
 use engine::plan::{ColumnPlan, Layout, SourcePlan};
@@ -408,6 +408,13 @@ impl LogScan for LakeScan {
 
     fn units(&self, partition: Partition) -> &[Unit] {
         self.number(partition).map_or(&[], |i| &self.units[i])
+    }
+
+    fn stored(&self, unit: &Unit) -> Option<Stored<'_>> {
+        let Place { file, stretch } = *self.places.get(unit.id)?;
+        let entry = &self.files[file];
+        let bytes = entry.file.stored_bytes(stretch, &self.columns_read(entry, stretch.group));
+        Some(Stored { file: &entry.file.path, part: stretch.group as u64, bytes })
     }
 
     fn load(&self, unit: &Unit, start: Offset, end: Offset) -> Result<Chunk> {
