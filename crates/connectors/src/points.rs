@@ -12,6 +12,7 @@ pub const POINTS: &[(&str, &str)] = &[
     ("checkpoint.data", "the rows and the state of a checkpoint are in its data file, its manifest is not there"),
     ("checkpoint.made", "the manifest is there, no sink has the rows"),
     ("sink.published", "one sink has published the epoch, the next one has not"),
+    ("backfill.committed", "the sinks have a chunk of a backfill, and the catalogue has not been told"),
     ("kafka.begun", "a transaction is open and empty"),
     ("kafka.rows", "the brokers have all rows of the transaction"),
     ("kafka.receipt", "they have its receipt too; it is not committed"),

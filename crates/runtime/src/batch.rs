@@ -90,13 +90,15 @@ struct Reading<'a> {
     spill: Spill,
 }
 
-/// The threads of a run.
-struct Threads(rayon::ThreadPool);
+/// The threads of a run, or of several that go on at once.
+#[derive(Clone)]
+pub struct Threads(Arc<rayon::ThreadPool>);
 
 impl Threads {
-    fn new(count: usize) -> Result<Self> {
+    /// Starts so many; 0: one per core.
+    pub fn new(count: usize) -> Result<Self> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(count).build();
-        Ok(Self(pool.map_err(|error| Error::new(Code::Io, format!("cannot start threads: {error}")))?))
+        Ok(Self(Arc::new(pool.map_err(|error| Error::new(Code::Io, format!("cannot start threads: {error}")))?)))
     }
 }
 
@@ -286,7 +288,8 @@ impl<'a> Batch<'a> {
         let reach = (settings.range != (None, None)).then(|| Reach::new(engine.plan(), settings.range));
         let (budget, spill) = (settings.memory.as_ref(), Spill::new(settings.memory.as_ref()));
         let reading = Reading { engine, scans, budget, partitions, remaining, total, reach, spill };
-        Ok(Self { reading, output: Output::new(engine, outlet, settings), threads: Threads::new(settings.threads)? })
+        let threads = settings.shared.clone().map_or_else(|| Threads::new(settings.threads), Ok)?;
+        Ok(Self { reading, output: Output::new(engine, outlet, settings), threads })
     }
 
     /// Reads wave after wave to the end, closes what is final, and returns the state at the end.
@@ -351,11 +354,9 @@ impl Reading<'_> {
             let unit = self.remaining[source][place].pop().expect("a candidate has units");
             let state = &self.partitions[source][place];
             let (start, end) = (unit.start.max(state.start), unit.end.min(state.end.unwrap_or(unit.end)));
-            let whole = start == unit.start && end == unit.end;
-            let largest = unit.max_event_time.filter(|_| whole);
+            let largest = largest(&unit, start, end);
             expected[source][place] = expected[source][place].max(largest.unwrap_or(NEVER));
-            let span = self.reach.as_ref().map(|reach| reach.source(source));
-            let is_skipped = span.zip(largest).is_some_and(|(span, largest)| span.misses(unit.min_event_time, largest));
+            let is_skipped = is_skipped(self.reach.as_ref(), source, &unit, largest);
             match is_skipped {
                 true => self.total -= unit.rows as u64,
                 false => {
@@ -458,6 +459,17 @@ fn fold(engine: &Engine, piece: &Piece, chunk: &Chunk, state: &mut State) -> (Ve
         parts.push(folding);
     }
     (parts, maximum)
+}
+
+/// Returns the largest event time of a unit of which `[start, end)` is read, if it is known without loading.
+pub(crate) fn largest(unit: &Unit, start: Offset, end: Offset) -> Option<i64> {
+    unit.max_event_time.filter(|_| start <= unit.start && end >= unit.end)
+}
+
+/// Returns true for a unit that holds nothing that a row of the range is made of.
+pub(crate) fn is_skipped(reach: Option<&Reach>, source: usize, unit: &Unit, largest: Option<i64>) -> bool {
+    let span = reach.map(|reach| reach.source(source));
+    span.zip(largest).is_some_and(|(span, largest)| span.misses(unit.min_event_time, largest))
 }
 
 /// Returns where reading begins and ends in a partition: what it holds, restricted by the cuts.

@@ -9,6 +9,7 @@
 //!
 //! Nothing that a run results in depends on the catalogue: where it cannot be written, a run goes on without.
 
+mod backfills;
 mod log;
 mod store;
 
@@ -24,6 +25,7 @@ use crate::schedule::{Decided, State};
 use crate::summary::{Mode, Summary};
 use crate::time;
 
+pub use backfills::{Amount, Backfill, Part, schema as backfill_schema};
 pub use log::Log;
 use store::{Store, Tables};
 

@@ -51,6 +51,14 @@ pub fn parse(text: &str, side: Side) -> Result<Cut> {
     Ok(cut)
 }
 
+/// Writes a cut as [`parse`] reads it.
+pub fn text(cut: &Cut) -> String {
+    let of_source = |(source, partitions): (&String, &BTreeMap<Partition, Offset>)| {
+        partitions.iter().map(|(partition, offset)| format!("{source}:{partition}={offset}")).collect::<Vec<_>>()
+    };
+    cut.iter().flat_map(of_source).collect::<Vec<_>>().join(",")
+}
+
 fn read(path: &Path, side: Side) -> Result<Cut> {
     let text =
         std::fs::read_to_string(path).map_err(|error| Error::io(format!("cannot read {}", path.display()), error))?;
@@ -92,6 +100,7 @@ mod tests {
         assert_eq!(cut["orders"], BTreeMap::from([(3, 0)]));
         assert_eq!(parse("clicks:0=10,clicks:1=20,orders:3=0", Side::End).expect("a good cut"), cut);
         assert_eq!(parse("clicks:0=10,1=20; orders:3=0", Side::End).expect("a good cut"), cut);
+        assert_eq!(text(&cut), "clicks:0=10,clicks:1=20,orders:3=0");
     }
 
     #[test]

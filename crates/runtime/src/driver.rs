@@ -9,6 +9,7 @@ use engine::plan::Plan;
 use engine::watermark::{NEVER, watermark};
 use engine::{Aside, Closed, Code, Emission, Engine, Error, Result};
 
+use crate::batch::Threads;
 use crate::checkpoint::Checkpoint;
 use crate::cut::Cut;
 use crate::numbers::{Counters, Numbers, SinkNumbers};
@@ -57,6 +58,8 @@ pub struct Settings {
     pub range: (Option<i64>, Option<i64>),
     /// Threads of a batch run; 0: one per core.
     pub threads: usize,
+    /// Threads that batch runs share which go on at once; None: a run has its own.
+    pub shared: Option<Threads>,
     /// Records per poll of a stream, at most about.
     pub poll_records: usize,
     /// How often a stream closes what is final.
@@ -85,6 +88,7 @@ impl Default for Settings {
         Self {
             range: (None, None),
             threads: 0,
+            shared: None,
             poll_records: 16_384,
             close_every: Duration::from_millis(200),
             checkpoint_every: Duration::from_secs(2),

@@ -98,7 +98,7 @@ impl RunOptions {
 
 /// The folder of what left the state for a while, on this machine also when checkpoints are kept elsewhere. The name begins
 /// with a dot, so that nobody takes it for rows.
-const SCRATCH: &str = ".spill";
+pub(crate) const SCRATCH: &str = ".spill";
 
 /// A finished run.
 #[derive(Clone, Debug)]
@@ -266,7 +266,7 @@ struct Lakes {
 }
 
 /// Logs with an end, in plan order; None for one that nothing reads.
-type Scans = Vec<Option<Arc<dyn LogScan>>>;
+pub(crate) type Scans = Vec<Option<Arc<dyn LogScan>>>;
 
 /// Opened sources, in plan order; None for one that nothing reads.
 pub(crate) enum Sources {
@@ -312,7 +312,7 @@ impl Sources {
     }
 
     /// Returns the first offset that each log still holds.
-    fn first_offsets(&mut self, plan: &Plan) -> Result<Cut> {
+    pub(crate) fn first_offsets(&mut self, plan: &Plan) -> Result<Cut> {
         let mut cut = Cut::new();
         for (index, source) in plan.sources.iter().enumerate() {
             let offsets = match self {
@@ -336,7 +336,7 @@ impl Sources {
 
 /// Refuses to replace results by those of a log that begins later than the log they were made of: retention has taken
 /// records away, and with them the running maxima and the rows that only they can give.
-fn check_origin(file: &Path, first: &Cut) -> Result<()> {
+pub(crate) fn check_origin(file: &Path, first: &Cut) -> Result<()> {
     let Ok(text) = std::fs::read_to_string(file) else { return Ok(()) };
     let Ok(before) = serde_json::from_str::<Cut>(&text) else {
         return Err(Error::new(Code::Corrupt, format!("{} does not hold offsets", file.display()))
@@ -395,7 +395,7 @@ pub(crate) fn claims_equality(source: &SourcePlan) -> bool {
     !matches!(&source.bindings.lake, Some(lake) if lake.layout == Layout::Files)
 }
 
-fn chosen_sinks(plan: &Plan, options: &RunOptions) -> Result<Vec<SinkPlan>> {
+pub(crate) fn chosen_sinks(plan: &Plan, options: &RunOptions) -> Result<Vec<SinkPlan>> {
     let mut sinks: Vec<SinkPlan> = plan.sinks.clone();
     if let Some(names) = &options.sinks {
         if let Some(unknown) = names.iter().find(|name| !plan.sinks.iter().any(|sink| sink.name == **name)) {
@@ -422,7 +422,7 @@ fn chosen_sinks(plan: &Plan, options: &RunOptions) -> Result<Vec<SinkPlan>> {
     Ok(sinks)
 }
 
-fn check_cut(plan: &Plan, cut: Option<&Cut>) -> Result<()> {
+pub(crate) fn check_cut(plan: &Plan, cut: Option<&Cut>) -> Result<()> {
     for name in cut.into_iter().flat_map(|cut| cut.keys()) {
         if !plan.sources.iter().any(|source| source.name == *name) {
             let known: Vec<&str> = plan.sources.iter().map(|source| source.name.as_str()).collect();
@@ -436,7 +436,7 @@ fn check_cut(plan: &Plan, cut: Option<&Cut>) -> Result<()> {
     Ok(())
 }
 
-fn summarise(plan: &Plan, options: &RunOptions, outcome: &Outcome, began: Instant) -> Summary {
+pub(crate) fn summarise(plan: &Plan, options: &RunOptions, outcome: &Outcome, began: Instant) -> Summary {
     let tally = &outcome.tally;
     let (finals, all) = tally.total();
     let (start, end) = outcome.cuts(plan);
@@ -491,7 +491,7 @@ pub fn hold(state_dir: &Path, pipeline: &str) -> Result<File> {
 }
 
 /// Takes the folder for this process, until the returned file is dropped.
-fn lock(folder: &Path) -> Result<File> {
+pub(crate) fn lock(folder: &Path) -> Result<File> {
     let what = |path: &Path| format!("cannot use the state folder {}", path.display());
     store::create_folder(folder)?;
     let path = folder.join("lock");

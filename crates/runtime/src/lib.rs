@@ -2,6 +2,7 @@
 
 pub mod append;
 pub mod archive;
+pub mod backfill;
 pub mod batch;
 mod bootstrap;
 pub mod catalogue;

@@ -6,6 +6,8 @@
 //! | `runs` | the number of a run | a [`Run`] |
 //! | `logs` | the number of a run | the last of what it said |
 //! | `schedules` | `PIPELINE/SCHEDULE` | a [`State`] |
+//! | `backfills` | the number of a backfill | a [`Backfill`] without its parts |
+//! | `parts` | `BACKFILL/CHUNK`, both as 20 digits | a [`Part`] that is done |
 //! | `firings` | `PIPELINE/SCHEDULE/DUE`, the time as 20 digits of microseconds since 1970 | a [`Decided`] |
 //!
 //! A value, but for those of `meta`, is XXH3-64 of what follows, 8 bytes, least first, and then text: JSON, but for `logs`.
@@ -28,7 +30,7 @@ use redb::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Outcome, Run};
+use super::{Backfill, Outcome, Part, Run};
 use crate::schedule::{Decided, State};
 
 /// The version of what is in the file.
@@ -43,6 +45,9 @@ const RUNS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("runs");
 const LOGS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("logs");
 const SCHEDULES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("schedules");
 const FIRINGS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("firings");
+// A file of an earlier program gets these when they are first asked for.
+const BACKFILLS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("backfills");
+const PARTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("parts");
 
 /// The file.
 #[derive(Clone, Debug)]
@@ -301,6 +306,46 @@ impl Tables<'_> {
         Ok(())
     }
 
+    pub(super) fn put_backfill(&self, backfill: &Backfill) -> Result<()> {
+        self.put(BACKFILLS, backfill.id, &json(&Backfill { parts: Vec::new(), ..backfill.clone() }))
+    }
+
+    pub(super) fn backfills(&self) -> Result<Vec<Backfill>> {
+        let table = self.transaction.open_table(BACKFILLS).map_err(|error| failed(self.file, error))?;
+        let mut backfills = Vec::new();
+        for entry in table.iter().map_err(|error| failed(self.file, error))? {
+            let (_, value) = entry.map_err(|error| failed(self.file, error))?;
+            backfills.push(self.parse(&unsealed(self.file, value.value())?)?);
+        }
+        Ok(backfills)
+    }
+
+    pub(super) fn put_part(&self, backfill: u64, part: &Part) -> Result<()> {
+        self.put(PARTS, part_key(backfill, part.number).as_str(), &json(part))
+    }
+
+    pub(super) fn parts(&self, backfill: u64) -> Result<Vec<Part>> {
+        let table = self.transaction.open_table(PARTS).map_err(|error| failed(self.file, error))?;
+        let [first, last] = [0, u64::MAX].map(|number| part_key(backfill, number));
+        let mut parts = Vec::new();
+        for entry in table.range(first.as_str()..=last.as_str()).map_err(|error| failed(self.file, error))? {
+            let (_, value) = entry.map_err(|error| failed(self.file, error))?;
+            parts.push(self.parse(&unsealed(self.file, value.value())?)?);
+        }
+        Ok(parts)
+    }
+
+    pub(super) fn remove_backfill(&self, id: u64) -> Result<()> {
+        let parts = self.parts(id)?;
+        let mut table = self.transaction.open_table(PARTS).map_err(|error| failed(self.file, error))?;
+        for part in parts {
+            table.remove(part_key(id, part.number).as_str()).map_err(|error| failed(self.file, error))?;
+        }
+        let mut table = self.transaction.open_table(BACKFILLS).map_err(|error| failed(self.file, error))?;
+        table.remove(id).map_err(|error| failed(self.file, error))?;
+        Ok(())
+    }
+
     fn put<'k, K: redb::Key + 'static>(
         &self,
         table: TableDefinition<'_, K, &'static [u8]>,
@@ -329,6 +374,10 @@ impl Tables<'_> {
 
 fn firing_key(pipeline: &str, schedule: &str, due: i64) -> String {
     format!("{pipeline}/{schedule}/{:020}", due.max(0))
+}
+
+fn part_key(backfill: u64, number: u64) -> String {
+    format!("{backfill:020}/{number:020}")
 }
 
 fn json(value: &impl Serialize) -> String {
