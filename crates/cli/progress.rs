@@ -127,6 +127,57 @@ impl Observer for Shown {
     }
 }
 
+/// Shows how far a backfill is, whichever thread tells: a bar over the records that its chunks read, on a terminal.
+pub(crate) struct Chunks {
+    bar: Option<ProgressBar>,
+    title: String,
+}
+
+impl Chunks {
+    /// Begins to show it; so many records are to be read.
+    pub(crate) fn new(title: String, records: u64, global: &Global) -> Self {
+        let is_shown = !global.quiet && global.progress != When::Never && std::io::stderr().is_terminal();
+        let bar = is_shown.then(|| {
+            let bar = bar(&title);
+            bar.set_length(records.max(1));
+            bar.set_style(style("{prefix:.bold} {wide_bar:.cyan/dim} {human_pos}/{human_len} · {rate} · {eta}"));
+            bar
+        });
+        Self { bar, title }
+    }
+
+    /// Returns true when a bar is to be seen.
+    pub(crate) fn is_live(&self) -> bool {
+        self.bar.is_some()
+    }
+
+    /// Tells that some records more were read, or fewer if less than nothing.
+    pub(crate) fn read(&self, more: i64) {
+        let Some(bar) = &self.bar else { return };
+        match more {
+            ..0 => bar.dec(more.unsigned_abs()),
+            _ => bar.inc(more.unsigned_abs()),
+        }
+        if bar.length().is_some_and(|length| bar.position() > length) {
+            bar.set_length(bar.position());
+        }
+    }
+
+    /// Tells how many chunks are done.
+    pub(crate) fn done(&self, done: u64, of: u64) {
+        if let Some(bar) = &self.bar {
+            bar.set_prefix(format!("{} {done}/{of} chunks", self.title));
+        }
+    }
+
+    /// Takes the bar away.
+    pub(crate) fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
 fn bar(title: &str) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
     bar.set_style(style("{prefix:.bold} {spinner} {human_pos} read · {rate}{wide_msg}"));

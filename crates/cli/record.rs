@@ -22,28 +22,43 @@ pub(crate) struct Begun<'a> {
     pub(crate) by: Option<&'a str>,
     pub(crate) firing: Option<&'a Firing>,
     pub(crate) range: (Option<i64>, Option<i64>),
+    /// The words after the program's name that do the same, if they are not those of this process.
+    pub(crate) command: Option<Vec<String>>,
 }
 
 /// The record of a run. One that is dropped without an end ended in a panic.
 pub(crate) struct Record {
     recording: Option<Recording>,
+    /// Whether all that this process says is in the run's log.
+    is_alone: bool,
     global: Global,
 }
 
 impl Record {
     /// Notes that a run begins. Where that cannot be, a warning says so.
     pub(crate) fn begin(state_dir: &Path, begun: &Begun<'_>, global: &Global) -> Self {
-        let recording = match Catalogue::new(state_dir).begin(of(begun)) {
-            Ok(recording) => {
-                report::also_to(Some(recording.log()));
-                Some(recording)
-            }
-            Err(error) => {
-                warn(error, global);
-                None
-            }
-        };
-        Self { recording, global: global.clone() }
+        let mut record = Self::one_of_several(state_dir, begun, global);
+        report::also_to(record.recording.as_ref().map(Recording::log));
+        record.is_alone = true;
+        record
+    }
+
+    /// The same of a run that is not all that this process does: its log has what [`Record::say`] is told.
+    pub(crate) fn one_of_several(state_dir: &Path, begun: &Begun<'_>, global: &Global) -> Self {
+        let recording = Catalogue::new(state_dir).begin(of(begun)).map_err(|error| warn(error, global)).ok();
+        Self { recording, is_alone: false, global: global.clone() }
+    }
+
+    /// Returns the run's number, if it is noted.
+    pub(crate) fn id(&self) -> Option<u64> {
+        self.recording.as_ref().map(Recording::id)
+    }
+
+    /// Puts something into the run's log alone.
+    pub(crate) fn say(&self, text: &str) {
+        if let Some(recording) = &self.recording {
+            recording.log().say(&report::redacted(text));
+        }
     }
 
     /// Notes how it ended: with an exit code and a summary, or with errors, which are told later.
@@ -58,7 +73,9 @@ impl Record {
     }
 
     fn put(&mut self, end: &End, failure: Option<&Failure>) {
-        report::also_to(None);
+        if self.is_alone {
+            report::also_to(None);
+        }
         let Some(recording) = self.recording.take() else { return };
         if let Some(failure) = failure {
             recording.log().say(&text_of(failure));
@@ -119,7 +136,7 @@ fn of(begun: &Begun<'_>) -> Run {
         definition: begun.loaded.map(|loaded| loaded.plan.definition.clone()),
         from: from.map(time::rfc3339),
         to: to.map(time::rfc3339),
-        command: command(begun.loaded.is_some()),
+        command: begun.command.clone().unwrap_or_else(|| command(begun.loaded.is_some())),
         pid: std::process::id(),
         user,
         version: version_line(),
@@ -129,7 +146,7 @@ fn of(begun: &Begun<'_>) -> Run {
 
 /// Returns the words of the command line without what is secret. What is secret is known of a pipeline that was read; of
 /// another one no value of a variable is kept. The project folder is left out: it is the one that the catalogue is in.
-fn command(is_read: bool) -> Vec<String> {
+pub(crate) fn command(is_read: bool) -> Vec<String> {
     let words: Vec<String> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     let mut kept: Vec<String> = Vec::new();
     let mut words = words.into_iter();

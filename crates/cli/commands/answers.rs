@@ -72,6 +72,13 @@ show      json: one such object with `partitions`, `counts`, `state` (`step`, `p
 others    json: one object (`pin`, `fork`: as of `list`; `export`: `files`; `clear`: `checkpoints`, `pins`); else nothing on
           standard output, what was done is said on stderr
 ",
+        "backfill" => "\
+nothing on standard output but with `--dry-run`; what is done is said on stderr, and `--summary FILE` writes it as JSON:
+`samestream schema backfill`
+json      with `--dry-run` one object: `pipeline`, `from`, `to`, `chunk`, `start`, `end`, `predicted`, `files`, `row_groups`,
+          `goes_on_with`, `chunks` (an array of `number`, `from`, `to`, `done`, `predicted`); else on stderr an object for each chunk
+others    text
+",
         "runs" => "\
 list      json: an array of runs (`samestream schema run`); jsonl: one a line; else text
 show      json: one run; else text

@@ -3,6 +3,7 @@
 mod answers;
 mod append;
 mod archive;
+mod backfill;
 mod compact;
 mod completions;
 mod demo;
@@ -40,6 +41,7 @@ pub(crate) enum Command {
     Run(Box<run::Arguments>),
     Verify(verify::Arguments),
     Runs(runs::Arguments),
+    Backfill(Box<backfill::Arguments>),
     Schedule(schedule::Arguments),
     Diff(diff::Arguments),
     Query(query::Arguments),
@@ -71,6 +73,7 @@ impl Command {
         match self {
             Command::Run(arguments) => run::run(&arguments, global),
             Command::Runs(arguments) => runs::run(&arguments, global),
+            Command::Backfill(arguments) => backfill::run(&arguments, global),
             Command::Schedule(arguments) => schedule::run(&arguments, global),
             Command::Verify(arguments) => verify::run(&arguments, global),
             Command::Diff(arguments) => diff::run(&arguments, global),

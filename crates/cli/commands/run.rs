@@ -165,7 +165,7 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Done {
     let path = pipelines::find(&arguments.pipeline)?;
     let mode = if arguments.mode == ModeWord::Stream { Mode::Stream } else { Mode::Batch };
     let (by, firing) = (arguments.started_by.as_deref(), arguments.firing.as_ref());
-    let mut begun = Begun { pipeline: &arguments.pipeline, loaded: None, mode, by, firing, range };
+    let mut begun = Begun { pipeline: &arguments.pipeline, loaded: None, mode, by, firing, range, command: None };
     let state_dir = arguments.state_dir.local();
     let loaded = match pipelines::read(&path, global) {
         Ok(loaded) => loaded,
@@ -265,7 +265,7 @@ fn against(done: Summary, other: Summary, path: &Path, global: &Global) -> Resul
 }
 
 /// Puts other lakes in the place of those that the pipeline file names.
-fn redirect(plan: &mut Plan, inputs: &[String]) -> Result<()> {
+pub(crate) fn redirect(plan: &mut Plan, inputs: &[String]) -> Result<()> {
     for input in inputs {
         let names: Vec<String> = plan.sources.iter().map(|source| source.name.clone()).collect();
         // A path may hold `=` itself, as in `partition=0`.
@@ -348,7 +348,7 @@ fn check(arguments: &Arguments, plan: &Plan) -> Result<()> {
 /// Less than this would be spent on the program itself.
 const LEAST_MEMORY: u64 = 1 << 20;
 
-fn parse_memory(text: &str) -> Result<u64, String> {
+pub(crate) fn parse_memory(text: &str) -> Result<u64, String> {
     match parse_size(text)? as u64 {
         size if size >= LEAST_MEMORY => Ok(size),
         _ => Err("1MiB is the least".to_string()),

@@ -7,7 +7,8 @@ use engine::Result;
 
 use crate::output;
 
-/// Print a JSON Schema: of the pipeline file, of a run's summary, of `runs show --format json`, or of `diff --format json`
+/// Print a JSON Schema: of the pipeline file, of a run's summary, of `runs show --format json`, of a backfill's summary, or
+/// of `diff --format json`
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     samestream schema pipeline > .samestream/pipeline.schema.json\n  \
@@ -25,6 +26,7 @@ enum Subject {
     Pipeline,
     Summary,
     Run,
+    Backfill,
     Diff,
 }
 
@@ -33,6 +35,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         Subject::Pipeline => output::text(&format!("{:#}\n", pipeline::schema::pipeline())),
         Subject::Summary => output::text(&format!("{:#}\n", runtime::summary::schema())),
         Subject::Run => output::text(&format!("{:#}\n", runtime::catalogue::schema())),
+        Subject::Backfill => output::text(&format!("{:#}\n", runtime::catalogue::backfill_schema())),
         Subject::Diff => output::text(analysis::DIFF_SCHEMA),
     }
 }
