@@ -9,8 +9,9 @@ use serde_json::Value;
 
 use crate::cli::{samestream, stderr, stdout};
 use crate::servers::{
-    Server, Service, add, canonical, fences_the_older, hostile, ok, order, refused, replaces_ranges, run,
-    run_with_points, seen_by_readers, signal, start, survives_kills, survives_points, survives_restarts, wait_for,
+    Server, Service, add, backfills_by_whole_chunks, canonical, fences_the_older, hostile, ok, order, refused,
+    replaces_ranges, run, run_with_points, seen_by_readers, signal, start, survives_kills, survives_points,
+    survives_restarts, wait_for,
 };
 
 /// A database of its own on the server.
@@ -196,6 +197,12 @@ fn of_two_runs_the_older_is_fenced_by_postgres() {
 #[ignore = "needs SAMESTREAM_TEST_POSTGRES"]
 fn a_range_replaces_its_rows_in_postgres_and_no_others() {
     replaces_ranges(&Database::new("range"));
+}
+
+#[test]
+#[ignore = "needs SAMESTREAM_TEST_POSTGRES"]
+fn readers_of_postgres_see_whole_chunks_of_a_backfill_only() {
+    backfills_by_whole_chunks(&Database::new("chunks"), "postgres.rows");
 }
 
 #[test]

@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use crate::cli::{stderr, stdout};
 use crate::servers::{
-    Server, Service, add, canonical, fences_the_older, hostile, ok, order, refused, replaces_ranges, run,
-    run_with_points, seen_by_readers, survives_kills, survives_points, survives_restarts,
+    Server, Service, add, backfills_by_whole_chunks, canonical, fences_the_older, hostile, ok, order, refused,
+    replaces_ranges, run, run_with_points, seen_by_readers, survives_kills, survives_points, survives_restarts,
 };
 
 /// The sinks whose rows have names.
@@ -190,6 +190,12 @@ fn rows_of_redis_have_their_identity_as_names_and_hostile_texts_are_nothing_else
 #[ignore = "needs SAMESTREAM_TEST_REDIS"]
 fn a_range_replaces_its_rows_in_redis_and_no_others() {
     replaces_ranges(&Keys::new("range"));
+}
+
+#[test]
+#[ignore = "needs SAMESTREAM_TEST_REDIS"]
+fn readers_of_redis_see_whole_chunks_of_a_backfill_only() {
+    backfills_by_whole_chunks(&Keys::new("chunks"), "redis.sent");
 }
 
 #[test]

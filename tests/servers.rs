@@ -207,6 +207,68 @@ pub(crate) fn seen_by_readers(server: &(impl Server + Sync), look: impl Fn() -> 
     seen.into_iter().collect()
 }
 
+/// Asks a server again and again while a backfill of another definition goes over its rows, dies at a point and goes on: each
+/// chunk is as it was or as it will be, and those before a new one are new.
+pub(crate) fn backfills_by_whole_chunks(server: &(impl Server + Sync), point: &str) {
+    let orders: Vec<String> = (0..1500).map(|i| order(i / 25, &format!("item {}", i % 25), "")).collect();
+    let folder = server.shop_with(&orders);
+    let at = folder.path();
+    let is_other = |line: &&str| line.contains("{from: all, ") || line.contains("{from: lost, ");
+    let text = server.shop().lines().filter(|line| !is_other(line)).collect::<Vec<_>>().join("\n");
+    let before = text.replace(
+        "per_item: {from: orders, window: {tumbling: {size: 1m}}, group_by: [item], aggregate: {n: \"sum(n)\"",
+        "per_item: {from: orders, window: {tumbling: {size: 1m}}, group_by: [item], aggregate: {n: \"count(n)\"",
+    );
+    assert_ne!(before, text);
+    std::fs::write(at.join("shop.yaml"), before).unwrap();
+    ok(at, &server.url(), "run shop.yaml --mode batch");
+    std::fs::write(at.join("shop.yaml"), text).unwrap();
+    // How many of the chunks of ten minutes are new, in the order of time.
+    let look = || {
+        let mut chunks = [(0, 0); 6];
+        for row in server.rows("per_item") {
+            let row: Value = serde_json::from_str(&row).unwrap();
+            let minute: usize = row["window_start"].as_str().unwrap()[14..16].parse().unwrap();
+            let n: usize = row["n"].as_str().unwrap().parse().unwrap();
+            chunks[minute / 10] = (chunks[minute / 10].0 + 1, chunks[minute / 10].1 + n);
+        }
+        let is_new = |(number, (rows, sum)): (usize, &(usize, usize))| {
+            let new: usize = (number * 10..number * 10 + 10).map(|minute| minute * 25).sum();
+            assert!(*rows == 250 && (*sum == 250 || *sum == new), "half of chunk {number}: {chunks:?}");
+            *sum == new
+        };
+        let new: Vec<bool> = chunks.iter().enumerate().map(is_new).collect();
+        assert!(new.is_sorted_by(|before, after| before >= after), "{new:?}");
+        new.iter().filter(|new| **new).count()
+    };
+    assert_eq!(look(), 0);
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    let seen = std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut seen = std::collections::BTreeSet::new();
+            while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                seen.insert(look());
+            }
+            seen
+        });
+        let line = "backfill shop.yaml --from 2026-01-01 --to 2026-01-01T01:00:00Z --chunk 10m --parallel 2";
+        let mut dying = samestream(at);
+        dying.env("DATABASE_URL", server.url()).env("FAILPOINTS", format!("{point}=2*off->return"));
+        let output = dying.args(line.split(' ')).output().unwrap();
+        let signal = std::os::unix::process::ExitStatusExt::signal(&output.status);
+        assert_eq!(signal, Some(6), "it came by {point} and died: {}", stderr(&output));
+        let output = run(at, &server.url(), line);
+        let text = stderr(&output);
+        assert!(output.status.success() && text.contains("2 of 6 chunks are done"), "{text}");
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        reader.join().unwrap()
+    });
+    assert!(seen.len() > 2, "the reader saw it between chunks: {seen:?}");
+    assert_eq!(look(), 6);
+    ok(at, &server.url(), "run shop.yaml --mode batch --sinks per_item_file --state-dir .other");
+    assert_eq!(server.rows("per_item"), file(at.join("out/per_item.jsonl")));
+}
+
 /// A server of a test's own, since others do not like to be restarted; its data goes with it.
 pub(crate) struct Service {
     script: std::path::PathBuf,

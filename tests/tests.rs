@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod architecture;
+mod backfill_verb;
 mod bad_worlds;
 mod bootstrap;
 mod broker;
