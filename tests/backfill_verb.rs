@@ -272,6 +272,14 @@ fn a_backfill_goes_on_in_the_log_as_it_was_when_it_began_though_the_lake_has_gro
     one("then");
     let line = format!("backfill coins.yaml {range} --chunk 1h --out bf");
     must_have_died(&with_points(at, &line, "backfill.committed=2*off->return"));
+    // A partition that has come since has its part in what is final.
+    fs::create_dir(at.join("lake/partition=2")).unwrap();
+    for name in ["00000000000000000000.parquet", "00000000000000000100.parquet"] {
+        fs::copy(at.join("lake/partition=1").join(name), at.join("lake/partition=2").join(name)).unwrap();
+    }
+    let text = refused(at, &line, "E_PARTITIONS_CHANGED", 5);
+    assert!(text.contains("when backfill 1 began") && text.contains("--again"), "{text}");
+    fs::remove_dir_all(at.join("lake/partition=2")).unwrap();
     add(at, &records(360..420));
     one("now");
     let output = run(at, &line);

@@ -211,11 +211,15 @@ fn prepare(
     let work = backfill::Backfill::open(plan, &options, lock)?;
     let goes_on = before.is_some();
     let mut noted = before.unwrap_or(asked);
-    if goes_on {
-        (noted.outcome, noted.ended, noted.error) = (Outcome::Running, None, None);
-    } else {
-        let (start, end) = work.cuts();
+    let (start, end) = work.cuts();
+    if !goes_on {
         (noted.start, noted.end) = (start.clone(), end.clone());
+    } else if (start, end) != (&noted.start, &noted.end) {
+        let message = format!("the log has other partitions than when backfill {} began", noted.id);
+        return Err(Error::new(Code::PartitionsChanged, message)
+            .help("what is done was computed without them: `--again` begins anew, with all chunks"));
+    } else {
+        (noted.outcome, noted.ended, noted.error) = (Outcome::Running, None, None);
     }
     let rate = rate(catalogue, &noted)?;
     let amount = |estimate: &backfill::Estimate| Amount {
@@ -287,7 +291,8 @@ fn rate(catalogue: &Catalogue, noted: &Backfill) -> Result<Option<Rate>> {
         let (Some(ended), Some(definition), Some(summary)) = (run.ended, run.definition, run.summary) else { continue };
         seen.push((ended, definition, summary.rows_read, summary.seconds));
     }
-    for other in catalogue.backfills()?.into_iter().filter(|other| other.pipeline == noted.pipeline) {
+    let is_done = |other: &Backfill| other.pipeline == noted.pipeline && !other.is_unfinished();
+    for other in catalogue.backfills()?.into_iter().filter(is_done) {
         let (Some(ended), Some(seconds)) = (other.ended, other.actual.seconds) else { continue };
         seen.push((ended, other.definition, other.actual.rows_read, seconds));
     }
