@@ -121,7 +121,7 @@ fn whatever_the_chunks_and_however_many_at_once_a_backfill_gives_what_one_run_gi
         let bf = summary(at, "bf.json");
         for name in SINKS {
             let (found, expected) = (sink(at, &format!("bf{turn}"), name), sink(at, "one", name));
-            assert!(expected.len() > 5, "{name}");
+            assert!(expected.len() > 4, "{name}");
             assert_eq!(found, expected, "{name} with {how}");
         }
         for name in ["digest_final", "digest_all", "rows_written", "start", "end", "definition"] {
@@ -153,7 +153,8 @@ fn only_the_windows_of_the_range_are_replaced_and_runs_of_chunks_can_be_retried(
                 before.iter().filter(|row| !is_in(row)).chain(whole.iter().filter(is_in)).cloned().collect();
             expected.sort();
             assert_ne!(&expected, before, "{name}");
-            assert_ne!(expected, whole, "{name}");
+            // Of hours the range holds all that differ.
+            assert!(*name == "hours" || expected != whole, "{name}");
             assert_eq!(sink(at, "out", name), expected, "{name}");
         }
     };
@@ -223,7 +224,7 @@ fn a_backfill_that_is_killed_again_and_again_leaves_whole_chunks_and_goes_on_to_
     let project = project(&SINKS);
     let at = project.path();
     ok(at, "run coins.yaml --mode batch --end clicks:0=200,1=200");
-    let range = "--from 2026-01-01T00:00:00Z --to 2026-01-01T07:00:00Z";
+    let range = "--from 2025-12-31T23:00:00Z --to 2026-01-01T07:00:00Z";
     ok(at, &format!("run coins.yaml --mode batch {range} --out one --summary one.json --state-dir .other"));
     let line = format!("backfill coins.yaml {range} --chunk 20m --parallel 2 --summary bf.json");
     let expected = sink(at, "one", "per_page");
@@ -260,7 +261,7 @@ fn a_backfill_that_is_killed_again_and_again_leaves_whole_chunks_and_goes_on_to_
     }
     let (bf, one) = (summary(at, "bf.json"), summary(at, "one.json"));
     assert_eq!((&bf["digest_all"], &bf["digest_final"]), (&one["digest_all"], &one["digest_final"]));
-    assert_eq!(bf["done"], 21);
+    assert_eq!(bf["done"], 24);
 }
 
 #[test]
@@ -319,13 +320,13 @@ fn a_chunk_that_fails_ends_the_backfill_and_the_next_call_goes_on() {
         assert_eq!(text.contains("goes on  with backfill 1: 3 of 6 chunks are done"), goes_on, "{text}");
     }
     let outcomes = |outcome: &str| runs(at).iter().filter(|run| run["outcome"] == outcome).count();
-    assert_eq!((outcomes("done"), outcomes("failed")), (3, 2));
+    assert_eq!((outcomes("done"), outcomes("running")), (3, 0));
     for name in ["log", "lake"] {
         fs::remove_dir_all(at.join(name)).unwrap();
     }
     add(at, &good);
     ok(at, line);
-    assert_eq!((outcomes("done"), outcomes("running")), (6, 0));
+    assert_eq!(outcomes("done"), 6);
     ok(at, "run coins.yaml --mode batch --from 2026-01-01 --to 2026-01-01T06:00:00Z --out one --state-dir .other");
     assert_eq!(sink(at, "out", "per_page"), sink(at, "one", "per_page"));
 }

@@ -360,7 +360,7 @@ fn every_setting_says_where_it_came_from_and_no_secret_is_shown() {
     // For people: one line each.
     let lines = stdout(&with_profiles(toml, "version --show-config --profile dev", &variables));
     let of_threads: Vec<&str> = lines.lines().find(|it| it.contains(" threads ")).unwrap().split_whitespace().collect();
-    assert_eq!(of_threads, ["threads", "3", "env", "run,", "verify"]);
+    assert_eq!(of_threads, ["threads", "3", "env", "run,", "verify,", "backfill"]);
 }
 
 #[test]

@@ -256,8 +256,9 @@ fn unfinished(catalogue: &Catalogue, asked: &Backfill, end: Option<&Cut>) -> Res
             && (&other.sinks, &other.out, &other.input) == (&asked.sinks, &asked.out, &asked.input)
     };
     let all = catalogue.backfills()?;
-    // Whatever came before the last one of the same was given up by it.
-    let Some(last) = all.iter().rfind(is_same).filter(|last| last.is_unfinished()) else { return Ok(None) };
+    // Whatever came before the last one of the same was given up by it. Of one that has done nothing nothing is kept.
+    let is_left = |last: &&Backfill| last.is_unfinished() && last.done > 0;
+    let Some(last) = all.iter().rfind(is_same).filter(is_left) else { return Ok(None) };
     let refused = |what: &str| {
         let done = format!("{} of its {} chunks are done", last.done, last.chunks);
         Error::new(Code::StateForeign, format!("backfill {} over this range is not done, and {what}; {done}", last.id))

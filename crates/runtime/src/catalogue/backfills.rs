@@ -176,3 +176,79 @@ impl Catalogue {
 pub fn schema() -> serde_json::Value {
     serde_json::to_value(schemars::schema_for!(Backfill)).expect("a schema is JSON")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(number: u64, digest: u128) -> Part {
+        let mut sum = Digest::default();
+        sum.add(digest);
+        let actual = Amount { rows_read: 10, bytes: Some(100 + number), seconds: Some(0.5) };
+        Part {
+            number,
+            from: "2026-01-01T00:00:00Z".into(),
+            to: "2026-01-02T00:00:00Z".into(),
+            run: Some(number + 7),
+            predicted: Amount::default(),
+            actual,
+            rows_written: 1,
+            digest_final: sum.to_string(),
+            digest_all: sum.to_string(),
+        }
+    }
+
+    fn backfill() -> Backfill {
+        Backfill {
+            id: 0,
+            pipeline: "p".into(),
+            definition: "0".repeat(32),
+            from: "2026-01-01T00:00:00Z".into(),
+            to: "2026-01-04T00:00:00Z".into(),
+            chunk: "1d".into(),
+            sinks: None,
+            out: None,
+            input: Vec::new(),
+            start: Cut::new(),
+            end: Cut::from([("clicks".to_string(), [(0, 10)].into())]),
+            outcome: Outcome::Running,
+            started: "2026-02-01T00:00:00Z".into(),
+            ended: None,
+            error: None,
+            chunks: 3,
+            done: 0,
+            predicted: Amount::default(),
+            actual: Amount::default(),
+            rows_written: 0,
+            digest_final: Digest::default().to_string(),
+            digest_all: Digest::default().to_string(),
+            parts: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_backfill_is_found_with_its_chunks_and_sums_them_up_whatever_their_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let catalogue = Catalogue::new(folder.path());
+        assert_eq!((catalogue.backfills().unwrap(), catalogue.parts(1).unwrap()), (Vec::new(), Vec::new()));
+        assert!(!catalogue.is_there(), "asking makes no file");
+        let (mut first, mut second) = (backfill(), backfill());
+        catalogue.begin_backfill(&mut first).unwrap();
+        catalogue.begin_backfill(&mut second).unwrap();
+        assert_eq!((first.id, second.id), (1, 2));
+        for number in [2, 0, 1] {
+            let part = part(number, u128::MAX - u128::from(number));
+            second.add(part.clone(), 1.5);
+            catalogue.put_backfill(&second, Some(&part)).unwrap();
+        }
+        let found = catalogue.backfills().unwrap();
+        assert_eq!(found, [first, Backfill { parts: Vec::new(), ..second.clone() }]);
+        assert_eq!(catalogue.parts(1).unwrap(), []);
+        assert_eq!(catalogue.parts(2).unwrap(), [0, 1, 2].map(|n| part(n, u128::MAX - u128::from(n))));
+        assert_eq!(catalogue.parts(2).unwrap(), second.parts);
+        assert_eq!((second.done, second.rows_written), (3, 3));
+        assert_eq!(second.actual, Amount { rows_read: 30, bytes: Some(303), seconds: Some(1.5) });
+        // −1 − 2 − 3 modulo 2^128.
+        assert_eq!(second.digest_all, format!("x1:{:032x}:3", 0_u128.wrapping_sub(6)));
+    }
+}
