@@ -29,6 +29,7 @@ mod hostile;
 mod hostile_http;
 mod increments;
 mod inspect_verb;
+mod ledger_verb;
 mod live;
 mod metrics_verb;
 mod object_store;

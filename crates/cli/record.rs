@@ -6,6 +6,7 @@ use engine::{Code, Error};
 use pipeline::Loaded;
 use pipeline::diagnostic::{self, Severity};
 use runtime::catalogue::{Catalogue, End, Failed, Firing, Outcome, Recording, Run};
+use runtime::ledger::Wrote;
 use runtime::{Mode, Summary, time};
 
 use crate::global::Global;
@@ -62,13 +63,15 @@ impl Record {
     }
 
     /// Notes how it ended: with an exit code and a summary, or with errors, which are told later.
-    pub(crate) fn end(mut self, worked: Result<(u8, &Summary), &Failure>) {
-        let end = match worked {
-            Ok((0, summary)) if !summary.ended => end(Outcome::Stopped, 0, None, Some(summary)),
-            Ok((0, summary)) => end(Outcome::Done, 0, None, Some(summary)),
-            Ok((exit, summary)) => end(Outcome::Failed, exit, None, Some(summary)),
+    pub(crate) fn end(mut self, worked: Result<(u8, &Summary, &Wrote), &Failure>) {
+        let mut end = match worked {
+            Ok((0, summary, _)) if !summary.ended => end(Outcome::Stopped, 0, None, Some(summary)),
+            Ok((0, summary, _)) => end(Outcome::Done, 0, None, Some(summary)),
+            Ok((exit, summary, _)) => end(Outcome::Failed, exit, None, Some(summary)),
             Err(failure) => failed(failure),
         };
+        // A run that is not what another one was has written its rows all the same.
+        end.wrote = worked.ok().map(|(.., wrote)| wrote.clone());
         self.put(&end, worked.err());
     }
 
@@ -175,7 +178,7 @@ fn hidden(set: &str) -> String {
 }
 
 fn end(outcome: Outcome, exit: u8, error: Option<Failed>, summary: Option<&Summary>) -> End {
-    End { at: clock::now_ms() * 1000, outcome, exit, error, summary: summary.cloned() }
+    End { at: clock::now_ms() * 1000, outcome, exit, error, summary: summary.cloned(), wrote: None }
 }
 
 fn failed(failure: &Failure) -> End {

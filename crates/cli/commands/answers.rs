@@ -86,6 +86,11 @@ logs      json: one object: `id`, `log`; else the text
 retry     nothing on standard output but what the run writes there
 prune     json: one object: `pruned`; else nothing on standard output, what was done is said on stderr
 ",
+        "status" => "\
+json      an array of objects: `samestream schema status`; jsonl: one a line
+others    text: for each pipeline its last run, its next firing and, for each sink, a calendar of days, the worst range of each;
+          then what is not final, with the reason
+",
         "schedule" => "\
 list      json: an array of objects: `pipeline`, `schedule`, `cron`, `timezone`, `next`, `next_local`, `paused`, `since`
 next      the same of: `pipeline`, `schedule`, `local`, `timezone`, `due`, `begins`, `from`, `to`

@@ -425,7 +425,7 @@ impl<'a> Working<'a> {
             digest_all: summary.digest_all.clone(),
         };
         let noted = self.note(&part, done.report.places.clone());
-        record.end(Ok((0, summary)));
+        record.end(Ok((0, summary, &done.report.wrote)));
         noted
     }
 

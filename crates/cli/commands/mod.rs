@@ -22,6 +22,7 @@ mod runs;
 mod schedule;
 mod schema;
 mod state;
+mod status;
 mod test;
 mod validate;
 mod verify;
@@ -43,6 +44,7 @@ pub(crate) enum Command {
     Runs(runs::Arguments),
     Backfill(Box<backfill::Arguments>),
     Schedule(schedule::Arguments),
+    Status(status::Arguments),
     Diff(diff::Arguments),
     Query(query::Arguments),
     Validate(validate::Arguments),
@@ -75,6 +77,7 @@ impl Command {
             Command::Runs(arguments) => runs::run(&arguments, global),
             Command::Backfill(arguments) => backfill::run(&arguments, global),
             Command::Schedule(arguments) => schedule::run(&arguments, global),
+            Command::Status(arguments) => status::run(&arguments, global),
             Command::Verify(arguments) => verify::run(&arguments, global),
             Command::Diff(arguments) => diff::run(&arguments, global),
             Command::Query(arguments) => query::run(&arguments, global),

@@ -1,5 +1,7 @@
 //! `samestream run`: the command everything else is about.
 
+mod stale;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -16,7 +18,7 @@ use runtime::checkpoint::Place;
 use runtime::cut::{self, Side};
 use runtime::driver::Limit;
 use runtime::verify::compare_summaries;
-use runtime::{Mode, RunOptions, Settings, Summary};
+use runtime::{Mode, Report, RunOptions, Settings, Summary};
 use serde_json::json;
 
 use crate::commands::archive::parse_size;
@@ -42,7 +44,8 @@ use crate::{console, output, signals, summary};
     samestream run page_views --mode batch --end stream.json\n  \
     samestream run page_views --mode batch --end stream.json --verify-against stream.json\n  \
     samestream run page_views --mode batch --input /backup/lake/clicks --out /tmp/restored\n  \
-    samestream run pipelines/page_views.yaml --mode batch --from 2026-01-01 --to 2026-01-02 --out /tmp/day")]
+    samestream run pipelines/page_views.yaml --mode batch --from 2026-01-01 --to 2026-01-02 --out /tmp/day\n  \
+    samestream run page_views --mode batch --stale")]
 pub(crate) struct Arguments {
     /// The pipeline: a path, or the bare name of one in `pipelines/`
     pipeline: String,
@@ -58,6 +61,10 @@ pub(crate) struct Arguments {
     /// Write only rows whose window starts before this time
     #[arg(long, value_name = "TIME")]
     to: Option<String>,
+    /// Write the ranges that `samestream status` shows as stale or missing, each in a run of its own, and no others
+    #[arg(long, value_parser = BoolishValueParser::new(),
+        conflicts_with_all = ["from", "to", "start", "end", "out", "sinks", "print", "summary", "verify_against", "input"])]
+    stale: bool,
     /// Write each sink as DIR/<sink name> instead
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -181,10 +188,15 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Done {
         let loaded = usable(arguments, loaded)?;
         return Ok(output::text(&pipeline::explain::text(&loaded))?);
     }
+    if arguments.stale {
+        return stale::run(arguments, loaded, global);
+    }
     begun.loaded = Some(&loaded);
     let record = Record::begin(&state_dir, &begun, global);
-    let worked = usable(arguments, loaded).map_err(Failure::from).and_then(|loaded| work(arguments, loaded, global));
-    record.end(worked.as_ref().map(|(exit, summary)| (*exit, summary)));
+    let worked = usable(arguments, loaded)
+        .map_err(Failure::from)
+        .and_then(|loaded| work(arguments, Arc::new(loaded.plan), range, global));
+    record.end(worked.as_ref().map(|(exit, done)| (*exit, &done.summary, &done.wrote)));
     worked.map(|(exit, _)| ExitCode::from(exit))
 }
 
@@ -196,8 +208,12 @@ fn usable(arguments: &Arguments, mut loaded: Loaded) -> Result<Loaded> {
 }
 
 /// Runs it, and returns what the process ends with and what the run told.
-fn work(arguments: &Arguments, loaded: Loaded, global: &Global) -> Result<(u8, Summary), Failure> {
-    let plan = Arc::new(loaded.plan);
+fn work(
+    arguments: &Arguments,
+    plan: Arc<Plan>,
+    range: (Option<i64>, Option<i64>),
+    global: &Global,
+) -> Result<(u8, Report), Failure> {
     let stop = signals::stop_flag()?;
     if arguments.stop_on_eof {
         signals::stop_when_input_ends(stop.clone());
@@ -205,7 +221,7 @@ fn work(arguments: &Arguments, loaded: Loaded, global: &Global) -> Result<(u8, S
     let mode = if arguments.mode == ModeWord::Stream { Mode::Stream } else { Mode::Batch };
     let mut options = RunOptions::new(mode);
     arguments.cut.put(&mut options)?;
-    options.settings = settings(arguments, stop.clone())?;
+    options.settings = settings(arguments, range, stop.clone());
     options.until_caught_up = arguments.until_caught_up;
     options.out = arguments.out.clone();
     options.sinks = arguments.sinks.clone();
@@ -215,7 +231,8 @@ fn work(arguments: &Arguments, loaded: Loaded, global: &Global) -> Result<(u8, S
     options.bootstrap = arguments.bootstrap.is_some();
     options.fresh = arguments.fresh;
     options.set_memory(arguments.memory, &plan.name);
-    options.settings.allow_empty = arguments.allow_empty;
+    // The log holds records of what is healed; a step may want none of them.
+    options.settings.allow_empty = arguments.allow_empty || arguments.stale;
     options.context.console = console::console(global, stop);
     // Before anything is written: a summary of another definition cannot be compared with whatever comes.
     let other = match &arguments.verify_against {
@@ -244,7 +261,7 @@ fn work(arguments: &Arguments, loaded: Loaded, global: &Global) -> Result<(u8, S
         Some((path, other)) => against(done.summary.clone(), other, path, global)?,
         None => 0,
     };
-    Ok((exit, done.summary))
+    Ok((exit, done))
 }
 
 /// Says whether the results are those of another run.
@@ -298,20 +315,29 @@ fn range(arguments: &Arguments) -> Result<(Option<i64>, Option<i64>)> {
     Ok(range)
 }
 
-fn settings(arguments: &Arguments, stop: Arc<std::sync::atomic::AtomicBool>) -> Result<Settings> {
-    Ok(Settings {
-        range: range(arguments)?,
+fn settings(
+    arguments: &Arguments,
+    range: (Option<i64>, Option<i64>),
+    stop: Arc<std::sync::atomic::AtomicBool>,
+) -> Settings {
+    Settings {
+        range,
         threads: arguments.threads.unwrap_or(0),
         checkpoint_every: arguments.checkpoint_every,
         late_limit: arguments.fail_on_late,
         bad_limit: arguments.max_decode_errors,
         stop,
         ..Settings::default()
-    })
+    }
 }
 
 fn check(arguments: &Arguments, plan: &Plan) -> Result<()> {
     let is_batch = arguments.mode == ModeWord::Batch;
+    if !is_batch && arguments.stale {
+        return Err(
+            Error::new(Code::Usage, "`--stale` is for `--mode batch`").help("a stream goes on from where it was")
+        );
+    }
     if is_batch && arguments.until_caught_up {
         return Err(Error::new(Code::Usage, "`--until-caught-up` is for `--mode stream`")
             .help("a batch run always ends at the end of its lake"));

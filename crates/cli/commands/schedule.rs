@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode};
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, Subcommand};
-use engine::schedule::Schedule;
+use engine::schedule::{Reprocess, Schedule};
 use engine::{Code, Error};
 use pipeline::Loaded;
 use runtime::catalogue::{Catalogue, Run};
@@ -227,6 +227,14 @@ fn text(value: &Value, name: &str) -> String {
     }
 }
 
+/// Returns the range of a firing for people.
+fn interval(row: &Value) -> String {
+    match row["from"].is_null() {
+        true => "what is stale or missing".into(),
+        false => format!("{} .. {}", short(&text(row, "from")), short(&text(row, "to"))),
+    }
+}
+
 fn list(several: &Several, global: &Global) -> Done {
     let catalogue = Catalogue::new(&several.state_dir.local());
     let mut rows = Vec::new();
@@ -279,8 +287,7 @@ fn next(next: &Next, global: &Global) -> Done {
     };
     let rows: Vec<Value> = firings.iter().map(row).collect();
     let shown = |row: &Value| {
-        let interval = format!("{} .. {}", short(&text(row, "from")), short(&text(row, "to")));
-        [text(row, "pipeline"), text(row, "schedule"), text(row, "local"), short(&text(row, "due")), interval]
+        [text(row, "pipeline"), text(row, "schedule"), text(row, "local"), short(&text(row, "due")), interval(row)]
     };
     answer(&rows, ["pipeline", "schedule", "on its clocks", "in UTC", "reprocesses (half-open, UTC)"], shown, global)
 }
@@ -311,12 +318,14 @@ fn pause(of: &One, paused: bool, global: &Global) -> Done {
 fn trigger(trigger: &Trigger, global: &Global) -> Done {
     let found = found_one(&trigger.of, global)?;
     let schedule = one(&trigger.of, &found)?;
-    let interval = match (&trigger.due, &trigger.from, &trigger.to) {
-        (None, Some(from), Some(to)) => (time::parse(from)?, time::parse(to)?),
+    let what = match (&trigger.due, &trigger.from, &trigger.to) {
+        (None, Some(from), Some(to)) => What::Range(time::parse(from)?, time::parse(to)?),
+        _ if schedule.reprocess == Reprocess::Stale => What::Stale,
         (due, ..) => {
             let due = due.as_deref().map(time::parse).transpose()?;
             let due = due.or_else(|| schedule.cron.before(now() + 1));
-            due.and_then(|due| schedule.interval(due)).ok_or_else(|| {
+            let interval = due.and_then(|due| schedule.interval(due));
+            interval.map(|(from, to)| What::Range(from, to)).ok_or_else(|| {
                 Error::new(Code::Empty, format!("schedule `{}` has not fired yet", schedule.name))
                     .help("say a range with `--from` and `--to`")
             })?
@@ -324,19 +333,40 @@ fn trigger(trigger: &Trigger, global: &Global) -> Done {
     };
     // The first Ctrl-C reaches both processes and is answered by the run.
     let _stop = signals::stop_flag()?;
-    let mut command = range_run(&found.called, interval, &trigger.of.state_dir, global)?;
+    let mut command = run_of(&found.called, what, &trigger.of.state_dir, global)?;
     command.env("SAMESTREAM_STARTED_BY", format!("schedule {}, triggered", schedule.name));
     Ok(ExitCode::from(code_of(command.status().map_err(cannot_start)?)))
 }
 
-/// Returns this program as it runs a pipeline over a range, with what this process was told of variables.
-fn range_run(called: &str, (from, to): (i64, i64), state_dir: &Place, global: &Global) -> Result<Command, Error> {
+/// What a firing runs.
+#[derive(Clone, Copy)]
+enum What {
+    /// A range.
+    Range(i64, i64),
+    /// Whatever is stale or missing.
+    Stale,
+}
+
+/// Returns what the firing of a schedule at a time runs; None: there is nothing before the first firing there ever was.
+fn what(schedule: &Schedule, due: i64) -> Option<What> {
+    match schedule.reprocess {
+        Reprocess::Stale => Some(What::Stale),
+        _ => schedule.interval(due).map(|(from, to)| What::Range(from, to)),
+    }
+}
+
+/// Returns this program as it runs a pipeline for a firing, with what this process was told of variables.
+fn run_of(called: &str, what: What, state_dir: &Place, global: &Global) -> Result<Command, Error> {
     let state_dir = match state_dir {
         Place::Folder(folder) => folder.display().to_string(),
         Place::Url(url) => url.clone(),
     };
     let mut command = itself()?;
-    command.args(["run", called, "--mode", "batch", "--from", &time::rfc3339(from), "--to", &time::rfc3339(to)]);
+    command.args(["run", called, "--mode", "batch"]);
+    match what {
+        What::Range(from, to) => command.args(["--from", &time::rfc3339(from), "--to", &time::rfc3339(to)]),
+        What::Stale => command.arg("--stale"),
+    };
     command.args(["--state-dir", &state_dir]);
     with_globals(&mut command, global);
     Ok(command)
@@ -401,8 +431,7 @@ fn history(history: &History, global: &Global) -> Done {
             (_, Value::Number(_)) => format!("{}, verified", text(row, "outcome")),
             _ => text(row, "outcome"),
         };
-        let interval = format!("{} .. {}", short(&text(row, "from")), short(&text(row, "to")));
-        [text(row, "pipeline"), text(row, "schedule"), text(row, "local"), outcome, runs, interval]
+        [text(row, "pipeline"), text(row, "schedule"), text(row, "local"), outcome, runs, interval(row)]
     };
     answer(
         &rows,

@@ -7,8 +7,8 @@ use engine::Result;
 
 use crate::output;
 
-/// Print a JSON Schema: of the pipeline file, of a run's summary, of `runs show --format json`, of a backfill's summary, or
-/// of `diff --format json`
+/// Print a JSON Schema: of the pipeline file, of a run's summary, of `runs show --format json`, of a backfill's summary, of
+/// `status --format json`, or of `diff --format json`
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     samestream schema pipeline > .samestream/pipeline.schema.json\n  \
@@ -27,6 +27,7 @@ enum Subject {
     Summary,
     Run,
     Backfill,
+    Status,
     Diff,
 }
 
@@ -36,6 +37,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         Subject::Summary => output::text(&format!("{:#}\n", runtime::summary::schema())),
         Subject::Run => output::text(&format!("{:#}\n", runtime::catalogue::schema())),
         Subject::Backfill => output::text(&format!("{:#}\n", runtime::catalogue::backfill_schema())),
+        Subject::Status => output::text(&format!("{:#}\n", runtime::ledger::schema())),
         Subject::Diff => output::text(analysis::DIFF_SCHEMA),
     }
 }

@@ -5,6 +5,7 @@
 //! sorted by window end, window start, key; frontiers only grow, so successive closings laid end to end are sorted too.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BinaryArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
@@ -40,6 +41,8 @@ pub struct Closed {
     pub checked: Vec<Checked>,
     /// How many windows were closed.
     pub windows: u64,
+    /// By step, how long the longest session that was closed lasted, from its first moment to its end.
+    pub longest: BTreeMap<usize, i64>,
     /// What the steps note, if they are asked to.
     pub(crate) trace: Option<Trace>,
 }
@@ -156,8 +159,9 @@ impl Engine {
                     let bound = complete[index];
                     // `C >= end` is `G >= end + A`: completeness has taken the allowed lateness off.
                     let ends = |end: i64| frontiers.is_none() || is_final(end, 0, bound);
-                    let (batches, windows) = self.take_closed(index, window, state, ends, closing)?;
+                    let (batches, windows, longest) = self.take_closed(index, window, state, ends, closing)?;
                     closed.windows += windows;
+                    closed.longest.extend(longest.map(|longest| (index, longest)));
                     outputs[index] = batches;
                 }
             }
@@ -217,7 +221,7 @@ impl Engine {
         state: &mut WindowState,
         ends: impl Fn(i64) -> bool + Sync,
         closing: Closing<'_>,
-    ) -> Result<(Vec<Batch>, u64)> {
+    ) -> Result<(Vec<Batch>, u64, Option<i64>)> {
         let is_needed = |at: Window| closing.reach.is_none_or(|reach| reach.step(index).contains(at.start));
         match state {
             WindowState::Fixed(_) | WindowState::Unique(_) => {
@@ -239,11 +243,14 @@ impl Engine {
                     piece.batches = self.rows_of(index, window, std::mem::take(&mut piece.tables));
                 });
                 let batches = pieces.into_iter().map(|piece| piece.batches).collect::<Result<Vec<_>>>()?;
-                Ok((batches.into_iter().flatten().collect(), windows))
+                Ok((batches.into_iter().flatten().collect(), windows, None))
             }
             WindowState::Session(state) => {
                 let mut closed = state.close(ends, closing.hands);
                 let windows = closed.iter().map(Vec::len).sum::<usize>() as u64;
+                let lengths =
+                    closed.iter().flatten().map(|session| session.window.end.saturating_sub(session.window.start));
+                let longest = lengths.max();
                 closed.iter_mut().for_each(|closed| closed.retain(|session| is_needed(session.window)));
                 let pieces = by_end(closed).into_iter();
                 let mut pieces: Vec<_> = pieces.map(|sessions| (sessions, Ok(Vec::new()))).collect();
@@ -252,7 +259,7 @@ impl Engine {
                     *batches = self.rows_of_sessions(index, window, state, sessions);
                 });
                 let batches = pieces.into_iter().map(|(_, batches)| batches).collect::<Result<Vec<_>>>()?;
-                Ok((batches.into_iter().flatten().collect(), windows))
+                Ok((batches.into_iter().flatten().collect(), windows, longest))
             }
         }
     }

@@ -73,6 +73,11 @@ pub trait LogScan: Send + Sync {
     fn stored(&self, _: &Unit) -> Option<Stored<'_>> {
         None
     }
+    /// Returns the files that hold the records of a partition, in offset order; none where a log is in no files that could be
+    /// told from others in their place.
+    fn files(&self, _: Partition) -> Vec<LogFile> {
+        Vec::new()
+    }
     /// Returns a sentence to print when equality with a topic is not claimed for this layout.
     fn caveat(&self) -> Option<String> {
         None
@@ -143,6 +148,17 @@ pub enum Published {
     Taken,
     /// It keeps no epochs where its rows are.
     Unknown,
+}
+
+/// A file that holds records of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogFile {
+    /// Where its range begins.
+    pub start: Offset,
+    /// What tells it from another file in its place, as far as that can be told without reading it whole.
+    pub stamp: u64,
+    /// The least and the largest event time of its valid records, where they are known without loading them.
+    pub times: Option<(i64, i64)>,
 }
 
 /// Where rows go. Everything staged between two commits becomes visible at once, or not at all, unless the sink

@@ -75,6 +75,15 @@ impl State {
         sizes
     }
 
+    /// Returns by step how long the longest session that is open lasts so far, from its first moment to its end.
+    pub fn longest_sessions(&self) -> BTreeMap<usize, i64> {
+        let longest = self.windows.iter().enumerate().map(|(step, state)| match state {
+            Some(WindowState::Session(state)) => (step, state.longest()),
+            Some(WindowState::Fixed(_) | WindowState::Unique(_)) | None => (step, None),
+        });
+        longest.filter_map(|(step, longest)| Some((step, longest?))).collect()
+    }
+
     /// Takes out what a partition remembers, to be given back by [`State::put_memory`].
     pub fn take_memory(&mut self, source: usize, partition: Partition) -> Memory {
         self.memories.remove(&(source, partition)).unwrap_or_default()

@@ -38,6 +38,7 @@ mod snapshot;
 mod spill;
 mod state;
 mod task;
+pub mod touch;
 pub mod trace;
 mod unique;
 pub mod value;

@@ -56,6 +56,8 @@ pub enum Reprocess {
         /// Its end, which does not belong to it.
         to: i64,
     },
+    /// Whatever is stale or missing when it runs.
+    Stale,
 }
 
 /// What becomes of firings that nobody was there to start, or that waited for a run to end.
@@ -127,12 +129,14 @@ impl fmt::Debug for Hook {
 }
 
 impl Schedule {
-    /// Returns the stretch of event time that the firing at a time reprocesses; its end does not belong to it.
+    /// Returns the stretch of event time that the firing at a time reprocesses, which its end does not belong to. None: the first
+    /// firing there ever was has none before it, and of `stale` only its run can tell.
     pub fn interval(&self, due: i64) -> Option<(i64, i64)> {
         match self.reprocess {
             Reprocess::Last(length) => Some((due - length, due)),
             Reprocess::PreviousInterval => self.cron.before(due).map(|before| (before, due)),
             Reprocess::Range { from, to } => Some((from, to)),
+            Reprocess::Stale => None,
         }
     }
 

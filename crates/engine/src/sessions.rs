@@ -228,6 +228,13 @@ impl SessionState {
         self.buckets.restored(bucket);
     }
 
+    /// Returns how long the longest session lasts so far, with the gap that ends it.
+    pub(crate) fn longest(&self) -> Option<i64> {
+        let sessions = self.shards.iter().flat_map(|shard| &shard.sessions).flat_map(Open::as_slice);
+        let lasts = sessions.map(|session| session.last.saturating_add(self.gap).saturating_sub(session.first));
+        lasts.max()
+    }
+
     /// Takes out the sessions for which `is_final` holds of their end, shard by shard. It must hold for all ends up to some end.
     pub(crate) fn close(
         &mut self,

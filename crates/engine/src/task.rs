@@ -173,17 +173,23 @@ impl Engine {
 
     /// Returns the largest event time among the valid records of a chunk, [`NEVER`] when there is none.
     pub fn largest_event_time(&self, source: usize, chunk: &Chunk) -> i64 {
+        self.event_time_span(source, chunk).map_or(NEVER, |(_, largest)| largest)
+    }
+
+    /// Returns the least and the largest event time among the valid records of a chunk; None: there is none.
+    pub fn event_time_span(&self, source: usize, chunk: &Chunk) -> Option<(i64, i64)> {
         let plan = &self.plan.sources[source];
         let times = event_times(plan, chunk);
         let bad = bad_rows(plan, chunk, &times);
         let mut bad = bad.iter().map(|(row, ..)| *row as usize).peekable();
-        let mut largest = NEVER;
+        let mut span: Option<(i64, i64)> = None;
         for row in 0..times.len() {
             if bad.next_if_eq(&row).is_none() {
-                largest = largest.max(times.value(row));
+                let time = times.value(row);
+                span = Some(span.map_or((time, time), |(least, largest)| (least.min(time), largest.max(time))));
             }
         }
-        largest
+        span
     }
 
     /// Judges which records are valid, and returns those with what rides along.

@@ -93,6 +93,7 @@ fn scheduled(schedule: &Schedule) -> Vec<(&'static str, String)> {
         match schedule.reprocess {
             Reprocess::Last(length) => format!("the {} before it", duration::format(length)),
             Reprocess::PreviousInterval => "the time since the firing before it".into(),
+            Reprocess::Stale => "whatever is stale or missing by then".into(),
             Reprocess::Range { from, to } => format!("{} .. {}", time(from), time(to)),
         },
     ));

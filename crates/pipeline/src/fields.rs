@@ -194,7 +194,7 @@ pub(crate) const SCHEDULE: Block = Block {
         required(
             "reprocess",
             Shape::WordOrBlock(REPROCESS_WORDS, &REPROCESS),
-            "What a firing runs over in batch: so much before it, the time since the firing before it, or always the same range",
+            "What a firing runs over in batch: so much before it, the time since the firing before it, always the same range, or whatever is stale or missing by then",
         )
         .like("reprocess: {last: 2d}"),
         optional(
@@ -226,7 +226,7 @@ pub(crate) const SCHEDULE: Block = Block {
 };
 
 /// The words of `reprocess`.
-pub(crate) const REPROCESS_WORDS: &[&str] = &["previous_interval"];
+pub(crate) const REPROCESS_WORDS: &[&str] = &["previous_interval", "stale"];
 /// The words of `catch_up`.
 pub(crate) const CATCH_UP_WORDS: &[&str] = &["none", "latest", "all"];
 

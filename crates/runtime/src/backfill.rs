@@ -30,8 +30,9 @@ use engine::{Code, Engine, Error, Result};
 
 use crate::batch::{self, Threads};
 use crate::cut::Cut;
-use crate::driver::Observer;
+use crate::driver::{Observer, frontiers};
 use crate::job::{self, Report, RunOptions, SCRATCH, Scans, Sources};
+use crate::ledger::{Came, Wrote};
 use crate::spill::ScratchFolder;
 use crate::summary::Mode;
 
@@ -264,13 +265,24 @@ impl Backfill {
         let cuts = (Some(&self.start), Some(&self.end));
         let outcome = batch::run(&engine, &scans, cuts, &mut outlet, &options.settings, observer)?;
         let mut summary = job::summarise(&self.plan, &options, &outcome, began);
+        let wrote = Wrote::of(&Came {
+            plan: &self.plan,
+            options: &options,
+            sinks: &self.sinks,
+            scans: &self.scans,
+            goes_on: false,
+            ended: outcome.ended,
+            complete: &engine.complete(&frontiers(&self.plan, &outcome.partitions)),
+            tally: &outcome.tally,
+            cuts: (&summary.start, &summary.end),
+        });
         let outlet = outlet.into_sinks()?;
         summary.rows_written = outlet.rows_written();
         let text = serde_json::to_vec_pretty(&summary.start).expect("a cut is JSON");
         store::write_atomic(&origin(&self.plan, &options), &text)?;
         point!("backfill.committed");
         let bytes = metered.iter().flatten().map(|scan| scan.bytes()).sum();
-        Ok(Done { report: Report { summary, places: outlet.places(), aside: self.aside.clone() }, bytes })
+        Ok(Done { report: Report { summary, places: outlet.places(), aside: self.aside.clone(), wrote }, bytes })
     }
 }
 

@@ -21,6 +21,7 @@ use engine::{Code, Error, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::ledger::{Held, Wrote};
 use crate::schedule::{Decided, State};
 use crate::summary::{Mode, Summary};
 use crate::time;
@@ -146,6 +147,8 @@ pub struct End {
     pub error: Option<Failed>,
     /// What it told.
     pub summary: Option<Summary>,
+    /// What it has written, for the ledger.
+    pub wrote: Option<Wrote>,
 }
 
 /// The catalogue of a state folder.
@@ -270,6 +273,11 @@ impl Catalogue {
         })
     }
 
+    /// Returns what the ledger says that a sink holds at a place.
+    pub fn held(&self, pipeline: &str, sink: &str, place: &str) -> Result<Held> {
+        Ok(self.store.read(|tables| tables.held(pipeline, sink, place))?.unwrap_or_default())
+    }
+
     /// Marks the runs whose process is gone, and keeps what they said last.
     fn mark_lost(&self) -> Result<()> {
         let is_lost = |run: &Run| -> Result<bool> {
@@ -353,6 +361,13 @@ impl Recording {
             run.exit = Some(end.exit);
             run.error = end.error.clone();
             run.summary = end.summary.clone();
+            if let Some(wrote) = end.wrote.clone() {
+                let pipeline = run.pipeline.clone();
+                wrote.overlay(self.id, |sink, place, change| {
+                    let held = tables.held(&pipeline, sink, place)?;
+                    tables.put_held(&pipeline, sink, place, &change(held))
+                })?;
+            }
             tables.put_run(&run)?;
             tables.put_log(self.id, &self.log.tail())
         })?;

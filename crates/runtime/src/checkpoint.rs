@@ -36,8 +36,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use self::blob::Blob;
-pub use self::manifest::{Forked, Manifest, OutboxEntry, RowsKind, SinkMark};
-use self::manifest::{PartEntry, PartitionMark, TallyRecord};
+pub use self::manifest::{Forked, Manifest, OutboxEntry, PartitionMark, RowsKind, SinkMark};
+use self::manifest::{PartEntry, TallyRecord};
 pub use self::place::Place;
 use self::store::{Store, Upload};
 use crate::driver::PartitionState;

@@ -301,6 +301,7 @@ impl<'a> Output<'a> {
 
     /// Takes what a closing brought. Rows of the end of input count nowhere but among all rows.
     pub(crate) fn closed(&mut self, closed: Closed, is_end: bool) -> Result<()> {
+        self.tally.lasted(&closed.longest);
         if !is_end {
             self.tally.windows += closed.windows;
             self.tally.checked(self.engine.plan(), &closed.checked);

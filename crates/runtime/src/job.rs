@@ -17,7 +17,8 @@ use engine::{Aside, Code, Emission, Engine, Error, Result};
 use crate::bootstrap::{check_source, end_of_lakes};
 use crate::checkpoint::{Checkpoint, Line, Place, Resumed};
 use crate::cut::Cut;
-use crate::driver::{Observer, Outcome, Outlet, Settings};
+use crate::driver::{Observer, Outcome, Outlet, Settings, frontiers};
+use crate::ledger::{Came, Wrote};
 use crate::outlet::SinkOutlet;
 use crate::spill::{Budget, ScratchFolder, SpillCounts};
 use crate::stream::{Begin, Until};
@@ -109,6 +110,8 @@ pub struct Report {
     pub places: Vec<(String, String)>,
     /// Folder of the late and bad rows.
     pub aside: PathBuf,
+    /// What its sinks hold now, for the ledger.
+    pub wrote: Wrote,
 }
 
 /// Runs a pipeline.
@@ -157,12 +160,28 @@ pub fn run(plan: &Arc<Plan>, options: &RunOptions, observer: &dyn Observer) -> R
     context.stop = options.settings.stop.clone();
     context.job = line.as_ref().map(|line| line.job().to_string());
     let mut outlet = SinkOutlet::open(plan, &sinks, &context, Some(&aside), options.settings.range, line)?;
+    let scans = match &sources {
+        Sources::Batch(scans) => scans.clone(),
+        Sources::Stream(_) => Vec::new(),
+    };
+    let goes_on = resumed.is_some();
     let outcome = drive(&engine, sources, options, (resumed, lake), &mut outlet, observer)?;
     let mut summary = summarise(plan, options, &outcome, began);
+    let wrote = Wrote::of(&Came {
+        plan,
+        options,
+        sinks: &sinks,
+        scans: &scans,
+        goes_on,
+        ended: outcome.ended,
+        complete: &engine.complete(&frontiers(plan, &outcome.partitions)),
+        tally: &outcome.tally,
+        cuts: (&summary.start, &summary.end),
+    });
     summary.rows_written = outlet.rows_written();
     let text = serde_json::to_vec_pretty(&summary.start).expect("a cut is JSON");
     store::write_atomic(&origin, &text)?;
-    Ok(Report { summary, places: outlet.places(), aside })
+    Ok(Report { summary, places: outlet.places(), aside, wrote })
 }
 
 /// Returns plan and options of a run that reads no more at once than its budget of memory allows. What the pipeline file says

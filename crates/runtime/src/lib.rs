@@ -16,6 +16,7 @@ mod identity;
 pub mod inspect;
 pub mod job;
 pub mod lateness;
+pub mod ledger;
 pub mod memory;
 pub mod nexmark;
 pub mod numbers;

@@ -145,8 +145,7 @@ impl SinkOutlet {
                 }
             };
             sink.begin(replace).map_err(named)?;
-            let takes_open = !matches!(plan.target.kind.as_str(), "kafka" | "stdout")
-                || plan.target.settings.get("open_rows").is_some_and(|value| value == "true");
+            let takes_open = takes_open(&plan);
             targets.push(Target {
                 plan,
                 sink,
@@ -260,6 +259,12 @@ fn going_on(
             epoch => format!("it holds epochs up to {epoch} only, and the rows after that are kept no longer"),
         })),
     }
+}
+
+/// Returns whether a sink gets the rows of windows that are open at the end of input.
+pub(crate) fn takes_open(plan: &SinkPlan) -> bool {
+    !matches!(plan.target.kind.as_str(), "kafka" | "stdout")
+        || plan.target.settings.get("open_rows").is_some_and(|value| value == "true")
 }
 
 /// Returns what a pipeline file calls an input: `per_page`, `per_page.late`, `clicks.bad`.

@@ -138,6 +138,7 @@ pub fn run(
         stream.commit(checkpoint, &watch)?;
     } else {
         // What stays when a stream is stopped is final.
+        stream.output.tally.lasted(&stream.state.longest_sessions());
         stream.publish(false, &watch)?;
     }
     if let Ok(progress) = stream.progress() {

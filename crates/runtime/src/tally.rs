@@ -31,6 +31,8 @@ pub struct Tally {
     pub dedups: BTreeMap<String, (u64, u64)>,
     /// By step, the name of each of its rules with how many rows were held against it, and how many broke it.
     pub checks: BTreeMap<String, Vec<(String, u64, u64)>>,
+    /// By step, how long the longest session lasted that this run has closed.
+    pub longest: BTreeMap<usize, i64>,
     digesters: BTreeMap<String, RowDigester>,
     range: (Option<i64>, Option<i64>),
 }
@@ -68,8 +70,17 @@ impl Tally {
                 .filter(|step| !step.rules.is_empty())
                 .map(|step| (step.name.clone(), step.rules.iter().map(|rule| (rule.name.clone(), 0, 0)).collect()))
                 .collect(),
+            longest: BTreeMap::new(),
             digesters,
             range,
+        }
+    }
+
+    /// Notes how long the longest sessions lasted that were closed.
+    pub fn lasted(&mut self, longest: &BTreeMap<usize, i64>) {
+        for (step, longest) in longest {
+            let known = self.longest.entry(*step).or_insert(0);
+            *known = (*known).max(*longest);
         }
     }
 

@@ -12,7 +12,7 @@ use runtime::schedule::{Act, Attempt, AttemptEnd, Decided, Past, State, What, de
 use runtime::{Mode, time};
 use serde_json::{Value, json};
 
-use super::{Found, hook, now, range_run, with_globals};
+use super::{Found, hook, now, run_of, what, with_globals};
 use crate::commands::runs::{cannot_start, code_of, itself};
 use crate::commands::version_line;
 use crate::global::Global;
@@ -209,19 +209,25 @@ impl<'a> Job<'a> {
     }
 
     fn start(&mut self, due: i64, attempt: u32, now: i64) -> Result<()> {
-        let Some((from, to)) = self.schedule.interval(due) else {
+        let Some(what) = what(self.schedule, due) else {
             // The first firing there ever was has none before it.
             return Ok(());
         };
-        let mut command = range_run(&self.found.called, (from, to), &self.state_dir, &self.global)?;
+        let mut command = run_of(&self.found.called, what, &self.state_dir, &self.global)?;
         command.env("SAMESTREAM_STARTED_BY", format!("schedule {}", self.schedule.name));
         command.env("SAMESTREAM_FIRING", format!("{} {} {attempt}", self.schedule.name, time::rfc3339(due)));
         command.env("SAMESTREAM_STOP_ON_EOF", "true");
         // A signal to the daemon is not one to its runs: they are asked to stop by the end of their input.
         let child = command.stdin(Stdio::piped()).process_group(0).spawn().map_err(cannot_start)?;
         self.working = Some(Working { child, due, attempt, started: now, verifies: false });
-        let range = json!({"attempt": attempt, "from": time::rfc3339(from), "to": time::rfc3339(to)});
-        self.say(&format!("runs over {} .. {}", time::rfc3339(from), time::rfc3339(to)), due, range);
+        let (said, range) = match what {
+            super::What::Range(from, to) => {
+                let (from, to) = (time::rfc3339(from), time::rfc3339(to));
+                (format!("runs over {from} .. {to}"), json!({"attempt": attempt, "from": from, "to": to}))
+            }
+            super::What::Stale => ("heals what is stale or missing".into(), json!({"attempt": attempt})),
+        };
+        self.say(&said, due, range);
         Ok(())
     }
 
@@ -293,7 +299,13 @@ impl<'a> Job<'a> {
         let decided = self.catalogue.firings(pipeline, schedule)?;
         let runs = self.catalogue.runs()?;
         let of_it = runs.iter().filter(|run| is_of(run, pipeline, &self.found.called));
-        let attempts = of_it.filter_map(|run| attempt(run, schedule, now)).collect();
+        let mut attempts: Vec<Attempt> = of_it.filter_map(|run| attempt(run, schedule, now)).collect();
+        // Its process has not noted its run yet, or is between two of several.
+        let working = self.working.as_ref().filter(|working| !working.verifies);
+        if let Some(working) = working.filter(|_| attempts.iter().all(|attempt| attempt.end != AttemptEnd::Running)) {
+            let (due, number, started) = (working.due, working.attempt, working.started);
+            attempts.push(Attempt { due, number, started, ended: now, end: AttemptEnd::Running });
+        }
         Ok(Past { state, decided, attempts })
     }
 

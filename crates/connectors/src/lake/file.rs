@@ -43,6 +43,8 @@ pub(super) struct LakeFile {
     schema: SchemaRef,
     /// What tells the file from another one that takes its place.
     stamp: Stamp,
+    /// XXH3-64 of the bytes of its footer.
+    footer_sum: u64,
 }
 
 /// Device, number, size and time of change of a file.
@@ -85,8 +87,20 @@ impl LakeFile {
             let pairs = metadata.file_metadata().key_value_metadata().map_or(&[][..], Vec::as_slice);
             let footer = Footer::read(pairs)?;
             let schema = readable(first.schema(), &metadata);
-            Ok(Self { path: path.clone(), footer, metadata, schema, stamp })
+            let footer_sum = xxhash_rust::xxh3::xxh3_64(&bytes);
+            Ok(Self { path: path.clone(), footer, metadata, schema, stamp, footer_sum })
         })
+    }
+
+    /// Returns what tells it from a file that was written anew in its place: name, size, time of change and footer. Not where
+    /// it is, so that a lake that is moved stays the same.
+    pub(super) fn fingerprint(&self) -> u64 {
+        let (_, _, size, seconds, nanos) = self.stamp;
+        let name = self.path.file_name().unwrap_or_default().as_encoded_bytes();
+        let numbers = [self.footer_sum, size, seconds as u64, nanos as u64];
+        let bytes: Vec<u8> =
+            numbers.iter().flat_map(|number| number.to_le_bytes()).chain(name.iter().copied()).collect();
+        xxhash_rust::xxh3::xxh3_64(&bytes)
     }
 
     /// Returns how many rows each row group has.

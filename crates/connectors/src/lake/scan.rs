@@ -3,7 +3,7 @@
 use arrow::array::{Array, AsArray, Int64Array, RecordBatch};
 use arrow::datatypes as ty;
 use arrow::datatypes::{DataType as ArrowType, TimeUnit};
-use engine::edge::{LogScan, PartitionRange, Stored, Unit};
+use engine::edge::{LogFile, LogScan, PartitionRange, Stored, Unit};
 use engine::error::{Code, Error, Result};
 use engine::log::{Chunk, Offset, Partition};
 use engine::plan::{ColumnPlan, Layout, SourcePlan};
@@ -420,6 +420,25 @@ impl LogScan for LakeScan {
     fn load(&self, unit: &Unit, start: Offset, end: Offset) -> Result<Chunk> {
         let chunk = self.load_whole(unit)?;
         Ok(if start <= unit.start && unit.end <= end { chunk } else { clip_chunk(chunk, start, end) })
+    }
+
+    fn files(&self, partition: Partition) -> Vec<LogFile> {
+        let mut files: Vec<(usize, LogFile)> = Vec::new();
+        for unit in self.units(partition) {
+            let number = self.places[unit.id].file;
+            let times = unit.min_event_time.zip(unit.max_event_time);
+            match files.last_mut().filter(|(last, _)| *last == number) {
+                Some((_, file)) => {
+                    let both = file.times.zip(times);
+                    file.times = both.map(|((least, largest), (a, b))| (least.min(a), largest.max(b)));
+                }
+                None => {
+                    let Entry { file, first, .. } = &self.files[number];
+                    files.push((number, LogFile { start: *first, stamp: file.fingerprint(), times }));
+                }
+            }
+        }
+        files.into_iter().map(|(_, file)| file).collect()
     }
 
     fn caveat(&self) -> Option<String> {

@@ -212,6 +212,24 @@ pub fn redirect(plan: &SinkPlan, folder: &Path) -> Result<SinkPlan> {
     Ok(SinkPlan { target: SinkTarget { kind: kind.file_kind.to_string(), settings }, ..plan.clone() })
 }
 
+/// Returns what tells where a sink writes from where another one does, without what is secret: its kind, and its path, or a
+/// digest of what else its settings say.
+pub fn place(plan: &SinkPlan) -> String {
+    let SinkTarget { kind, settings } = &plan.target;
+    if let Some(path) = settings.get("path") {
+        return format!("{kind} {}", lexical(Path::new(path)).display());
+    }
+    // Who writes, and by which password, does not change where.
+    let shown = settings.iter().map(|(name, value)| match value.split_once("://") {
+        Some((scheme, rest)) => {
+            format!("{name}={scheme}://{}\n", rest.rsplit_once('@').map_or(rest, |(_, place)| place))
+        }
+        None if name.contains("password") => String::new(),
+        None => format!("{name}={value}\n"),
+    });
+    format!("{kind} {:016x}", xxhash_rust::xxh3::xxh3_64(shown.collect::<String>().as_bytes()))
+}
+
 /// Returns a setting that [`check`] has found to be there.
 fn required<'a>(plan: &'a SinkPlan, name: &str) -> Result<&'a str> {
     match plan.target.settings.get(name) {

@@ -6,7 +6,7 @@ use engine::schedule::{self, CatchUp, Cron, Hook, Overlap, Reprocess, Retry, Sch
 
 use crate::fields::{self, Block};
 use crate::problems::{Problems, Span};
-use crate::read::{Fields, Placed, refuse};
+use crate::read::{Fields, Placed};
 use crate::suggest::did_you_mean;
 use crate::yaml::{Entry, Kind, Scalar};
 
@@ -87,10 +87,7 @@ fn read_reprocess(fields: &Fields<'_>, problems: &mut Problems) -> Option<Reproc
         let word = fields.text("reprocess", problems)?;
         match word.text.as_str() {
             "previous_interval" => return Some(Reprocess::PreviousInterval),
-            "stale" => {
-                let help = "`last` and `previous_interval` reprocess what is likely to have changed";
-                refuse("reprocess: stale", &fields::SCHEDULE, help, word.span, problems);
-            }
+            "stale" => return Some(Reprocess::Stale),
             _ => unknown_word("reprocess", &word, fields::REPROCESS_WORDS, "{last: 2d}", problems),
         }
         return None;

@@ -145,6 +145,7 @@ fn a_schedule_says_what_it_is_to_do_and_what_it_does_not_say_is_the_default() {
             &format!("schedules: {{a: {{cron: \"*/5 * * * *\", timezone: Asia/Shanghai, {text}}}}}"),
         ))
     };
+    assert_eq!(with("reprocess: stale").schedules[0].reprocess, Reprocess::Stale);
     let loaded = with("reprocess: previous_interval");
     assert_eq!(loaded.plan.definition, good(CLICKS).plan.definition, "it is no part of the definition");
     let plain = loaded.schedules[0].clone();

@@ -45,7 +45,7 @@ const CASES: &[Case] = &[
     ("owner: data", "schedules: {nightly: {cron: \"@daily\", timezone: UTC, «reprocess»: {from: \"2026-01-02\"}}}", Code::Field, "both `from` and `to`"),
     ("owner: data", "schedules: {nightly: {cron: \"@daily\", timezone: UTC, «reprocess»: {last: 1d, from: \"2026-01-02\"}}}", Code::Field, "both `from` and `to`"),
     ("owner: data", "schedules: {nightly: {cron: \"@daily\", timezone: UTC, reprocess: «previous»}}", Code::Field, "previous_interval"),
-    ("owner: data", "schedules: {nightly: {cron: \"@daily\", timezone: UTC, reprocess: «stale»}}", Code::NotBuilt, "`reprocess: stale`"),
+    ("owner: data", "schedules: {nightly: {cron: \"@daily\", timezone: UTC, reprocess: «stales»}}", Code::Field, "did you mean `stale`?"),
     ("owner: data", "schedules: {nightly: {cron: \"@daily\", timezone: UTC, reprocess: {last: 1d}, catch_up: «newest»}}", Code::Field, "`latest`"),
     ("owner: data", "schedules: {nightly: {cron: \"@daily\", timezone: UTC, reprocess: {last: 1d}, catch_up: {all: {max: «0»}}}}", Code::Field, "not a number from 1 on"),
     ("owner: data", "schedules: {nightly: {cron: \"@daily\", timezone: UTC, reprocess: {last: 1d}, catch_up: {all: {max: «2000»}}}}", Code::Field, "at most 1000"),

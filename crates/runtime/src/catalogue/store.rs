@@ -8,6 +8,7 @@
 //! | `schedules` | `PIPELINE/SCHEDULE` | a [`State`] |
 //! | `backfills` | the number of a backfill | a [`Backfill`] without its parts |
 //! | `parts` | `BACKFILL/CHUNK`, both as 20 digits | a [`Part`] that is done |
+//! | `ledger` | `PIPELINE/SINK/PLACE` | a [`Held`]: what a sink holds; kept when runs are forgotten |
 //! | `firings` | `PIPELINE/SCHEDULE/DUE`, the time as 20 digits of microseconds since 1970 | a [`Decided`] |
 //!
 //! A value, but for those of `meta`, is XXH3-64 of what follows, 8 bytes, least first, and then text: JSON, but for `logs`.
@@ -31,6 +32,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Backfill, Outcome, Part, Run};
+use crate::ledger::{Held, MOST_PLACES};
 use crate::schedule::{Decided, State};
 
 /// The version of what is in the file.
@@ -48,6 +50,7 @@ const FIRINGS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("firings"
 // A file of an earlier program gets these when they are first asked for.
 const BACKFILLS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("backfills");
 const PARTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("parts");
+const LEDGER: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("ledger");
 
 /// The file.
 #[derive(Clone, Debug)]
@@ -343,6 +346,35 @@ impl Tables<'_> {
         }
         let mut table = self.transaction.open_table(BACKFILLS).map_err(|error| failed(self.file, error))?;
         table.remove(id).map_err(|error| failed(self.file, error))?;
+        Ok(())
+    }
+
+    pub(super) fn held(&self, pipeline: &str, sink: &str, place: &str) -> Result<Held> {
+        let found = self.get(LEDGER, format!("{pipeline}/{sink}/{place}").as_str())?;
+        found.map_or_else(|| Ok(Held::default()), |text| self.parse(&text))
+    }
+
+    pub(super) fn put_held(&self, pipeline: &str, sink: &str, place: &str, held: &Held) -> Result<()> {
+        self.put(LEDGER, format!("{pipeline}/{sink}/{place}").as_str(), &json(held))?;
+        self.forget_places(&format!("{pipeline}/{sink}/"))
+    }
+
+    /// Forgets the place that was written longest ago, where there are too many of a sink.
+    fn forget_places(&self, prefix: &str) -> Result<()> {
+        let mut table = self.transaction.open_table(LEDGER).map_err(|error| failed(self.file, error))?;
+        let mut places: Vec<(Option<u64>, String)> = Vec::new();
+        for entry in table.range(prefix..).map_err(|error| failed(self.file, error))? {
+            let (key, value) = entry.map_err(|error| failed(self.file, error))?;
+            if !key.value().starts_with(prefix) {
+                break;
+            }
+            let held: Held = self.parse(&unsealed(self.file, value.value())?)?;
+            places.push((held.last_run(), key.value().to_string()));
+        }
+        places.sort_unstable();
+        for (_, place) in places.iter().take(places.len().saturating_sub(MOST_PLACES)) {
+            table.remove(place.as_str()).map_err(|error| failed(self.file, error))?;
+        }
         Ok(())
     }
 

@@ -34,7 +34,7 @@ fn run(pipeline: &str) -> Run {
 }
 
 fn end(outcome: Outcome) -> End {
-    End { at: 1_767_225_660_000_000, outcome, exit: 0, error: None, summary: None }
+    End { at: 1_767_225_660_000_000, outcome, exit: 0, error: None, summary: None, wrote: None }
 }
 
 fn catalogue() -> (tempfile::TempDir, Catalogue) {
