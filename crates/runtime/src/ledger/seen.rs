@@ -20,7 +20,7 @@ use super::{Files, Made, at_input, meets};
 use crate::job::open_scan;
 
 /// What is known of the logs of a plan.
-pub struct Seen {
+pub(super) struct Seen {
     /// By source; None: it cannot be read, or nothing reads it.
     pub(super) sources: Vec<Option<Source>>,
     /// By input of a sink: where it has windows, as ranges of their starts.

@@ -52,7 +52,7 @@ fn naive(at: i64, history: &[(i64, i64, usize)], covered: &[(i64, i64)], sights:
 fn a_moment_is_worth_what_the_last_run_over_it_left_there() {
     for seed in 0..500 {
         let mut next = numbers(seed);
-        let mut range = |next: &mut dyn FnMut(u64) -> i64| {
+        let range = |next: &mut dyn FnMut(u64) -> i64| {
             let (a, b) = (next(40), next(40));
             (a.min(b), a.max(b))
         };
