@@ -180,7 +180,7 @@ pub fn decide(pipeline: &str, schedule: &Schedule, past: &Past, now: i64) -> Dec
         }
     };
     // While firings from before the run wait to be caught up with, those that come join them, so that none is overtaken.
-    let overlaps = due.first().is_some_and(|due| begins(*due) >= since);
+    let overlaps = due.first().is_some_and(|due| begins(*due) > since);
     match (schedule.overlap, retry) {
         (Overlap::Skip, _) if overlaps => {
             decision.acts.extend(due.iter().map(|due| Act::Leave { due: *due, what: What::Overlapped }));

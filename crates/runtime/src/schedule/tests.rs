@@ -139,6 +139,12 @@ impl World {
     fn did(&self, expected: &[&str]) {
         assert_eq!(self.done, expected);
     }
+
+    /// Checks what was done after so many things.
+    #[track_caller]
+    fn did_last(&self, before: usize, expected: &[&str]) {
+        assert_eq!(self.done[before..], *expected);
+    }
 }
 
 #[test]
@@ -302,8 +308,95 @@ fn a_daemon_that_died_between_deciding_and_starting_starts() {
     world.awake(5).did(&[]);
 }
 
+/// It was due when the run began, and was decided together with it: it waits, and is not overtaken.
+#[test]
+fn a_firing_that_was_due_at_the_moment_a_run_began_joins_those_that_are_caught_up_with() {
+    let all = Schedule { catch_up: CatchUp::All { max: 9 }, ..schedule("0 * * * *") };
+    World::new(all).asleep(120).awake(3).did(&["120: start(1) 60", "121: start(1) 120"]);
+}
+
+#[test]
+fn a_run_is_repeated_at_the_moment_at_which_another_firing_is_left_out_for_it() {
+    let retry = Some(Retry { times: 5, backoff: 9 * MINUTE });
+    let world = World::new(Schedule { retry, ..schedule("*/10 * * * *") });
+    let world = world.takes(10, 1, 1, AttemptEnd::Failed { environment: true }).awake(21);
+    world.did(&["10: start(1) 10", "20: overlapped 20", "20: start(2) 10"]);
+}
+
+#[test]
+fn what_came_while_a_run_was_lost_waits_until_it_was_repeated() {
+    let all = Schedule { catch_up: CatchUp::All { max: 9 }, ..schedule("*/10 * * * *") };
+    let world = World::new(all).takes(10, 1, 20, AttemptEnd::Done).takes(10, 2, 20, AttemptEnd::Done);
+    world.awake(11).crash().asleep(12).awake(23).did(&[
+        "10: start(1) 10",
+        "23: start(2) 10",
+        "43: start(1) 20",
+        "44: start(1) 30",
+        "45: start(1) 40",
+    ]);
+}
+
+#[test]
+fn what_was_stopped_for_the_next_firing_is_not_caught_up_with() {
+    let stops =
+        Schedule { overlap: Overlap::CancelRunning, catch_up: CatchUp::All { max: 9 }, ..schedule("*/10 * * * *") };
+    let world = World::new(stops).takes(10, 1, 25, AttemptEnd::Done);
+    world.awake(25).did(&["10: start(1) 10", "20: stop 10", "20: start(1) 20"]);
+}
+
+/// The run went on, of which nobody was told that it had ended.
+#[test]
+fn a_firing_during_a_run_was_overlapped_and_not_missed_though_no_daemon_saw_it() {
+    let none = Schedule { catch_up: CatchUp::None, ..schedule("*/10 * * * *") };
+    let world = World::new(none).takes(10, 1, 15, AttemptEnd::Done).awake(11).asleep(17).awake(1);
+    world.did(&["10: start(1) 10", "28: overlapped 20"]);
+}
+
+#[test]
+fn a_run_is_lost_as_often_as_it_may_be_repeated_and_once_at_least() {
+    for (times, tries) in [(None, 2), (Some(0), 2), (Some(1), 2), (Some(3), 4)] {
+        let retry = times.map(|times| Retry { times, backoff: MINUTE });
+        let mut world = World::new(Schedule { retry, ..schedule("0 * * * *") });
+        for attempt in 1..9 {
+            world = world.takes(60, attempt, 1, AttemptEnd::Lost);
+        }
+        let expected: Vec<String> =
+            (1..=tries).map(|attempt| format!("{}: start({attempt}) 60", 59 + attempt)).collect();
+        assert_eq!(world.awake(110).done, expected, "{times:?}");
+    }
+}
+
+#[test]
+fn a_firing_that_was_noted_waits_for_a_run_that_goes_on() {
+    let mut world = World::new(schedule("0 * * * *")).takes(60, 1, 90, AttemptEnd::Done).awake(61);
+    let due = START + 2 * HOUR;
+    world.now = due;
+    world.past.decided.push(Decided { due, at: due, what: What::Run, has_run: false, verified: None });
+    world.awake(60).did(&["60: start(1) 60", "150: start(1) 120"]);
+}
+
+#[test]
+fn it_is_known_whether_a_run_will_be_repeated() {
+    let will = |schedule: &Schedule, number, end| {
+        let due = START + HOUR;
+        let attempt = Attempt { due, number, started: due, ended: due + MINUTE, end };
+        let state = State { since: START, paused: false };
+        will_repeat(schedule, &Past { state, decided: Vec::new(), attempts: vec![attempt] })
+    };
+    let plain = schedule("0 * * * *");
+    let failed = AttemptEnd::Failed { environment: true };
+    let repeats = Schedule { retry: Some(Retry { times: 2, backoff: MINUTE }), ..plain.clone() };
+    assert_eq!([1, 2, 3].map(|number| will(&repeats, number, failed)), [true, true, false]);
+    assert!(!will(&repeats, 1, AttemptEnd::Failed { environment: false }) && !will(&plain, 1, failed));
+    assert!(!will(&repeats, 1, AttemptEnd::Done) && !will(&repeats, 1, AttemptEnd::Running));
+    assert_eq!([1, 2].map(|number| will(&plain, number, AttemptEnd::Lost)), [true, false]);
+    let never = Schedule { catch_up: CatchUp::None, ..plain };
+    assert!(!will(&never, 1, AttemptEnd::Lost));
+}
+
 #[test]
 fn of_very_many_that_were_missed_the_last_thousand_are_noted() {
+    assert_eq!(World::new(schedule("* * * * *")).asleep(5_500).awake(1).done.len(), 1000);
     let world = World::new(schedule("* * * * *")).asleep(5_000).awake(1);
     assert_eq!(world.done.len(), 1000);
     assert_eq!(world.done[0], "5000: missed 4001");
@@ -336,6 +429,18 @@ fn a_clock_that_was_ahead_has_decided_what_it_has_and_goes_on_from_what_it_shows
     assert_eq!(world.done[4..], ["300: start(1) 300"]);
 }
 
+/// So far ahead that of very many firings only the last are decided: those before them come again.
+#[test]
+fn a_clock_that_was_far_ahead_for_a_moment_holds_up_nothing() {
+    let mut world = World::new(schedule("*/5 * * * *")).awake(3);
+    world.now += 25_000 * MINUTE;
+    let mut world = world.awake(2);
+    let before = world.done.len();
+    assert_eq!((before, world.done.last().unwrap().as_str()), (1000, "25003: start(1) 25000"));
+    world.now -= 25_002 * MINUTE;
+    world.awake(8).did_last(before, &["5: start(1) 5", "10: start(1) 10"]);
+}
+
 #[test]
 fn what_falls_into_a_pause_is_not_caught_up_with() {
     let mut world = World::new(schedule("0 * * * *"));
@@ -362,6 +467,13 @@ fn who_asks_is_told_when_to_ask_again() {
         |past: &Past, now| decide("p", &plain, past, START + now * MINUTE).wake.map(|wake| (wake - START) / MINUTE);
     assert_eq!(wake(&world.past, 10), Some(60));
     assert_eq!(wake(&world.past, 60), Some(120));
+    let jittered = Schedule { jitter: 20 * MINUTE, ..plain.clone() };
+    let begins = jittered.begins("p", START + HOUR);
+    assert!(begins > START + HOUR);
+    for now in [10, 60] {
+        let wake = decide("p", &jittered, &world.past, START + now * MINUTE).wake;
+        assert_eq!(wake, Some(begins), "there is nothing to do before it begins");
+    }
     let never = schedule("0 0 30 2 *");
     assert_eq!(decide("p", &never, &world.past, START).wake, None);
     let retry = Some(Retry { times: 2, backoff: 3 * MINUTE });
