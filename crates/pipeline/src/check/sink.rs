@@ -13,6 +13,9 @@ use crate::spec::{SinkKindSpec, SinkSpec};
 use crate::suggest::{did_you_mean, list};
 use crate::yaml::Scalar;
 
+/// The column that says which window a row is of.
+const WINDOW_START: &str = "window_start";
+
 impl Checker<'_> {
     /// Checks every sink, in the order of their names.
     pub(super) fn check_sinks(&mut self) {
@@ -24,6 +27,40 @@ impl Checker<'_> {
             }
         }
         self.check_paths();
+        self.warn_of_ranges(&order);
+    }
+
+    /// Warns of sinks in which firings of a schedule cannot replace the rows of their ranges.
+    fn warn_of_ranges(&mut self, specs: &[&SinkSpec]) {
+        if self.spec.schedules.is_empty() {
+            return;
+        }
+        for spec in specs {
+            let Some(plan) = self.sinks.iter().find(|plan| plan.name == spec.name.text) else { continue };
+            // Late and bad rows are read and replaced as a whole; standard output keeps none.
+            let is_result = matches!(plan.input, Input::Source(_) | Input::Step(_));
+            if !is_result || plan.target.kind == "stdout" {
+                continue;
+            }
+            let (name, kind) = (&plan.name, plan.target.kind.as_str());
+            let (message, help) = if kind == "kafka" {
+                (
+                    format!(
+                        "each firing of the schedules adds the rows of its range to the topic of `{name}` once more"
+                    ),
+                    "a topic's rows stay there: give it a pipeline of its own without `schedules`, or let its readers keep the last row of each key",
+                )
+            } else if !plan.schema.fields.iter().any(|field| field.name == WINDOW_START) {
+                (
+                    format!("no range of `{name}` can be replaced: its rows do not say in which window they are"),
+                    "the first firing of the schedules writes them, the next one is refused (E_UNSUPPORTED): give the sink a pipeline of its own without `schedules`, or let it keep the column `window_start` of a step with a window",
+                )
+            } else {
+                continue;
+            };
+            let label = if kind == "kafka" { "rows are only added" } else { "has no `window_start`" };
+            self.problems.warning(Code::Unsupported, spec.name.span, message, label).help = Some(help.into());
+        }
     }
 
     fn check_sink(&mut self, spec: &SinkSpec) -> Option<SinkPlan> {

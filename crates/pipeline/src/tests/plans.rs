@@ -5,7 +5,7 @@ use engine::schedule::{CatchUp, Hook, Overlap, Reprocess, Retry};
 use engine::window::Windowing;
 use engine::{Code, DataType};
 
-use super::{CLICKS, good, names};
+use super::{CLICKS, SMALL, good, names};
 use crate::{Variables, load};
 
 /// The example of the format's page, as far as it is built, without the blocks that are refused.
@@ -358,6 +358,32 @@ fn what_nothing_reads_is_a_warning() {
     let loaded = good(&CLICKS.replace("  hot: {from: top_pages, kafka: {brokers: b, topic: hot}}\n", ""));
     let messages: Vec<&str> = loaded.warnings.iter().map(|warning| warning.message.as_str()).collect();
     assert_eq!(messages, ["the variable `PASSWORD` is not used", "nothing reads the step `top_pages`"]);
+}
+
+#[test]
+fn sinks_in_which_a_schedule_can_replace_no_range_are_a_warning() {
+    let schedules = "schedules:\n  nightly: {cron: \"0 3 * * *\", timezone: UTC, reprocess: {last: 2d}}\nsinks:\n";
+    let (head, _) = SMALL.split_once("sinks:\n").unwrap();
+    let warned = |schedules: &str, sinks: &str| {
+        let text = format!("{head}  rows: {{from: clicks}}\n{schedules}{sinks}");
+        let warnings = good(&text).warnings;
+        let found = warnings.into_iter().filter(|warning| warning.code == Code::Unsupported);
+        let at = |warning: &engine::Error| warning.place.as_ref().map(|place| text[place.start..place.end].to_string());
+        found
+            .map(|warning| (warning.message.clone(), at(&warning).unwrap(), warning.help.is_some()))
+            .collect::<Vec<_>>()
+    };
+    let rows = "  all: {from: rows, jsonl: {path: a}}\n";
+    assert_eq!(warned("sinks:\n", rows), [], "without schedules nothing is replaced");
+    let message = "no range of `all` can be replaced: its rows do not say in which window they are";
+    assert_eq!(warned(schedules, rows), [(message.to_string(), "all".to_string(), true)]);
+    let views = "  views: {from: per_page, select: [page, views], parquet: {path: b}}\n";
+    assert_eq!(warned(schedules, views).len(), 1);
+    let topic = "  topic: {from: per_page, kafka: {brokers: b, topic: t}}\n";
+    assert!(warned(schedules, topic)[0].0.contains("adds the rows of its range to the topic of `topic` once more"));
+    let fine = "  good: {from: per_page, parquet: {path: b}}\n  late: {from: per_page.late, csv: {path: c}}\n  \
+                bad: {from: clicks.bad, csv: {path: d}}\n  seen: {from: rows, stdout: {}}\n";
+    assert_eq!(warned(schedules, fine), []);
 }
 
 #[test]
