@@ -139,6 +139,23 @@ fn sorted(text: &str) -> Vec<&str> {
     lines
 }
 
+/// Cron mails what is said, each minute.
+#[test]
+fn what_goes_well_is_not_told_to_who_wants_quiet() {
+    let project = project(HOURLY);
+    let folder = project.path();
+    for clock in ["2026-01-01T00:30:00Z", "2026-01-01T01:00:00Z"] {
+        set(folder, clock);
+        let output = at(folder, "schedule start coins.yaml --once-due --quiet").output().unwrap();
+        assert_eq!((output.status.code(), stdout(&output), stderr(&output)), (Some(0), String::new(), String::new()));
+    }
+    assert_became(folder, &[("01:00", "done")]);
+    set(folder, "2026-01-01T04:00:00Z");
+    let output = at(folder, "schedule start coins.yaml --once-due --quiet").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("E_EMPTY"), "{}", stderr(&output));
+}
+
 #[test]
 fn a_clock_that_is_set_back_fires_nothing_twice() {
     let project = project(HOURLY);

@@ -385,6 +385,9 @@ fn with_globals(command: &mut Command, global: &Global) {
     if global.is_json() {
         command.args(["--format", "json"]);
     }
+    if global.quiet {
+        command.arg("--quiet");
+    }
 }
 
 fn history(history: &History, global: &Global) -> Done {
