@@ -290,10 +290,7 @@ fn a_file_of_the_lake_that_is_written_anew_makes_its_days_stale_and_one_that_is_
     assert_eq!(shop.exceptions("hours")[0], ("stale".into(), "03T00..04T00".into()));
     assert_eq!(shop.exceptions("days")[0], ("stale".into(), "03T00..04T00".into()));
     let text = stdout(&run(at, "status shop.yaml --format table"));
-    assert!(
-        text.contains("files of `events` with records of 2026-11-03 were changed or are gone since run 1"),
-        "{text}"
-    );
+    assert!(text.contains("files of `events` were changed or are gone since run 1"), "{text}");
     heal(at);
     assert_eq!(shop.status()["is_current"], true);
     fs::remove_file(at.join("lake/partition=0/00000000000000000144.parquet")).unwrap();

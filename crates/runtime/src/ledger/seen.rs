@@ -26,7 +26,7 @@ pub(super) struct Seen {
     /// By input of a sink: where it has windows, as ranges of their starts.
     pub(super) covered: BTreeMap<usize, Vec<(i64, i64)>>,
     /// What new records enter.
-    entered: BTreeMap<(Place, Touch), BTreeMap<(usize, Partition, usize), Count>>,
+    entered: BTreeMap<(Place, Touch), Counts>,
     /// By source and partition: where runs had ended, ascending.
     ends: BTreeMap<(usize, Partition), Vec<Offset>>,
     /// By step, how long the longest session lasted in any run.
@@ -36,6 +36,9 @@ pub(super) struct Seen {
     /// What people should know of it.
     pub(super) notes: Vec<String>,
 }
+
+/// Records by source, partition, and how many ends of runs were before them.
+type Counts = BTreeMap<(usize, Partition, usize), Count>;
 
 /// Records, of which the last one is known, so that one with many elements counts once.
 #[derive(Clone, Copy, Debug)]

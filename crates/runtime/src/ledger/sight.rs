@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 use super::seen::Asked;
-use super::{DAY, Held, Line, Made, Seen, held, of_day, union};
+use super::{Held, Line, Made, Seen, held, of_day, union};
 use crate::catalogue::Catalogue;
 use crate::checkpoint::Place;
 use crate::cut::Cut;
@@ -406,20 +406,12 @@ fn other_files(plan: &Plan, sink: &SinkPlan, made: &Made, seen: &Seen) -> Vec<((
     for (index, source) in plan.sources.iter().enumerate() {
         let (Some(before), Some(known)) = (made.files.get(&source.name), &seen.sources[index]) else { continue };
         let now = known.files(made.end.get(&source.name));
+        let reason = format!("files of `{}` were changed or are gone since run {}", source.name, made.run);
         if before.undated != now.undated {
-            found.push((
-                (i64::MIN, i64::MAX),
-                format!("files of `{}` were changed or are gone since run {}", source.name, made.run),
-            ));
+            found.push(((i64::MIN, i64::MAX), reason.clone()));
         }
         for day in before.other_days(&now) {
-            let date = time::rfc3339(day * DAY);
-            let date = date.split('T').next().unwrap_or_default().to_string();
-            let reason = format!(
-                "files of `{}` with records of {date} were changed or are gone since run {}",
-                source.name, made.run
-            );
-            found.extend(of_day(&touches, index, day, sink.input).map(|touch| (touch.starts, reason)));
+            found.extend(of_day(&touches, index, day, sink.input).map(|touch| (touch.starts, reason.clone())));
         }
     }
     found
