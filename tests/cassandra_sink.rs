@@ -13,8 +13,9 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::{samestream, stderr, stdout};
 use crate::servers::{
-    Server, Service, add, canonical, fences_the_older, file, hostile, ok, order, refused, replaces_ranges, run,
-    run_with_points, start, survives_kills, survives_points, wait_for,
+    Server, Service, add, canonical, fences_the_older, file, hostile, ok, order, refused,
+    refuses_ranges_beside_a_stream, replaces_ranges, run, run_with_points, start, survives_kills, survives_points,
+    wait_for,
 };
 
 /// A keyspace of its own on the server.
@@ -429,6 +430,12 @@ fn a_null_hides_what_was_there_in_cassandra_and_leaves_no_mark() {
 #[ignore = "needs SAMESTREAM_TEST_CASSANDRA"]
 fn a_range_replaces_its_rows_in_cassandra_and_no_others() {
     replaces_ranges(&Keyspace::new("range"));
+}
+
+#[test]
+#[ignore = "needs SAMESTREAM_TEST_CASSANDRA"]
+fn a_range_of_a_streams_rows_in_cassandra_is_refused_before_it_is_read() {
+    refuses_ranges_beside_a_stream(&Keyspace::new("beside"));
 }
 
 #[test]

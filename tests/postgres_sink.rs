@@ -15,13 +15,13 @@ use crate::servers::{
 };
 
 /// A database of its own on the server.
-struct Database {
+pub(crate) struct Database {
     server: String,
     name: String,
 }
 
 impl Database {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let server = std::env::var("SAMESTREAM_TEST_POSTGRES").expect("SAMESTREAM_TEST_POSTGRES names a server");
         Self::on(server, name)
     }
@@ -32,7 +32,7 @@ impl Database {
         database
     }
 
-    fn sql(&self, statement: &str) -> String {
+    pub(crate) fn sql(&self, statement: &str) -> String {
         sql(&self.url(), statement)
     }
 }

@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::cli::{stderr, stdout};
 use crate::servers::{
     Server, Service, add, backfills_by_whole_chunks, canonical, fences_the_older, hostile, ok, order, refused,
+    refuses_ranges_beside_a_stream,
     replaces_ranges, run, run_with_points, seen_by_readers, survives_kills, survives_points, survives_restarts,
 };
 
@@ -196,6 +197,12 @@ fn a_range_replaces_its_rows_in_redis_and_no_others() {
 #[ignore = "needs SAMESTREAM_TEST_REDIS"]
 fn readers_of_redis_see_whole_chunks_of_a_backfill_only() {
     backfills_by_whole_chunks(&Keys::new("chunks"), "redis.sent");
+}
+
+#[test]
+#[ignore = "needs SAMESTREAM_TEST_REDIS"]
+fn a_range_of_a_streams_rows_in_redis_is_refused_before_it_is_read() {
+    refuses_ranges_beside_a_stream(&Keys::new("beside"));
 }
 
 #[test]

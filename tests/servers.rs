@@ -183,6 +183,28 @@ pub(crate) fn replaces_ranges(server: &impl Server) {
     assert_ne!(server.rows("per_item"), before);
 }
 
+/// Checks that a range of a stream's rows is refused before anything is read, where the two cannot share the rows.
+pub(crate) fn refuses_ranges_beside_a_stream(server: &impl Server) {
+    let orders: Vec<String> = (0..20).map(|minute| order(minute, "a", "")).collect();
+    let folder = server.shop_with(&orders);
+    let at = folder.path();
+    let is_other = |line: &&str| line.contains("{from: all, ") || line.contains("{from: lost, ");
+    let text = server.shop().lines().filter(|line| !is_other(line)).collect::<Vec<_>>().join("\n");
+    std::fs::write(at.join("shop.yaml"), text).unwrap();
+    ok(at, &server.url(), "run shop.yaml --mode stream --until-caught-up");
+    let before = server.rows("per_item");
+    let range = "run shop.yaml --mode batch --from 2026-01-01T00:05:00Z --to 2026-01-01T00:17:00Z";
+    refused(&run(at, &server.url(), range), 2, &["E_UNSUPPORTED", "holds rows of a stream", "--out DIR"]);
+    assert_eq!(server.rows("per_item"), before);
+    // The stream goes on: nobody has taken its place.
+    add(at, &[order(40, "a", "")]);
+    ok(at, &server.url(), "run shop.yaml --mode stream --until-caught-up");
+    assert_eq!(server.rows("per_item"), file(at.join("out/per_item.jsonl")));
+    ok(at, &server.url(), "run shop.yaml --mode batch");
+    ok(at, &server.url(), range);
+    assert_eq!(server.rows("per_item"), file(at.join("out/per_item.jsonl")));
+}
+
 /// Asks a server again and again while batch runs replace 3000 orders by the same, and returns what was seen.
 pub(crate) fn seen_by_readers(server: &(impl Server + Sync), look: impl Fn() -> String + Sync + Send) -> Vec<String> {
     let orders: Vec<String> = (0..3000).map(|i| order(i % 60, &format!("item {i}"), "")).collect();

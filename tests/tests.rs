@@ -31,6 +31,7 @@ mod increments;
 mod inspect_verb;
 mod ledger_verb;
 mod live;
+mod meeting;
 mod metrics_verb;
 mod object_store;
 mod paths;

@@ -20,6 +20,10 @@ pub const POINTS: &[(&str, &str)] = &[
     ("postgres.marked", "the row of epochs is updated in the open transaction"),
     ("postgres.replaced", "what the epoch replaces is deleted in it"),
     ("postgres.rows", "its rows are in it"),
+    (
+        "beside.postgres",
+        "a run over a range has sent its rows, and has not yet asked the stream beside it for its turn",
+    ),
     ("postgres.committed", "it is committed, and nobody has been told"),
     ("redis.sent", "the rows are on the server, where nobody reads them"),
     ("redis.published", "they are where everybody does, and nobody has been told"),

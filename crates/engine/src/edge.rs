@@ -161,6 +161,19 @@ pub struct LogFile {
     pub times: Option<(i64, i64)>,
 }
 
+/// Whose rows a run over a range finds in a sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beside {
+    /// Nobody's who goes on with them: the sink is the run's.
+    Nobody,
+    /// Those of a stream, which may be going on at this moment. Every row of its windows that begin before `settled` is there;
+    /// None: no window is known to be complete.
+    Stream {
+        /// The time.
+        settled: Option<i64>,
+    },
+}
+
 /// Where rows go. Everything staged between two commits becomes visible at once, or not at all, unless the sink
 /// [releases](Sink::releases) rows.
 ///
@@ -175,6 +188,14 @@ pub trait Sink: Send {
     fn published(&mut self) -> Result<Published> {
         Ok(Published::Unknown)
     }
+    /// Returns whose rows a run over a range finds there; asked in place of [`published`](Sink::published), and before `begin`. Of a
+    /// stream's rows the run then replaces those of settled windows, at its one commit, and the stream goes on as if nothing
+    /// had been; it stays the sink's writer.
+    fn beside(&mut self) -> Result<Beside> {
+        Ok(Beside::Nobody)
+    }
+    /// Says, before a commit, that with it every row of windows that begin before the time is there, and final.
+    fn settle(&mut self, _: i64) {}
     /// Takes final rows, in canonical order, with a last column `final` (bool).
     fn stage(&mut self, rows: &RecordBatch) -> Result<()>;
     /// Takes open rows (`final` is false). At the commit they replace the open rows of the commit before as a set.

@@ -34,6 +34,7 @@ mod rows;
 mod rules;
 pub mod schedule;
 mod sessions;
+mod settled;
 mod snapshot;
 mod spill;
 mod state;

@@ -41,6 +41,7 @@ pub fn run(
     let state = batch.read_all(observer)?;
     let Batch { reading, mut output, threads } = batch;
     let at_end = frontiers(engine.plan(), &reading.partitions);
+    output.outlet.settle(&engine.settled(&at_end));
     let closing = Closing { reach: reading.reach.as_ref(), hands: &threads };
     let counts = reading.spill.finish(engine, closing, &at_end, state, |closed| output.closed(closed, true))?;
     output.check_end()?;

@@ -134,6 +134,7 @@ fn write(
     let mut options = RunOptions { mode: Mode::Batch, ..options.clone() };
     // A range without rows on one side is an answer here.
     options.settings.allow_empty = true;
-    let mut outlet = SinkOutlet::open(plan, &sinks, &sink::Context::default(), None, (None, None), None)?;
+    let mut outlet =
+        SinkOutlet::open(plan, &sinks, &sink::Context::default(), None, ((None, None), Mode::Batch), None)?;
     run_into(plan, &options, &mut outlet as &mut dyn Outlet, observer)
 }

@@ -47,6 +47,9 @@ pub trait Outlet {
     fn published_in(&self) -> Duration {
         Duration::ZERO
     }
+    /// Says how far the rows are settled that were taken so far, by step: every final row is among them of windows that begin
+    /// before the time, and none of these is still to come.
+    fn settle(&mut self, _: &[i64]) {}
     /// Makes visible what was taken since the last commit; what the stream goes on from is kept first.
     fn commit(&mut self, checkpoint: Option<Checkpoint>) -> Result<()>;
 }

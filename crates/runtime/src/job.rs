@@ -159,7 +159,11 @@ pub fn run(plan: &Arc<Plan>, options: &RunOptions, observer: &dyn Observer) -> R
     context.pipeline = plan.name.clone();
     context.stop = options.settings.stop.clone();
     context.job = line.as_ref().map(|line| line.job().to_string());
-    let mut outlet = SinkOutlet::open(plan, &sinks, &context, Some(&aside), options.settings.range, line)?;
+    let range = options.settings.range;
+    if range != (None, None) {
+        check_topics(plan, &sinks, &options.state_dir)?;
+    }
+    let mut outlet = SinkOutlet::open(plan, &sinks, &context, Some(&aside), (range, options.mode), line)?;
     let scans = match &sources {
         Sources::Batch(scans) => scans.clone(),
         Sources::Stream(_) => Vec::new(),
@@ -179,6 +183,7 @@ pub fn run(plan: &Arc<Plan>, options: &RunOptions, observer: &dyn Observer) -> R
         cuts: (&summary.start, &summary.end),
     });
     summary.rows_written = outlet.rows_written();
+    summary.caveats.extend(outlet.left());
     let text = serde_json::to_vec_pretty(&summary.start).expect("a cut is JSON");
     store::write_atomic(&origin, &text)?;
     Ok(Report { summary, places: outlet.places(), aside, wrote })
@@ -507,6 +512,22 @@ fn spilled(outcome: &Outcome) -> Option<SpilledParts> {
 /// Takes the streams of a pipeline for this process, until the returned file is dropped.
 pub fn hold(state_dir: &Path, pipeline: &str) -> Result<File> {
     lock(&state_dir.join(pipeline).join(Mode::Stream.to_string()))
+}
+
+/// Refuses a range of a topic that a stream is writing: it cannot be replaced there, and would take the topic from the stream.
+fn check_topics(plan: &Plan, sinks: &[SinkPlan], state_dir: &Path) -> Result<()> {
+    let is_topic = |sink: &&SinkPlan| {
+        sink.target.kind == "kafka" && sink.target.settings.get("delivery").is_none_or(|it| it != "at_least_once")
+    };
+    let Some(sink) = sinks.iter().find(is_topic) else { return Ok(()) };
+    let lock = state_dir.join(&plan.name).join(Mode::Stream.to_string()).join("lock");
+    if !disk::is_locked(&lock).map_err(|error| Error::io(lock.display(), error))? {
+        return Ok(());
+    }
+    let message =
+        format!("sink `{}` is a topic that a running stream writes, and no range of it can be replaced", sink.name);
+    Err(Error::new(Code::Unsupported, message)
+        .help("leave it out with `--sinks`, or write the range elsewhere with `--out DIR`"))
 }
 
 /// Takes the folder for this process, until the returned file is dropped.

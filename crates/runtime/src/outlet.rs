@@ -6,21 +6,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, Int32Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
+    ArrayRef, AsArray, BinaryArray, BooleanArray, Int32Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
     new_null_array,
 };
 use arrow::compute::filter_record_batch;
+use arrow::datatypes::TimestampMicrosecondType;
 use connectors::{point, sink};
-use engine::edge::{Published, Replace, Sink};
+use engine::edge::{Beside, Published, Replace, Sink};
 use engine::expr::Expr;
 use engine::group::plain;
 use engine::log::KeyAndValue;
 use engine::plan::{INDEX, Input, JoinPlan, Plan, SinkPlan, SinkTarget, Work};
+use engine::watermark::NEVER;
 use engine::{Aside, Code, DataType, Emission, Error, Field, Identity, Result, Schema};
 
 use crate::checkpoint::{Checkpoint, Line, Manifest, RowsKind, SinkMark};
 use crate::driver::Outlet;
 use crate::numbers::SinkNumbers;
+use crate::summary::Mode;
 
 /// Sinks and kept-aside sets of a run.
 pub struct SinkOutlet {
@@ -30,11 +33,18 @@ pub struct SinkOutlet {
     plan: Arc<Plan>,
     epoch: u64,
     range: (Option<i64>, Option<i64>),
+    /// By step, before which window starts all rows were taken.
+    settled: Vec<i64>,
+    /// What a run over a range leaves to the streams that write its sinks.
+    left: Vec<String>,
     /// How long the sinks took in the last commit.
     published_in: Duration,
     /// When it was last looked whether another run has taken over.
     looked: Option<Instant>,
 }
+
+/// The column that says which window a row is of.
+const WINDOW_START: &str = "window_start";
 
 /// How often a run that publishes between its checkpoints looks whether another one has taken over. In a bucket that is a request.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -58,6 +68,10 @@ struct Target {
     is_due: bool,
     /// Whether what it has published must be kept for it.
     is_told: bool,
+    /// Whether its windows settle one after the other, and its rows say which they are of.
+    settles: bool,
+    /// Of a sink that a stream writes: where the range ends that this run replaces in it.
+    beside: Option<i64>,
 }
 
 impl Target {
@@ -71,7 +85,13 @@ impl Target {
         if self.plan.input != input || !is_wanted {
             return Ok(());
         }
-        let rows = shaped(&self.plan, rows, kind == RowsKind::Final)?;
+        let mut rows = shaped(&self.plan, rows, kind == RowsKind::Final)?;
+        if let Some(end) = self.beside {
+            if kind != RowsKind::Final {
+                return Ok(());
+            }
+            rows = begun_before(&rows, end);
+        }
         let count = rows.num_rows() as u64;
         let staged = match kind {
             RowsKind::Final => self.sink.stage(&rows),
@@ -86,34 +106,94 @@ impl Target {
         staged.map_err(|error| self.named(error))
     }
 
-    fn commit(&mut self, epoch: u64) -> Result<()> {
+    fn commit(&mut self, epoch: u64, settled: &[i64]) -> Result<()> {
+        if let Some(settled) = self.settled(settled) {
+            self.sink.settle(settled);
+        }
         self.sink.commit(epoch).map_err(|error| self.named(error))
     }
 
     fn named(&self, error: Error) -> Error {
         error.context(format!("sink `{}`", self.plan.name))
     }
+
+    /// Returns before which window starts its rows are all there, of what is said of the steps.
+    fn settled(&self, by_step: &[i64]) -> Option<i64> {
+        let settled = by_step.get(self.plan.input.step().filter(|_| self.settles)?).copied();
+        settled.filter(|settled| *settled != NEVER).map(|settled| self.beside.map_or(settled, |end| end.min(settled)))
+    }
+}
+
+/// What a run over a range replaces.
+type Range = (Option<i64>, Option<i64>);
+
+/// Returns where the range ends that a run may replace in a sink, if a stream writes that.
+fn beside(plan: &Plan, sink: &SinkPlan, opened: &mut dyn Sink, (range, mode): (Range, Mode)) -> Result<Option<i64>> {
+    let Beside::Stream { settled } = opened.beside()? else { return Ok(None) };
+    let settled = settled.unwrap_or(NEVER);
+    let refused = |why: &str, help: &str| {
+        let message = format!("{} holds rows of a stream, and {why}", opened.describe());
+        Err(Error::new(Code::Unsupported, message).help(help))
+    };
+    let is_result = matches!(sink.input, Input::Step(_) | Input::Source(_));
+    if is_result && mode == Mode::Stream {
+        return refused("a range of them is replaced at once", "run the range with `--mode batch`");
+    }
+    if is_result && !settles(plan, sink) {
+        return refused(
+            "a range of them cannot be told while it goes on: they are no rows of windows that end in the order in which they begin, with their `window_start`",
+            "leave this sink out with `--sinks`, write the range elsewhere with `--out DIR`, or replace all rows by a run without `--from` and `--to`",
+        );
+    }
+    Ok(Some(range.1.map_or(settled, |to| to.min(settled))))
+}
+
+/// Returns whether the windows of a sink's rows settle one after the other, and the rows say which they are of.
+fn settles(plan: &Plan, sink: &SinkPlan) -> bool {
+    let has_start = |field: &Field| field.name == WINDOW_START && field.data_type == DataType::Timestamp;
+    plan.settles(sink.input) && sink.schema.fields.iter().any(has_start)
+}
+
+/// Returns the rows of windows that begin before a time.
+fn begun_before(rows: &RecordBatch, end: i64) -> RecordBatch {
+    let starts = rows.column_by_name(WINDOW_START).expect("rows beside a stream's say in which window they are");
+    let starts = starts.as_primitive::<TimestampMicrosecondType>();
+    let keep: BooleanArray = starts.iter().map(|start| Some(start.is_some_and(|start| start < end))).collect();
+    filter_record_batch(rows, &keep).expect("the mask is as long as the batch")
 }
 
 impl SinkOutlet {
     /// Opens and begins all sinks. `aside` is the folder of the kept-aside sets; None: they are not kept. Where `line` has
     /// checkpoints, the sinks go on after the newest, and get first what they lack of it.
     pub fn open(
-        plan: &Arc<Plan>,
+        whole: &Arc<Plan>,
         sinks: &[SinkPlan],
         context: &sink::Context,
         aside: Option<&Path>,
-        range: (Option<i64>, Option<i64>),
+        (range, mode): (Range, Mode),
         mut line: Option<Line>,
     ) -> Result<Self> {
-        let kept: Vec<SinkPlan> = aside.map(|folder| kept_aside(plan, folder)).unwrap_or_default();
+        let kept: Vec<SinkPlan> = aside.map(|folder| kept_aside(whole, folder)).unwrap_or_default();
         let all: Vec<SinkPlan> = sinks.iter().chain(&kept).cloned().collect();
-        let opened = sink::open_all(&all, context)?;
+        let mut opened = sink::open_all(&all, context)?;
         if let Some(line) = &mut line {
             // A copy on standard output comes after the sink that it has its name from.
             let own = sinks.iter().zip(&opened).rev();
             line.goes_to(own.map(|(plan, sink)| (plan.name.clone(), sink.describe())).collect())?;
         }
+        // Before a sink is taken.
+        let besides = match (range, mode) {
+            ((None, None), _) => Vec::new(),
+            (range, mode) => sinks
+                .iter()
+                .zip(&mut opened)
+                .map(|(plan, sink)| {
+                    let found = beside(whole, plan, sink.as_mut(), (range, mode));
+                    found.map_err(|error| error.context(format!("sink `{}`", plan.name)))
+                })
+                .collect::<Result<Vec<_>>>()?,
+        };
+        let mut left = Vec::new();
         let replace = if range == (None, None) { Replace::All } else { Replace::Range(range.0, range.1) };
         let mut targets = Vec::new();
         let told = line.as_ref().map(Line::told).transpose()?.unwrap_or_default();
@@ -124,9 +204,21 @@ impl SinkOutlet {
             let is_own = number < sinks.len() && !is_copy;
             // Late and bad rows cover what was read, whatever the range.
             let is_result = matches!(plan.input, Input::Step(_) | Input::Source(_));
+            let settles = settles(whole, &plan);
             let key = if is_copy { format!("{} (printed)", plan.name) } else { plan.name.clone() };
             let named = |error: Error| error.context(format!("sink `{}`", plan.name));
-            let published = sink.published().map_err(named)?;
+            let beside = besides.get(number).copied().flatten();
+            if beside.is_some() && !is_result {
+                left.push(format!(
+                    "sink `{}` is left to the stream that writes it: its rows are of no range",
+                    plan.name
+                ));
+                continue;
+            }
+            let published = match beside {
+                Some(_) => Published::Nothing,
+                None => sink.published().map_err(named)?,
+            };
             let mut mark = SinkMark::default();
             let replace = match line.as_ref().and_then(|line| Some((line, line.last()?))) {
                 None => {
@@ -158,11 +250,14 @@ impl SinkOutlet {
                 before: mark.before,
                 is_due: false,
                 is_told: published == Published::Unknown,
+                settles,
+                beside,
             });
         }
         let epoch = line.as_ref().and_then(Line::last).map_or(0, |last| last.number);
         let published_in = Duration::ZERO;
-        let mut outlet = Self { targets, line, plan: plan.clone(), epoch, range, published_in, looked: None };
+        let (plan, settled) = (whole.clone(), Vec::new());
+        let mut outlet = Self { targets, line, plan, epoch, range, settled, left, published_in, looked: None };
         for (target, since) in lacking {
             outlet.publish_again(target, since)?;
         }
@@ -180,7 +275,7 @@ impl SinkOutlet {
             for entry in outbox.iter().filter(|entry| entry.input == name) {
                 target.take(entry.kind, input, &line.rows(entry)?)?;
             }
-            target.commit(epoch)?;
+            target.commit(epoch, &[])?;
         }
         // They were counted when they were put into the outbox.
         (target.rows, target.open_rows, target.is_due) = (rows, open_rows, false);
@@ -207,6 +302,41 @@ impl SinkOutlet {
             line.put(kind, &input_name(&self.plan, input), rows)?;
         }
         self.targets.iter_mut().try_for_each(|target| target.take(kind, input, rows))
+    }
+
+    /// Refuses a run of which every sink would stay as it is, because streams write them all that have not come so far.
+    fn must_replace_some(&self) -> Result<()> {
+        let own = || self.targets.iter().filter(|target| target.is_own && target.plan.input.step().is_some());
+        let end = |target: &Target| target.beside.map(|_| target.settled(&self.settled).unwrap_or(NEVER));
+        let is_idle =
+            |target: &Target| end(target).is_some_and(|end| self.range.0.map_or(end == NEVER, |from| end <= from));
+        let Some(first) = own().next().filter(|_| own().all(is_idle)) else { return Ok(()) };
+        let message = match end(first) {
+            Some(end) if end != NEVER => format!(
+                "nothing of the range can be replaced beside the stream that writes sink `{}`: windows from {} on are not final yet in both",
+                first.plan.name,
+                crate::time::rfc3339(end)
+            ),
+            _ => format!("the stream that writes sink `{}` has not said yet which windows are final", first.plan.name),
+        };
+        Err(Error::new(Code::Empty, message)
+            .help("the stream writes them by itself when they are; is it running? without it, a run without `--from` and `--to` replaces all rows"))
+    }
+
+    /// Returns what this run has left to the streams that write its sinks, in sentences.
+    pub fn left(&self) -> Vec<String> {
+        let later = self.targets.iter().filter(|target| target.beside.is_some()).filter_map(|target| {
+            let end = target.settled(&self.settled).unwrap_or(NEVER);
+            (self.range.1.is_none_or(|to| end < to)).then(|| match end {
+                NEVER => format!("sink `{}` is left to the stream that writes it", target.plan.name),
+                end => format!(
+                    "sink `{}`: rows of windows from {} on are left to the stream that writes it",
+                    target.plan.name,
+                    crate::time::rfc3339(end)
+                ),
+            })
+        });
+        self.left.iter().cloned().chain(later).collect()
     }
 
     /// Returns how many rows were given to the pipeline's sinks.
@@ -324,7 +454,12 @@ impl Outlet for SinkOutlet {
         self.published_in
     }
 
+    fn settle(&mut self, settled: &[i64]) {
+        self.settled = settled.to_vec();
+    }
+
     fn commit(&mut self, checkpoint: Option<Checkpoint>) -> Result<()> {
+        self.must_replace_some()?;
         self.epoch += 1;
         if let (Some(line), Some(checkpoint)) = (&mut self.line, checkpoint) {
             self.epoch = line.number();
@@ -341,7 +476,7 @@ impl Outlet for SinkOutlet {
         }
         let begun = Instant::now();
         for target in &mut self.targets {
-            target.commit(self.epoch)?;
+            target.commit(self.epoch, &self.settled)?;
             target.is_due = false;
             point!("sink.published");
         }

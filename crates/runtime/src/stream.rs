@@ -416,6 +416,7 @@ impl<'a> Stream<'a> {
             *unreleased |= has_rows;
             output.closed(closed, false)
         })?;
+        self.output.outlet.settle(&self.engine.settled(&frontiers));
         self.unclosed = false;
         Ok(())
     }

@@ -78,7 +78,8 @@ pub fn write_sides(
     for mode in [Mode::Stream, Mode::Batch] {
         let sinks: Vec<SinkPlan> = inputs.iter().map(|input| plain_sink(plan, *input, &path(mode, *input))).collect();
         let options = common.options(options, mode);
-        let mut outlet = SinkOutlet::open(plan, &sinks, &sink::Context::default(), None, (None, None), None)?;
+        let mut outlet =
+            SinkOutlet::open(plan, &sinks, &sink::Context::default(), None, ((None, None), Mode::Batch), None)?;
         run_into(plan, &options, &mut outlet as &mut dyn Outlet, observer)?;
     }
     Ok(inputs

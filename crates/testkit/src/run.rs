@@ -115,6 +115,8 @@ pub struct FoundStep {
     pub part: [Vec<Vec<Value>>; 2],
     /// What was wrong with the way in which rows came.
     pub oddities: Vec<String>,
+    /// When the last of the final windows begins that brought a row.
+    last_start: Option<i64>,
 }
 
 /// Reads a pipeline by way of its file, beside the tables that it looks values up in.
@@ -270,6 +272,8 @@ pub(crate) struct Gathered {
     bad: Vec<Position>,
     /// The sinks that take a part of a step's rows.
     parts: Vec<SinkPlan>,
+    /// By step, until which window start all rows were said to be there.
+    settled: Vec<i64>,
 }
 
 impl Gathered {
@@ -277,7 +281,7 @@ impl Gathered {
     pub(crate) fn new(plan: &Plan) -> Self {
         let of_step = |step: &StepPlan| FoundStep { name: step.name.clone(), ..FoundStep::default() };
         let parts = plan.sinks.iter().filter(|sink| sink.name.starts_with("part_")).cloned().collect();
-        Self { steps: plan.steps.iter().map(of_step).collect(), bad: Vec::new(), parts }
+        Self { steps: plan.steps.iter().map(of_step).collect(), bad: Vec::new(), parts, settled: Vec::new() }
     }
 
     /// Takes in what came out after it; its open rows take the place of those before.
@@ -341,7 +345,15 @@ impl Gathered {
 impl Outlet for Gathered {
     fn rows(&mut self, emission: &Emission) -> Result<()> {
         let Input::Step(step) = emission.input else { panic!("no sink reads {:?}", emission.input) };
+        let settled = self.settled.get(step).copied().unwrap_or(i64::MIN);
         let step = &mut self.steps[step];
+        if let Some(time) = emission.times.iter().find(|time| **time < settled) {
+            step.oddities
+                .push(format!("a window that begins at {time} brings rows after it was settled until {settled}"));
+        }
+        if emission.is_final {
+            step.last_start = emission.times.iter().copied().max().max(step.last_start);
+        }
         let columns = rows::columns(&emission.rows);
         match &step.columns {
             Some(before) if *before != columns => step.oddities.push(format!("columns {before:?}, then {columns:?}")),
@@ -366,6 +378,19 @@ impl Outlet for Gathered {
             step.open.extend(rows)
         }
         Ok(())
+    }
+
+    fn settle(&mut self, settled: &[i64]) {
+        for (number, (step, now)) in self.steps.iter_mut().zip(settled).enumerate() {
+            if self.settled.get(number).is_some_and(|before| before > now) {
+                step.oddities.push(format!("what was settled is so no longer, only until {now}"));
+            }
+            if *now != i64::MIN && step.last_start.is_some_and(|start| start >= *now) {
+                step.oddities
+                    .push(format!("a final window begins at {:?}, and until {now} all are settled", step.last_start));
+            }
+        }
+        self.settled = settled.to_vec();
     }
 
     fn early(&mut self, emission: &Emission) -> Result<()> {

@@ -60,7 +60,7 @@ pub(super) struct Receipt {
 impl Receipt {
     /// Returns what a topic with this receipt holds.
     pub(super) fn held(&self) -> Held {
-        Held::Rows(Mark { job: Some(self.job.clone()), epoch: self.epoch })
+        Held::Rows(Mark { job: Some(self.job.clone()), epoch: self.epoch, settled: None })
     }
 }
 

@@ -7,6 +7,9 @@ use engine::{Code, Error, Result};
 
 use crate::disk;
 
+/// How often the turn of a commit is asked for; each time the lock is tried for a fifth of a second.
+const TURN_TRIES: usize = 1500;
+
 /// Creates a file anew.
 pub(super) fn create(path: &Path) -> Result<disk::File> {
     disk::File::create(path).map_err(|error| Error::io(format!("cannot write `{}`", path.display()), error))
@@ -28,6 +31,21 @@ pub(super) fn lock(lock: &Path, sink: &Path) -> Result<File> {
         Error::new(Code::StateBusy, format!("another run writes to {}", sink.display()))
             .help("wait for it or stop it, or write elsewhere with --out DIR")
     })
+}
+
+/// Takes the turn of a commit until the returned file is dropped; another run has it for as long as its own commit takes.
+pub(super) fn turn(turn: &Path, sink: &Path) -> Result<File> {
+    let failed = |error| Error::io(format!("cannot write `{}`", turn.display()), error);
+    for _ in 0..TURN_TRIES {
+        if let Some(file) = disk::lock(turn).map_err(failed)? {
+            return Ok(file);
+        }
+    }
+    Err(Error::new(
+        Code::StateBusy,
+        format!("another run has been in the middle of a commit to {} for long", sink.display()),
+    )
+    .help("it stands still, or writes very slowly: stop it, then start this one again"))
 }
 
 /// Renames a file over whatever has the new name. Durable only after the folder is synced.

@@ -7,6 +7,9 @@
 //! part-00001-0000000007-j00002.parquet     files up to that one, written as one by `compact`
 //! open-00001-0000000007.parquet     open rows, replaced as a set by the next commit
 //! .lock                             held by the run that writes here
+//! .range                            held by a run over a range that replaces rows beside a stream
+//! .turn                             held by either while it commits
+//! _staged.range, _staged-00001.range       rows of such a run on the way
 //! _staged.part, _staged-00001.part, _staged.joined, _part-….parquet     on the way: readers of `*.parquet` do not see them
 //! ```
 //!
@@ -14,6 +17,9 @@
 //! count); the `_` goes; files that the manifest no longer names are removed. After a crash the next start finishes what
 //! the manifest names and removes what it does not. Only a start and a commit that replaces look at the whole folder:
 //! a stream that commits every two seconds for a day touches its own files alone.
+//!
+//! A run over a range beside a stream commits between two commits of the stream. Each begins with the manifest as it is
+//! on disk, so what the other one has done meanwhile stays; what it was about to do when it was killed is finished or removed.
 //!
 //! So that such a day does not end in tens of thousands of files, a commit that finds many small ones of final rows before
 //! it writes their rows and its own as one, in the same order. The old files go once the manifest names the new one; who
@@ -31,7 +37,7 @@ use engine::{Code, Error, Result};
 
 use super::files;
 use super::manifest::{Entry, Manifest};
-use super::once::{Commit, Held, Place};
+use super::once::{Commit, Held, Place, begun_anew};
 use super::rows::{Encoding, Span, WindowRange, column_names, conform, written_schema};
 use crate::store;
 
@@ -46,6 +52,13 @@ pub(crate) use stage::{ROLL_BYTES, ROLL_ROWS, Roll};
 
 const MANIFEST: &str = "_manifest.json";
 const LOCK: &str = ".lock";
+const RANGE_LOCK: &str = ".range";
+const TURN: &str = ".turn";
+
+/// What the names of staged files end with: of final rows, of open ones, and of a run beside a stream.
+const PART: &str = "part";
+const OPEN: &str = "open";
+const RANGE: &str = "range";
 
 /// A file is small with fewer bytes and fewer rows than these.
 const SMALL_BYTES: u64 = 8 * 1024 * 1024;
@@ -62,6 +75,8 @@ pub(crate) struct FolderSink {
     folder: PathBuf,
     /// Held from `begin` on.
     lock: Option<File>,
+    /// Whether it is a stream's folder in which this run replaces a range.
+    is_beside: bool,
     encoding: &'static dyn Encoding,
     schema: SchemaRef,
     columns: Vec<String>,
@@ -82,6 +97,7 @@ impl FolderSink {
         Ok(Self {
             folder,
             lock: None,
+            is_beside: false,
             encoding,
             schema: written_schema(plan),
             manifest: Manifest::empty(encoding.extension(), columns.clone()),
@@ -89,9 +105,48 @@ impl FolderSink {
             generation: 0,
             kept_open: Vec::new(),
             roll: Roll::of(plan)?,
-            staged: Stage::new("part"),
-            staged_open: Stage::new("open"),
+            staged: Stage::new(PART),
+            staged_open: Stage::new(OPEN),
         })
+    }
+
+    /// Takes a lock of the folder for this run.
+    fn take(&mut self, lock: &str) -> Result<()> {
+        if self.lock.is_none() {
+            self.lock = Some(files::lock(&self.folder.join(lock), &self.folder)?);
+        }
+        Ok(())
+    }
+
+    /// Waits until no other run is in the middle of a commit, and lets none begin until the returned file is dropped.
+    fn turn(&self) -> Result<File> {
+        files::turn(&self.folder.join(TURN), &self.folder)
+    }
+
+    /// Begins a commit with what is there: another run may have committed since this one did.
+    fn refresh(&mut self) -> Result<()> {
+        let found = Manifest::read(&self.manifest_path())?;
+        if let Some(found) = found.filter(|found| *found != self.manifest) {
+            self.generation = self.generation.max(found.generation + 1);
+            self.manifest = found;
+            self.tidy(true)?;
+        }
+        Ok(())
+    }
+
+    /// The same, of a run beside the stream whose job that is: its rows must be there up to the end of the range.
+    fn refresh_beside(&mut self, job: &str, range: &WindowRange) -> Result<()> {
+        match Manifest::read(&self.manifest_path())? {
+            Some(found) if found.job.as_deref() == Some(job) && found.settled >= range.to => self.manifest = found,
+            _ => return Err(begun_anew(&self.folder.display().to_string())),
+        }
+        self.generation = self.manifest.generation + 1;
+        self.tidy(true)?;
+        self.check_held(Some(range))
+    }
+
+    fn new_stages(&self) -> (Stage, Stage) {
+        (Stage::new(if self.is_beside { RANGE } else { PART }), Stage::new(OPEN))
     }
 
     fn manifest_path(&self) -> PathBuf {
@@ -99,15 +154,15 @@ impl FolderSink {
     }
 
     /// Gives the files that the manifest names their names, removes those that only a sink makes and that it does not
-    /// name, and returns other files that a reader would take for rows.
-    fn tidy(&self) -> Result<Vec<String>> {
+    /// name, and returns other files that a reader would take for rows. Staged files are left where a run is making them.
+    fn tidy(&self, is_staging: bool) -> Result<Vec<String>> {
         let named: BTreeSet<&str> =
             self.manifest.files.iter().chain(&self.manifest.open).map(|entry| entry.name.as_str()).collect();
         let mut foreign = Vec::new();
         for entry in files::names(&self.folder)? {
             if let Some(name) = entry.strip_prefix('_').filter(|name| named.contains(name)) {
                 files::rename(&self.folder.join(&entry), &self.folder.join(name))?;
-            } else if is_ours(&entry) && !named.contains(entry.as_str()) {
+            } else if is_ours(&entry) && !named.contains(entry.as_str()) && !(is_staging && Stage::is_name(&entry)) {
                 files::remove(&self.folder.join(&entry))?;
             } else if is_data(&entry, self.encoding.extension()) && !named.contains(entry.as_str()) {
                 foreign.push(entry);
@@ -243,9 +298,14 @@ impl FolderSink {
         }
     }
 
+    /// Returns the path of the first staged file, which is there as soon as a run has begun.
+    fn probe(&self) -> PathBuf {
+        self.folder.join(format!("_staged.{}", if self.is_beside { RANGE } else { PART }))
+    }
+
     /// Makes a file without rows, so that a reader of the folder finds the columns.
     fn empty_file(&self, name: String) -> Result<Entry> {
-        let path = self.folder.join("_staged.part");
+        let path = self.probe();
         let file = self.encoding.append(files::create(&path)?, &self.schema)?.finish()?;
         self.seal(Full { file, path, span: Span::default() }, name)
     }
@@ -258,22 +318,48 @@ impl Place for FolderSink {
 
     fn begin(&mut self, replace: Replace) -> Result<Held> {
         store::create_folder(&self.folder)?;
-        if self.lock.is_none() {
-            self.lock = Some(files::lock(&self.folder.join(LOCK), &self.folder)?);
-        }
+        self.take(LOCK)?;
+        let _turn = self.turn()?;
         if let Some(manifest) = Manifest::read(&self.manifest_path())? {
             self.manifest = manifest;
         }
-        let foreign = self.tidy()?;
+        let foreign = self.tidy(false)?;
         self.must_be_ours(&foreign)?;
         match replace {
             Replace::All => {}
             Replace::Nothing => self.check_held(None)?,
             Replace::Range(from, to) => self.check_held(Some(&WindowRange { from, to }))?,
         }
-        files::create(&self.folder.join("_staged.part"))?;
+        files::create(&self.probe())?;
         self.generation = self.manifest.generation + 1;
         Ok(self.manifest.held())
+    }
+
+    fn seen(&mut self) -> Result<Held> {
+        self.held()
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn begin_beside(&mut self) -> Result<()> {
+        self.is_beside = true;
+        self.take(RANGE_LOCK)?;
+        (self.staged, self.staged_open) = self.new_stages();
+        // Nobody else has the lock: what is there is of a run that is no more.
+        for name in files::names(&self.folder)?.iter().filter(|name| Stage::is_beside(name)) {
+            files::remove(&self.folder.join(name))?;
+        }
+        let _turn = self.turn()?;
+        if let Some(manifest) = Manifest::read(&self.manifest_path())? {
+            self.manifest = manifest;
+        }
+        // The stream may have been killed in the middle of a commit.
+        self.tidy(true)?;
+        self.check_held(Some(&WindowRange { from: None, to: None }))?;
+        files::create(&self.probe())?;
+        Ok(())
     }
 
     fn stage(&mut self, rows: &RecordBatch, is_open: bool) -> Result<()> {
@@ -291,8 +377,14 @@ impl Place for FolderSink {
 
     fn publish(&mut self, commit: &Commit) -> Result<()> {
         let epoch = commit.epoch;
-        let staged = std::mem::replace(&mut self.staged, Stage::new("part"));
-        let staged_open = std::mem::replace(&mut self.staged_open, Stage::new("open"));
+        let _turn = self.turn()?;
+        match (&commit.beside, &commit.range) {
+            (Some(job), Some(range)) => self.refresh_beside(job, range)?,
+            _ => self.refresh()?,
+        }
+        let (part, open) = self.new_stages();
+        let staged = std::mem::replace(&mut self.staged, part);
+        let staged_open = std::mem::replace(&mut self.staged_open, open);
         let mut manifest = Manifest {
             generation: self.generation,
             files: self.base(commit.first)?,
@@ -317,12 +409,12 @@ impl Place for FolderSink {
         let before = std::mem::replace(&mut self.manifest, manifest);
         match commit.first {
             None => self.settle(&before),
-            Some(_) => self.tidy().map(|_| ()),
+            Some(_) => self.tidy(self.is_beside).map(|_| ()),
         }
     }
 
     fn forget(&mut self) {
-        (self.staged, self.staged_open) = (Stage::new("part"), Stage::new("open"));
+        (self.staged, self.staged_open) = self.new_stages();
     }
 
     fn describe(&self) -> String {

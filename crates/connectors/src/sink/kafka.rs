@@ -356,7 +356,8 @@ impl Place for KafkaSink {
     fn held(&mut self) -> Result<Held> {
         self.connect()?;
         let note = self.note.as_ref().filter(|note| note.job == self.job && self.has_job);
-        let noted = |note: &Note| Held::Rows(Mark { job: Some(self.job.clone()), epoch: note.stands.epoch });
+        let noted =
+            |note: &Note| Held::Rows(Mark { job: Some(self.job.clone()), epoch: note.stands.epoch, settled: None });
         let Some(Writer::Exact(exact)) = &self.writer else {
             // The epoch after it may be there in part: it is written again.
             return Ok(note.map_or(Held::Unknown, noted));

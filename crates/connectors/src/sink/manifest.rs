@@ -42,6 +42,9 @@ pub struct Manifest {
     /// The job whose epoch that is, if it goes on from checkpoints.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<String>,
+    /// In microseconds: every row of that job's windows that begin before is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled: Option<i64>,
     /// Files with final rows, oldest first.
     pub files: Vec<Entry>,
     /// Files with open rows.
@@ -91,6 +94,7 @@ impl Manifest {
             generation: 0,
             epoch: None,
             job: None,
+            settled: None,
             files: Vec::new(),
             open: Vec::new(),
         }
@@ -131,16 +135,17 @@ impl Manifest {
 
     /// Returns what a sink with this manifest holds.
     pub(super) fn held(&self) -> Held {
-        self.epoch.map_or(Held::Nothing, |epoch| Held::Rows(Mark { job: self.job.clone(), epoch }))
+        self.epoch
+            .map_or(Held::Nothing, |epoch| Held::Rows(Mark { job: self.job.clone(), epoch, settled: self.settled }))
     }
 
     /// Says whose rows are there from a commit on.
     pub(super) fn marked(self, commit: &Commit, before: &Self) -> Self {
-        let (job, epoch) = match &commit.mark {
-            Some(mark) => (mark.job.clone(), Some(mark.epoch)),
-            None => (before.job.clone(), before.epoch),
+        let (job, epoch, settled) = match &commit.mark {
+            Some(mark) => (mark.job.clone(), Some(mark.epoch), mark.settled),
+            None => (before.job.clone(), before.epoch, before.settled),
         };
-        Self { job, epoch, ..self }
+        Self { job, epoch, settled, ..self }
     }
 
     /// Replaces the manifest on disk: the commit.

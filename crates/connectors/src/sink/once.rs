@@ -12,14 +12,16 @@
 //! Whether epochs between the mark and the checkpoints are kept is known to who keeps checkpoints: `runtime::outlet` asks
 //! for what is held, gives again what is lacking, and says `E_SINK_DIVERGED` where that is gone or the mark is ahead.
 //!
-//! A run over a range replaces rows of another run: it leaves that one's mark as it is.
+//! A run over a range replaces rows of another run: it leaves that one's mark as it is. Where that is a stream, which may be
+//! going on, the run does not take the place: it replaces the rows of windows that both have settled ([`Sink::settle`]), in one
+//! commit between two of the stream's. None of these rows comes again from either, and all others are the stream's own.
 //!
 //! A place that several processes can reach keeps two more things beside the mark: a word of the process that may write, and
 //! a count of its commits. Who starts puts its own word there. A commit is made if both are as this process knows them; if
 //! not, [`judge`] says what has happened: the commit before came through and its answer was lost, or another one has come.
 
 use arrow::array::RecordBatch;
-use engine::edge::{Published, Replace, Sink};
+use engine::edge::{Beside, Published, Replace, Sink};
 use engine::{Code, Error, Result};
 
 use super::rows::WindowRange;
@@ -32,6 +34,8 @@ pub(super) struct Mark {
     pub(super) job: Option<String>,
     /// The last of its epochs that is there.
     pub(super) epoch: u64,
+    /// Every row of its windows that begin before this time is there; None: that is not known of any.
+    pub(super) settled: Option<i64>,
 }
 
 /// What a place holds when a run starts.
@@ -56,6 +60,8 @@ pub(super) struct Commit {
     pub(super) range: Option<WindowRange>,
     /// What the place says from now on; None: what it said before.
     pub(super) mark: Option<Mark>,
+    /// The job whose rows are replaced by a run that has not taken the place; the place is still that job's, or nothing is done.
+    pub(super) beside: Option<String>,
 }
 
 /// Where rows are stored together with the mark that says which they are.
@@ -68,6 +74,18 @@ pub(super) trait Place: Send {
     /// Checks that rows can be written, prepares to replace what is there, and returns what it holds. All of it stays
     /// readable until the first `publish`.
     fn begin(&mut self, replace: Replace) -> Result<Held>;
+    /// Returns whose rows it holds, as far as that is known without taking it.
+    fn seen(&mut self) -> Result<Held> {
+        Ok(Held::Nothing)
+    }
+    /// Returns whether a run over a range can replace rows between two commits of the stream that writes it.
+    fn is_shared(&self) -> bool {
+        false
+    }
+    /// Checks in place of `begin` that rows can be written beside the stream that writes it.
+    fn begin_beside(&mut self) -> Result<()> {
+        unreachable!("only a place that is shared is written by two")
+    }
     /// Takes rows.
     fn stage(&mut self, rows: &RecordBatch, is_open: bool) -> Result<()>;
     /// Returns whether it [releases](Sink::releases) rows.
@@ -103,12 +121,35 @@ pub(super) struct Once<P> {
     /// What the first commit still has to replace.
     first: Option<Replace>,
     range: Option<WindowRange>,
+    /// What the run has said of its rows, or those have that it goes on from.
+    settled: Option<i64>,
+    /// The job whose rows are replaced without taking the place.
+    beside: Option<String>,
 }
 
 impl<P: Place> Once<P> {
     /// Makes a sink of a place.
     pub(super) fn new(place: P, context: &Context) -> Self {
-        Self { place, job: context.job.clone(), published: None, first: None, range: None }
+        let job = context.job.clone();
+        Self { place, job, published: None, first: None, range: None, settled: None, beside: None }
+    }
+
+    /// Replaces what both this run and the stream beside it have settled of the range.
+    fn commit_beside(&mut self, epoch: u64, job: String) -> Result<()> {
+        let (range, settled) = (self.range.expect("a run beside a stream has a range"), self.settled);
+        if let (Some(settled), Some(first)) = (settled, self.first.take()) {
+            let to = range.to.map_or(settled, |to| to.min(settled));
+            if range.from.is_none_or(|from| from < to) {
+                let range = WindowRange { to: Some(to), ..range };
+                let first = match first {
+                    Replace::Range(from, _) => Some(Replace::Range(from, Some(to))),
+                    other => Some(other),
+                };
+                self.place.publish(&Commit { epoch, first, range: Some(range), mark: None, beside: Some(job) })?;
+            }
+        }
+        self.place.forget();
+        Ok(())
     }
 }
 
@@ -123,10 +164,29 @@ impl<P: Place> Sink for Once<P> {
         })
     }
 
+    fn beside(&mut self) -> Result<Beside> {
+        let Held::Rows(Mark { job: Some(job), settled, .. }) = self.place.seen()? else { return Ok(Beside::Nobody) };
+        if !self.place.is_shared() {
+            let message = format!(
+                "{} holds rows of a stream, and no range of them can be replaced beside it",
+                self.place.describe()
+            );
+            return Err(Error::new(Code::Unsupported, message).help(
+                "a stream and runs over ranges share folders of files and tables of PostgreSQL; a run without --from and --to replaces all rows, and --out DIR writes the range elsewhere",
+            ));
+        }
+        self.beside = Some(job);
+        Ok(Beside::Stream { settled })
+    }
+
     fn begin(&mut self, replace: Replace) -> Result<()> {
-        self.published = match self.place.begin(replace)? {
-            Held::Rows(mark) if replace == Replace::Nothing && mark.job == self.job => Some(mark.epoch),
-            Held::Rows(_) | Held::Nothing | Held::Unknown => None,
+        let held = match &self.beside {
+            Some(_) => self.place.begin_beside().map(|()| Held::Unknown)?,
+            None => self.place.begin(replace)?,
+        };
+        (self.published, self.settled) = match held {
+            Held::Rows(mark) if replace == Replace::Nothing && mark.job == self.job => (Some(mark.epoch), mark.settled),
+            Held::Rows(_) | Held::Nothing | Held::Unknown => (None, None),
         };
         self.range = match replace {
             Replace::Range(from, to) => Some(WindowRange { from, to }),
@@ -152,12 +212,20 @@ impl<P: Place> Sink for Once<P> {
         self.place.release()
     }
 
+    fn settle(&mut self, before: i64) {
+        self.settled = Some(before);
+    }
+
     fn commit(&mut self, epoch: u64) -> Result<()> {
+        if let Some(job) = self.beside.clone() {
+            return self.commit_beside(epoch, job);
+        }
         let is_published = self.published.is_some_and(|published| epoch <= published);
         // Where there is nothing to publish, the mark need not know the epoch: told again, it is empty again.
         if !is_published && (self.first.is_some() || !self.place.is_empty()) {
-            let mark = self.range.is_none().then(|| Mark { job: self.job.clone(), epoch });
-            self.place.publish(&Commit { epoch, first: self.first, range: self.range, mark })?;
+            let settled = self.settled.filter(|_| self.job.is_some());
+            let mark = self.range.is_none().then(|| Mark { job: self.job.clone(), epoch, settled });
+            self.place.publish(&Commit { epoch, first: self.first, range: self.range, mark, beside: None })?;
             (self.first, self.published) = (None, Some(epoch));
         }
         self.place.forget();
@@ -228,6 +296,12 @@ impl Turn {
     }
 }
 
+/// The error of a run over a range beside a stream that goes on no longer, since another one has replaced its rows.
+pub(super) fn begun_anew(place: &str) -> Error {
+    Error::new(Code::StateBusy, format!("the rows of {place} were begun anew while this run went on"))
+        .help("run it again: nothing of the range was replaced")
+}
+
 /// The error of a run that another one has overtaken.
 pub(super) fn overtaken(place: &str) -> Error {
     Error::new(Code::StateBusy, format!("another run has taken over {place}"))
@@ -259,6 +333,9 @@ mod tests {
             Ok(self.stored.lock().unwrap().mark.clone().map_or(Held::Nothing, Held::Rows))
         }
         fn begin(&mut self, _: Replace) -> Result<Held> {
+            self.held()
+        }
+        fn seen(&mut self) -> Result<Held> {
             self.held()
         }
         fn stage(&mut self, rows: &RecordBatch, _: bool) -> Result<()> {
@@ -351,8 +428,24 @@ mod tests {
         let mut range = open(&stored, None, true);
         range.begin(Replace::Range(Some(0), None)).unwrap();
         give(&mut range, 2, 1);
-        assert_eq!(stored.lock().unwrap().mark, Some(Mark { job: Some("j".into()), epoch: 7 }));
+        assert_eq!(stored.lock().unwrap().mark, Some(Mark { job: Some("j".into()), epoch: 7, settled: None }));
         assert_eq!(rows(&stored), [5, 2]);
+    }
+
+    #[test]
+    fn a_stream_s_rows_are_no_range_where_two_cannot_write() {
+        let stored = Arc::default();
+        let mut sink = open(&stored, Some("j"), true);
+        sink.begin(Replace::All).unwrap();
+        assert_eq!(open(&stored, None, true).beside().unwrap(), Beside::Nobody, "nothing is there yet");
+        give(&mut sink, 5, 7);
+        let error = open(&stored, None, true).beside().unwrap_err();
+        assert_eq!(error.code, Code::Unsupported);
+        assert!(error.to_string().contains("a shelf holds rows of a stream"), "{error}");
+        let mut batch = open(&stored, None, true);
+        batch.begin(Replace::All).unwrap();
+        give(&mut batch, 1, 1);
+        assert_eq!(open(&stored, None, true).beside().unwrap(), Beside::Nobody, "now they are nobody's");
     }
 
     #[test]

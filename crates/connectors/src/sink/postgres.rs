@@ -12,6 +12,10 @@
 //!
 //! Open rows are those with `final = false`; every commit replaces them. A table belongs to one sink of one pipeline.
 //!
+//! A run over a range beside a stream leaves owner and count as they are. It sends its rows first; then, between two commits
+//! of the stream, which the row of epochs keeps in order, it deletes those of the windows that both have settled and puts its own
+//! in their place. Made again after an unknown outcome, it is the same.
+//!
 //! A connection that breaks is made again, and the same commit tried again for five minutes. Was the answer to a commit
 //! lost, the row of epochs tells whether it came to be: it counts commits.
 
@@ -35,9 +39,9 @@ use postgres::{Client, Transaction};
 use self::address::{Address, Trouble};
 use self::copy::{HEADER, Rows, TRAILER};
 use self::table::{EPOCHS, STAGED, Table, create_epochs};
-use super::once::{Commit, Held, Mark, Once, Place, Turn, overtaken};
+use super::once::{Commit, Held, Mark, Once, Place, Turn, begun_anew, overtaken};
 use super::patience::patiently;
-use super::rows::{FINAL, WINDOW_START, conform, written_schema};
+use super::rows::{FINAL, WINDOW_START, WindowRange, conform, written_schema};
 use super::spool::Spool;
 use super::sql::quoted;
 use super::{Context, Setting, SinkKind, flag, required};
@@ -208,14 +212,88 @@ impl PostgresSink {
         }
         let row = transaction.query_opt(
             &format!(
-                "UPDATE {} SET owner = $5 WHERE \"table\" = $1 AND table_oid = $2 AND pipeline = $3 AND sink = $4 \
-                 RETURNING job, epoch",
+                "UPDATE {} AS e SET owner = $5 WHERE \"table\" = $1 AND table_oid = $2 AND pipeline = $3 AND sink = $4 \
+                 RETURNING {MARK}",
                 epochs_at(&schema)
             ),
             &[&self.table.name, &oid, &self.pipeline, &self.sink, &self.turn.owner],
         )?;
         transaction.commit()?;
-        Ok(row.map(|row| held(row.get(0), row.get(1))))
+        Ok(row.as_ref().map(held))
+    }
+
+    /// Reads what the table holds, if it is there and ours.
+    fn look(&self, client: &mut Client) -> Result<Held, Trouble> {
+        let mut transaction = client.transaction()?;
+        let (schema, Some(oid)) = self.find(&mut transaction)? else { return Ok(Held::Nothing) };
+        if !has_epochs(&mut transaction, &schema)? {
+            return Ok(Held::Nothing);
+        }
+        let row = transaction.query_opt(
+            &format!(
+                "SELECT {MARK} FROM {} e WHERE \"table\" = $1 AND table_oid = $2 AND pipeline = $3 AND sink = $4",
+                epochs_at(&schema)
+            ),
+            &[&self.table.name, &oid, &self.pipeline, &self.sink],
+        )?;
+        Ok(row.as_ref().map_or(Held::Nothing, held))
+    }
+
+    /// Checks that the rows of a run beside a stream fit into its table.
+    fn fit_beside(&mut self, client: &mut Client) -> Result<(), Trouble> {
+        let mut transaction = client.transaction()?;
+        must_be_utf8(&mut transaction)?;
+        let (schema, Some(oid)) = self.find(&mut transaction)? else { return Err(self.begun_anew().into()) };
+        self.table.must_fit(&mut transaction, oid, &self.shown())?;
+        self.place = schema;
+        Ok(())
+    }
+
+    fn begun_anew(&self) -> Error {
+        begun_anew(&format!("the table {}", self.shown()))
+    }
+
+    /// Replaces rows of a range between two commits of the stream whose job that is.
+    fn transact_beside(&mut self, client: &mut Client, commit: &Commit, job: &str) -> Result<(), Trouble> {
+        let range = commit.range.expect("a run beside a stream has a range");
+        let mut transaction = client.transaction()?;
+        transaction.batch_execute(&self.table.create_staged())?;
+        let sent = send(&mut transaction, &self.table.copy_staged(), [&mut self.staged, &mut self.staged_open])?;
+        assert_eq!(sent, self.staged.count + self.staged_open.count, "the server has read every row that was sent");
+        point!("beside.postgres");
+        // From here on the stream's next commit waits for this one.
+        let row = transaction.query_opt(
+            &format!(
+                "SELECT {MARK} FROM {} e WHERE \"table\" = $1 AND pipeline = $2 AND sink = $3 FOR UPDATE",
+                epochs_at(&self.place)
+            ),
+            &[&self.table.name, &self.pipeline, &self.sink],
+        )?;
+        let settled = match row.as_ref().map(held) {
+            Some(Held::Rows(Mark { job: Some(found), settled, .. })) if found == job => settled,
+            _ => return Err(self.begun_anew().into()),
+        };
+        if settled < range.to {
+            return Err(self.begun_anew().into());
+        }
+        self.delete(&mut transaction, &range, "true")?;
+        let written = transaction.execute(&self.table.insert_staged(&self.place), &[])?;
+        assert_eq!(written, sent, "every staged row is written");
+        transaction.execute(&format!("DELETE FROM pg_temp.{}", quoted(STAGED)), &[])?;
+        Ok(transaction.commit()?)
+    }
+
+    /// Deletes the rows of a range of which something is so.
+    fn delete(&self, transaction: &mut Transaction<'_>, range: &WindowRange, what: &str) -> Result<(), Trouble> {
+        let (at, column) = (self.table.at(&self.place), quoted(WINDOW_START));
+        transaction.execute(
+            &format!(
+                "DELETE FROM {at} WHERE {what} \
+                 AND ($1::timestamptz IS NULL OR {column} >= $1) AND ($2::timestamptz IS NULL OR {column} < $2)"
+            ),
+            &[&range.from.map(system_time), &range.to.map(system_time)],
+        )?;
+        Ok(())
     }
 
     /// Checks the table, makes it if it is not there, and takes it for this process.
@@ -227,6 +305,7 @@ impl PostgresSink {
         if !has_epochs(&mut transaction, &schema)? {
             transaction.batch_execute(&create_epochs(&schema))?;
         }
+        add_settled(&mut transaction, &schema)?;
         let oid = match found {
             Some(oid) => {
                 self.table.must_fit(&mut transaction, oid, &self.shown())?;
@@ -254,18 +333,19 @@ impl PostgresSink {
                  owner = excluded.owner, pipeline = excluded.pipeline, sink = excluded.sink, \
                  job = CASE WHEN e.table_oid = excluded.table_oid THEN e.job END, \
                  epoch = CASE WHEN e.table_oid = excluded.table_oid THEN e.epoch END, \
+                 settled = CASE WHEN e.table_oid = excluded.table_oid THEN e.settled END, \
                  open_rows = CASE WHEN e.table_oid = excluded.table_oid THEN e.open_rows ELSE 0 END, \
                  table_oid = excluded.table_oid \
-                 RETURNING job, epoch, commits, open_rows",
+                 RETURNING {MARK}, commits, open_rows",
                 at = epochs_at(&schema)
             ),
             &[&self.table.name, &oid, &self.pipeline, &self.sink, &self.turn.owner],
         )?;
         transaction.commit()?;
         self.place = schema;
-        self.turn.commits = row.get::<_, i64>(2) as u64;
-        self.open_rows = row.get::<_, i64>(3) as u64;
-        Ok(held(row.get(0), row.get(1)))
+        self.turn.commits = row.get::<_, i64>("commits") as u64;
+        self.open_rows = row.get::<_, i64>("open_rows") as u64;
+        Ok(held(&row))
     }
 
     fn cannot_create(&self, error: postgres::Error) -> Trouble {
@@ -329,7 +409,10 @@ impl PostgresSink {
             Some(client) if !client.is_closed() => client,
             _ => self.address.connect()?,
         };
-        self.transact(&mut client, commit)?;
+        match &commit.beside {
+            Some(job) => self.transact_beside(&mut client, commit, job)?,
+            None => self.transact(&mut client, commit)?,
+        }
         self.client = Some(client);
         Ok(())
     }
@@ -350,7 +433,7 @@ impl PostgresSink {
             )?,
             Some(mark) => transaction.execute(
                 &format!(
-                    "UPDATE {} SET commits = commits + 1, open_rows = $4, committed_at = now(), job = $5, epoch = $6 \
+                    "UPDATE {} SET commits = commits + 1, open_rows = $4, committed_at = now(), job = $5, epoch = $6, settled = $7 \
                      WHERE \"table\" = $1 AND owner = $2 AND commits = $3",
                     epochs_at(&self.place)
                 ),
@@ -361,6 +444,7 @@ impl PostgresSink {
                     &open_rows,
                     &mark.job,
                     &mark.job.as_ref().map(|_| mark.epoch as i64),
+                    &mark.settled,
                 ],
             )?,
         };
@@ -372,15 +456,7 @@ impl PostgresSink {
         match (commit.first, &commit.range) {
             (Some(Replace::All), _) => _ = transaction.execute(&format!("DELETE FROM {at}"), &[])?,
             (first, Some(range)) if self.table.has_windows() => {
-                let what = if first.is_some() { "true" } else { &not_final };
-                let column = quoted(WINDOW_START);
-                transaction.execute(
-                    &format!(
-                        "DELETE FROM {at} WHERE {what} \
-                         AND ($1::timestamptz IS NULL OR {column} >= $1) AND ($2::timestamptz IS NULL OR {column} < $2)"
-                    ),
-                    &[&range.from.map(system_time), &range.to.map(system_time)],
-                )?;
+                self.delete(&mut transaction, range, if first.is_some() { "true" } else { &not_final })?;
             }
             _ if self.open_rows > 0 => _ = transaction.execute(&format!("DELETE FROM {at} WHERE {not_final}"), &[])?,
             _ => {}
@@ -444,6 +520,24 @@ impl Place for PostgresSink {
         Ok(held)
     }
 
+    fn seen(&mut self) -> Result<Held> {
+        let found = self.address.connect().and_then(|mut client| self.look(&mut client));
+        self.explained(found)
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn begin_beside(&mut self) -> Result<()> {
+        let client = self.address.connect();
+        let mut client = self.explained(client)?;
+        let fits = self.fit_beside(&mut client);
+        self.explained(fits)?;
+        self.client = Some(client);
+        Ok(())
+    }
+
     fn stage(&mut self, rows: &RecordBatch, is_open: bool) -> Result<()> {
         let rows = conform(rows, &self.schema)?;
         let staged = if is_open { &mut self.staged_open } else { &mut self.staged };
@@ -471,8 +565,10 @@ impl Place for PostgresSink {
                 (self.address.explain(trouble), may_pass)
             })
         })?;
-        self.turn.commits += 1;
-        self.open_rows = self.staged_open.count;
+        if commit.beside.is_none() {
+            self.turn.commits += 1;
+            self.open_rows = self.staged_open.count;
+        }
         Ok(())
     }
 
@@ -485,9 +581,26 @@ impl Place for PostgresSink {
     }
 }
 
+/// What a row of epochs, named `e`, says of the table's rows. `to_jsonb` because older programs have made it without that column.
+const MARK: &str = "e.job, e.epoch, (to_jsonb(e) ->> 'settled')::bigint AS settled";
+
 /// Returns what a table with that row of epochs holds.
-fn held(job: Option<String>, epoch: Option<i64>) -> Held {
-    epoch.map_or(Held::Nothing, |epoch| Held::Rows(Mark { job, epoch: epoch as u64 }))
+fn held(row: &postgres::Row) -> Held {
+    let of = |epoch: i64| Mark { job: row.get("job"), epoch: epoch as u64, settled: row.get("settled") };
+    row.get::<_, Option<i64>>("epoch").map_or(Held::Nothing, |epoch| Held::Rows(of(epoch)))
+}
+
+/// Gives a table of epochs of an older program the column that it lacks.
+fn add_settled(transaction: &mut Transaction<'_>, schema: &str) -> Result<(), Trouble> {
+    let at = epochs_at(schema);
+    let found = transaction.query_opt(
+        "SELECT 1 FROM pg_catalog.pg_attribute WHERE attrelid = $1::text::regclass AND attname = 'settled'",
+        &[&at],
+    )?;
+    match found {
+        Some(_) => Ok(()),
+        None => Ok(transaction.batch_execute(&format!("ALTER TABLE {at} ADD COLUMN IF NOT EXISTS settled bigint"))?),
+    }
 }
 
 /// Asks whether the database is there and lets us in, and whether the table fits if it is there.

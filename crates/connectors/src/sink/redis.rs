@@ -356,7 +356,7 @@ impl RedisSink {
         let (job, epoch) = match &commit.mark {
             None => ("", String::new()),
             Some(Mark { job: None, .. }) => ("", "-".to_string()),
-            Some(Mark { job: Some(job), epoch }) => (job.as_str(), epoch.to_string()),
+            Some(Mark { job: Some(job), epoch, .. }) => (job.as_str(), epoch.to_string()),
         };
         let mut call = script.prepare_invoke();
         call.key(&self.key).key(self.beside("samestream")).key(self.beside("open")).key(self.staged_key());
@@ -415,6 +415,14 @@ impl Place for RedisSink {
         let found = ask().map_err(|trouble| self.explain(trouble))?;
         self.turn.is_taken = found[0] == "ours";
         Ok(held(&found))
+    }
+
+    fn seen(&mut self) -> Result<Held> {
+        let ask = || -> Result<Option<String>, Trouble> {
+            Ok(redis::cmd("HGET").arg(self.beside("samestream")).arg("job").query(&mut self.connect()?)?)
+        };
+        let job = ask().map_err(|trouble| self.explain(trouble))?;
+        Ok(job.map_or(Held::Nothing, |job| Held::Rows(Mark { job: Some(job), epoch: 0, settled: None })))
     }
 
     fn begin(&mut self, _: Replace) -> Result<Held> {
@@ -476,7 +484,9 @@ fn held(found: &[String]) -> Held {
     // Somebody has taken rows away or added some: then it is not what was published.
     let is_whole = found[6] == found[7];
     match found[4].parse() {
-        Ok(epoch) if found[0] == "ours" && is_whole => Held::Rows(Mark { job: Some(found[3].clone()), epoch }),
+        Ok(epoch) if found[0] == "ours" && is_whole => {
+            Held::Rows(Mark { job: Some(found[3].clone()), epoch, settled: None })
+        }
         _ => Held::Nothing,
     }
 }

@@ -197,6 +197,19 @@ impl Place for SingleSink {
         Manifest::held_at(&self.manifest_path())
     }
 
+    fn seen(&mut self) -> Result<Held> {
+        self.held()
+    }
+
+    /// Only while the stream does not run: it appends to the file, which no other run may replace under it.
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn begin_beside(&mut self) -> Result<()> {
+        self.begin(Replace::Range(None, None)).map(|_| ())
+    }
+
     fn begin(&mut self, replace: Replace) -> Result<Held> {
         store::create_folder(files::folder_of(&self.path))?;
         if self.lock.is_none() {

@@ -7,6 +7,7 @@ mod faces;
 mod joins;
 mod plans;
 mod reach;
+mod settled;
 mod wrong;
 
 use engine::plan::{Input, Plan, Work};

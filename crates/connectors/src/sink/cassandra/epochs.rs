@@ -45,7 +45,8 @@ pub(super) struct Row {
 impl Row {
     /// Returns what the table holds by it.
     pub(super) fn held(&self) -> Held {
-        self.epoch.map_or(Held::Nothing, |epoch| Held::Rows(Mark { job: self.job.clone(), epoch: epoch as u64 }))
+        let of = |epoch: i64| Mark { job: self.job.clone(), epoch: epoch as u64, settled: None };
+        self.epoch.map_or(Held::Nothing, |epoch| Held::Rows(of(epoch)))
     }
 }
 

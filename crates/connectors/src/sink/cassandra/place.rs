@@ -174,6 +174,17 @@ impl CassandraSink {
         Err(self.crowded().into())
     }
 
+    /// Reads what the table holds, if it is there and ours.
+    fn look(&self) -> Result<Held, Trouble> {
+        let cluster = self.connect()?;
+        let Some(id) = self.find(&cluster)? else { return Ok(Held::Nothing) };
+        if self.epochs.id_of(&cluster, EPOCHS)?.is_none() {
+            return Ok(Held::Nothing);
+        }
+        let ours = |row: &Row| row.id == id && (&row.pipeline, &row.sink) == (&self.epochs.pipeline, &self.epochs.sink);
+        Ok(self.epochs.row(&cluster)?.filter(ours).map_or(Held::Nothing, |row| row.held()))
+    }
+
     fn crowded(&self) -> Error {
         Error::new(Code::StateBusy, format!("many runs want the table {} at once", self.shown()))
             .help("only one may write it: stop the others")
@@ -405,6 +416,11 @@ impl Place for CassandraSink {
         let found = self.explained(taken)?;
         self.turn.is_taken = found.is_some();
         Ok(found.unwrap_or(Held::Nothing))
+    }
+
+    fn seen(&mut self) -> Result<Held> {
+        let looked = self.look();
+        self.explained(looked)
     }
 
     fn begin(&mut self, replace: Replace) -> Result<Held> {

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::super::kind;
 use super::stage::Full;
-use super::{FolderSink, LOCK, files};
+use super::{FolderSink, LOCK, RANGE_LOCK, files};
 use crate::sink::manifest::{Entry, Manifest};
 use crate::sink::rows::Span;
 use crate::store;
@@ -73,10 +73,11 @@ impl FolderSink {
             }
             return Ok(done);
         }
-        self.lock = Some(files::lock(&self.folder.join(LOCK), &self.folder)?);
+        self.take(LOCK)?;
+        let _range = files::lock(&self.folder.join(RANGE_LOCK), &self.folder)?;
         // A run may have come and gone since.
         self.manifest = Manifest::read(&self.manifest_path())?.unwrap_or_else(|| self.manifest.clone());
-        self.tidy()?;
+        self.tidy(false)?;
         self.generation = self.manifest.generation + 1;
         let mut at = 0;
         while let Some((from, to)) = Group::next(&self.manifest.files, at, most) {

@@ -94,6 +94,11 @@ impl Stage {
             && (number.is_empty() || number.strip_prefix('-').is_some_and(is_number))
     }
 
+    /// Returns true for the name of a file of a run beside a stream.
+    pub(super) fn is_beside(name: &str) -> bool {
+        name.starts_with("_staged") && name.ends_with(".range")
+    }
+
     /// Returns true when nothing was staged.
     pub(super) fn is_empty(&self) -> bool {
         self.full.is_empty() && self.current.is_none()

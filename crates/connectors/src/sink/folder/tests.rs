@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use engine::edge::{Replace, Sink};
+use engine::edge::{Beside, Published, Replace, Sink};
 use tempfile::TempDir;
 
 use super::*;
@@ -184,6 +184,141 @@ fn large_files_stay_as_they_are() {
     let after = case.names();
     assert_eq!((&after[0], &after[1], &after[3]), (&names[0], &names[1], &names[4]));
     assert_eq!(case.rows(), rows);
+}
+
+/// The minutes of the rows, each page `a`, and what they are worth.
+fn worth(case: &Case) -> Vec<(i64, i64)> {
+    let mut rows: Vec<_> = case.rows().iter().map(|row| (row.0, row.2)).collect();
+    rows.sort_unstable();
+    rows
+}
+
+/// A stream that has settled ten minutes, row by row, and goes on.
+fn going_on(case: &Case) -> Box<dyn Sink> {
+    let job = Context { job: Some("j".into()), ..Context::default() };
+    let mut stream = sink::open(&case.plan(), &job).unwrap();
+    stream.begin(Replace::All).unwrap();
+    (0..10).for_each(|minute| commit(stream.as_mut(), minute));
+    stream
+}
+
+/// Commits the row of a minute.
+fn commit(stream: &mut dyn Sink, minute: i64) {
+    stream.stage(&batch(&[(minute, "a", minute, true)])).unwrap();
+    stream.stage_open(&batch(&[(minute + 1, "a", -1, false)])).unwrap();
+    stream.settle((minute + 1) * MINUTE);
+    stream.commit(minute as u64 + 1).unwrap();
+}
+
+const MINUTE: i64 = 60_000_000;
+
+/// Begins a run over a range beside the stream, with other rows for these minutes.
+fn over_range(case: &Case, from: i64, to: i64) -> Box<dyn Sink> {
+    let mut range = sink::open(&case.plan(), &Context::default()).unwrap();
+    assert!(matches!(range.beside().unwrap(), Beside::Stream { settled: Some(_) }));
+    range.begin(Replace::Range(Some(from * MINUTE), Some(to * MINUTE))).unwrap();
+    (from..to).for_each(|minute| range.stage(&batch(&[(minute, "a", 100 + minute, true)])).unwrap());
+    range.settle(to * MINUTE);
+    range
+}
+
+#[test]
+fn a_range_is_replaced_between_two_commits_of_a_stream_which_goes_on() {
+    for kind in KINDS {
+        let case = Case::new(kind, &[]);
+        let mut stream = going_on(&case);
+        let mut range = over_range(&case, 3, 6);
+        stream.stage(&batch(&[(10, "a", 10, true)])).unwrap();
+        range.commit(1).unwrap();
+        stream.settle(11 * MINUTE);
+        stream.commit(11).unwrap();
+        drop(range);
+        (11..100).for_each(|minute| commit(stream.as_mut(), minute));
+        let mut again = over_range(&case, 50, 60);
+        again.commit(1).unwrap();
+        commit(stream.as_mut(), 100);
+        let value = |minute| if (3..6).contains(&minute) || (50..60).contains(&minute) { 100 + minute } else { minute };
+        let expected: Vec<_> = (0..101).map(|minute| (minute, value(minute))).chain([(101, -1)]).collect();
+        assert_eq!(worth(&case), expected, "{kind}");
+        let manifest = Manifest::read(&case.path().join(MANIFEST)).unwrap().unwrap();
+        assert_eq!(
+            (manifest.job.as_deref(), manifest.epoch, manifest.settled),
+            (Some("j"), Some(101), Some(101 * MINUTE))
+        );
+        // And the next run of the job goes on after its last epoch.
+        drop(stream);
+        let job = Context { job: Some("j".into()), ..Context::default() };
+        let mut next = sink::open(&case.plan(), &job).unwrap();
+        assert_eq!(next.published().unwrap(), Published::Epoch(101));
+        next.begin(Replace::Nothing).unwrap();
+        commit(next.as_mut(), 101);
+        assert_eq!(worth(&case).len(), 103, "{kind}");
+    }
+}
+
+#[test]
+fn a_range_ends_where_either_of_the_two_has_not_settled() {
+    for kind in KINDS {
+        let case = Case::new(kind, &[]);
+        let _stream = going_on(&case);
+        let expected = worth(&case);
+        let mut less = over_range(&case, 8, 9);
+        less.settle(8 * MINUTE);
+        less.commit(1).unwrap();
+        drop(less);
+        assert_eq!(worth(&case), expected, "{kind}: the range's own log ends before it");
+        // Its rows are those of a stream that has gone on meanwhile, which is asked how far.
+        let mut more = over_range(&case, 9, 12);
+        assert_eq!(more.commit(1).unwrap_err().code, Code::StateBusy, "{kind}: it is for who opens it to end it there");
+        assert_eq!(worth(&case), expected, "{kind}");
+    }
+}
+
+#[test]
+fn a_range_of_rows_that_were_begun_anew_is_not_replaced_and_two_ranges_wait_for_each_other() {
+    let case = Case::new("parquet", &[]);
+    drop(going_on(&case));
+    let mut range = over_range(&case, 3, 6);
+    let mut other = sink::open(&case.plan(), &Context::default()).unwrap();
+    other.beside().unwrap();
+    assert_eq!(other.begin(Replace::Range(None, None)).unwrap_err().code, Code::StateBusy);
+    assert_eq!(compact(&case.plan(), 1 << 20, false).unwrap_err().code, Code::StateBusy);
+    case.write(Replace::All, 1..4, 2);
+    let expected = worth(&case);
+    assert_eq!(range.commit(1).unwrap_err().code, Code::StateBusy);
+    assert_eq!(worth(&case), expected);
+}
+
+/// A run over a range that was killed leaves its staged rows, and what it had committed without tidying up.
+#[test]
+fn what_a_killed_run_over_a_range_left_is_finished_by_the_stream() {
+    for kind in KINDS {
+        let case = Case::new(kind, &[]);
+        let mut stream = going_on(&case);
+        let before =
+            case.path().join(case.names().iter().find(|name| name.starts_with("part-00001-0000000004")).unwrap());
+        let kept = fs::read(&before).unwrap();
+        let mut range = over_range(&case, 3, 4);
+        range.commit(1).unwrap();
+        drop(range);
+        // It has named its files and not renamed them, nor removed the one that they stand for.
+        let name = case.names().into_iter().find(|name| name.starts_with("part-00002")).unwrap();
+        fs::rename(case.path().join(&name), case.path().join(format!("_{name}"))).unwrap();
+        fs::write(&before, kept).unwrap();
+        fs::write(case.path().join(format!("_staged.{RANGE}")), "half a row").unwrap();
+        commit(stream.as_mut(), 10);
+        let expected: Vec<_> =
+            (0..11).map(|minute| (minute, if minute == 3 { 103 } else { minute })).chain([(11, -1)]).collect();
+        assert_eq!(worth(&case), expected, "{kind}");
+        // And the other way round.
+        let name =
+            case.names().into_iter().find(|name| name.starts_with("part-") && name.contains("-0000000011")).unwrap();
+        drop(stream);
+        fs::rename(case.path().join(&name), case.path().join(format!("_{name}"))).unwrap();
+        over_range(&case, 5, 6).commit(1).unwrap();
+        assert!(!case.path().join(format!("_staged.{RANGE}")).exists());
+        assert!(case.path().join(&name).exists(), "{kind}: {:?}", case.names());
+    }
 }
 
 #[test]

@@ -130,8 +130,24 @@ impl Table {
 
     /// Returns the statement that takes rows as bytes: at once into the table if they have no identity, else on the way there.
     pub(super) fn copy(&self, schema: &str) -> String {
-        let to = if self.identity.is_empty() { self.at(schema) } else { format!("pg_temp.{}", quoted(STAGED)) };
+        if self.identity.is_empty() { self.copy_to(&self.at(schema)) } else { self.copy_staged() }
+    }
+
+    /// Returns the statement that takes rows as bytes on the way to the table.
+    pub(super) fn copy_staged(&self) -> String {
+        self.copy_to(&format!("pg_temp.{}", quoted(STAGED)))
+    }
+
+    fn copy_to(&self, to: &str) -> String {
         format!("COPY {to} ({}) FROM STDIN (FORMAT binary)", self.names())
+    }
+
+    /// Returns the statement that adds the staged rows, over those of the same identity if they have one.
+    pub(super) fn insert_staged(&self, schema: &str) -> String {
+        self.upsert(schema).unwrap_or_else(|| {
+            let (at, names) = (self.at(schema), self.names());
+            format!("INSERT INTO {at} ({names}) SELECT {names} FROM pg_temp.{}", quoted(STAGED))
+        })
     }
 
     /// Returns the statement that puts the staged rows over those of the same identity; None: they are in the table already.
@@ -223,7 +239,7 @@ pub(super) fn create_epochs(schema: &str) -> String {
     format!(
         "CREATE TABLE IF NOT EXISTS {}.{} (\"table\" text PRIMARY KEY, table_oid oid NOT NULL, pipeline text NOT NULL, \
          sink text NOT NULL, owner text NOT NULL, job text, epoch bigint, commits bigint NOT NULL, \
-         open_rows bigint NOT NULL, committed_at timestamp with time zone NOT NULL DEFAULT now())",
+         open_rows bigint NOT NULL, committed_at timestamp with time zone NOT NULL DEFAULT now(), settled bigint)",
         quoted(schema),
         quoted(EPOCHS)
     )
