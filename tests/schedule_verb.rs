@@ -157,6 +157,34 @@ fn what_goes_well_is_not_told_to_who_wants_quiet() {
 }
 
 #[test]
+fn what_would_fail_again_is_not_repeated() {
+    let project = project(
+        "  hourly: {cron: \"0 * * * *\", timezone: UTC, reprocess: {last: 2h}, retry: {times: 3, backoff: 1m}}\n",
+    );
+    let folder = project.path();
+    once(folder, "2026-01-01T03:30:00Z");
+    // Nothing is from 02:00 to 04:00.
+    for (clock, code) in [("2026-01-01T04:00:00Z", 2), ("2026-01-01T04:10:00Z", 0)] {
+        set(folder, clock);
+        let output = at(folder, "schedule start coins.yaml --once-due").output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "at {clock}\n{}", stderr(&output));
+    }
+    assert_eq!(history(folder)[0]["runs"], json!([1]));
+}
+
+#[test]
+fn a_firing_whose_run_was_forgotten_does_not_fire_again() {
+    let project = project(HOURLY);
+    let folder = project.path();
+    once(folder, "2026-01-01T00:30:00Z");
+    once(folder, "2026-01-01T01:00:00Z");
+    assert_eq!(runs(folder).len(), 1);
+    ok(folder, "runs prune --keep 0");
+    once(folder, "2026-01-01T01:30:00Z");
+    assert!(runs(folder).is_empty(), "{:?}", runs(folder));
+}
+
+#[test]
 fn a_clock_that_is_set_back_fires_nothing_twice() {
     let project = project(HOURLY);
     let folder = project.path();

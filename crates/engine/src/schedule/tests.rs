@@ -83,6 +83,8 @@ fn jitter_is_always_the_same_and_stays_within_its_bound() {
     assert!(begins.iter().any(|late| *late > 15_000_000) && begins.iter().any(|late| *late < 15_000_000));
     assert_eq!(schedule.begins("a", 7), schedule.begins("a", 7));
     assert_ne!(schedule.begins("a", 7), schedule.begins("b", 7));
+    let weekly = Schedule { name: "weekly".into(), ..schedule.clone() };
+    assert_ne!(schedule.begins("a", 7), weekly.begins("a", 7), "two schedules of a pipeline do not begin together");
     schedule.jitter = 0;
     assert_eq!(schedule.begins("a", 7), 7);
 }

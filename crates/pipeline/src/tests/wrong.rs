@@ -51,6 +51,7 @@ const CASES: &[Case] = &[
     ("owner: data", "schedules: {nightly: {cron: \"@daily\", timezone: UTC, reprocess: {last: 1d}, catch_up: {all: {max: «2000»}}}}", Code::Field, "at most 1000"),
     ("owner: data", "schedules: {nightly: {cron: \"@daily\", timezone: UTC, reprocess: {last: 1d}, overlap: «cancel»}}", Code::Field, "`cancel_running`"),
     ("owner: data", "schedules: {nightly: {cron: \"@daily\", timezone: UTC, reprocess: {last: 1d}, «retry»: {backoff: 1m}}}", Code::Field, "needs `times`"),
+    ("owner: data", "schedules: {nightly: {cron: \"@daily\", timezone: UTC, reprocess: {last: 1d}, retry: {times: «101»}}}", Code::Field, "`times` is at most 100"),
     ("owner: data", "schedules: {nightly: {cron: \"@daily\", timezone: UTC, reprocess: {last: 1d}, retry: {times: 3, on: [«data»]}}}", Code::Field, "on: [environment]"),
     ("owner: data", "schedules: {nightly: {cron: \"@daily\", timezone: UTC, reprocess: {last: 1d}, jitter: «1d»}}", Code::Field, "not shorter than the time between two firings, 1d"),
     ("owner: data", "schedules: {nightly: {cron: \"@daily\", timezone: UTC, reprocess: {last: 1d}, then: «query»}}", Code::Field, "`verify`"),
