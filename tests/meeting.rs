@@ -301,7 +301,7 @@ fn meet(
 }
 
 fn journal(at: &Path) -> Log {
-    let journal = Journal::create(&at.join("log"), PARTITIONS as u32).unwrap();
+    let journal = Journal::create(at.join("log"), PARTITIONS as u32).unwrap();
     Log::new(Writer::Journal(journal.writer().unwrap()))
 }
 
