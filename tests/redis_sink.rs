@@ -11,8 +11,8 @@ use serde_json::Value;
 use crate::cli::{stderr, stdout};
 use crate::servers::{
     Server, Service, add, backfills_by_whole_chunks, canonical, fences_the_older, hostile, ok, order, refused,
-    refuses_ranges_beside_a_stream,
-    replaces_ranges, run, run_with_points, seen_by_readers, survives_kills, survives_points, survives_restarts,
+    refuses_ranges_beside_a_stream, replaces_ranges, run, run_with_points, seen_by_readers, survives_kills,
+    survives_points, survives_restarts,
 };
 
 /// The sinks whose rows have names.

@@ -256,7 +256,14 @@ impl Backfill {
         context.stop = stop.clone();
         let open = || {
             use crate::outlet::SinkOutlet;
-            SinkOutlet::open(&self.plan, &self.sinks, &context, Some(&self.aside), options.settings.range, None)
+            SinkOutlet::open(
+                &self.plan,
+                &self.sinks,
+                &context,
+                Some(&self.aside),
+                (options.settings.range, options.mode),
+                None,
+            )
         };
         let mut outlet = Waiting::new(turns, place, stop, &open)?;
         let metered: Vec<Option<Arc<Metered>>> = self.scans.iter().map(|scan| scan.clone().map(Metered::new)).collect();

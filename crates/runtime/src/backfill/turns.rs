@@ -116,6 +116,8 @@ pub(super) struct Waiting<'a> {
     bytes: usize,
     /// How many rows came, kept aside ones apart.
     count: u64,
+    /// Until which window start they are all there, by step.
+    settled: Vec<i64>,
 }
 
 enum Taken {
@@ -132,7 +134,7 @@ impl<'a> Waiting<'a> {
         open: &'a dyn Fn() -> Result<SinkOutlet>,
     ) -> Result<Self> {
         let sinks = if turns.is_now(place) { Some(open()?) } else { None };
-        Ok(Self { turns, place, stop, open, sinks, rows: Vec::new(), bytes: 0, count: 0 })
+        Ok(Self { turns, place, stop, open, sinks, rows: Vec::new(), bytes: 0, count: 0, settled: Vec::new() })
     }
 
     /// Returns the sinks, which have the rows.
@@ -184,6 +186,10 @@ impl Outlet for Waiting<'_> {
         }
     }
 
+    fn settle(&mut self, settled: &[i64]) {
+        self.settled = settled.to_vec();
+    }
+
     fn commit(&mut self, checkpoint: Option<Checkpoint>) -> Result<()> {
         self.settle()?;
         // It has its turn, so those before it have told.
@@ -192,6 +198,9 @@ impl Outlet for Waiting<'_> {
             0 => {}
             _ => self.turns.may_be_empty.store(true, Ordering::Relaxed),
         }
-        self.settle()?.commit(checkpoint)
+        let settled = std::mem::take(&mut self.settled);
+        let sinks = self.settle()?;
+        Outlet::settle(sinks, &settled);
+        sinks.commit(checkpoint)
     }
 }
