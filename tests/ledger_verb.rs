@@ -315,7 +315,15 @@ fn what_no_run_has_written_is_missing() {
         2,
     );
     assert_eq!(shop.exceptions("hours"), missing);
-    assert_eq!(heal(shop.path()), 2);
+    ok(shop.path(), "backfill shop.yaml --stale --chunk 6h");
+    assert_eq!(shop.status()["is_current"], true, "{:#}", shop.status());
+    ok(shop.path(), "run shop.yaml --mode batch --out whole");
+    assert_eq!(rows(&shop.path().join("out/hours")), rows(&shop.path().join("whole/hours")));
+    ok(shop.path(), "backfill shop.yaml --stale");
+    let changed = PIPELINE.replace("ids: \"array_agg(id)\"", "ids: \"min(id)\"");
+    fs::write(shop.path().join("shop.yaml"), changed).unwrap();
+    refused(shop.path(), "backfill shop.yaml --stale", "E_USAGE", 2);
+    assert_eq!(heal(shop.path()), 1);
     assert_eq!(shop.status()["is_current"], true);
 }
 

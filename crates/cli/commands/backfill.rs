@@ -17,7 +17,7 @@ use runtime::backfill::{self, Chunk, Doing};
 use runtime::catalogue::{Amount, Backfill, Catalogue, Failed, Outcome, Part, Run};
 use runtime::checkpoint::Place;
 use runtime::cut::{self, Cut, Side};
-use runtime::{Mode, Observer, Progress, RunOptions, Settings, time};
+use runtime::{Mode, Observer, Progress, RunOptions, Settings, ledger, time};
 
 use crate::commands::run::{parse_duration, parse_memory, redirect};
 use crate::global::Global;
@@ -38,16 +38,20 @@ use crate::{clock, console, output, pipelines, signals};
     samestream backfill page_views --from 2026-01-01 --to 2026-02-01 --dry-run\n  \
     samestream backfill page_views --from 2026-01-01 --to 2026-02-01 --chunk 6h --parallel 4\n  \
     samestream backfill page_views --from 2026-01-01 --to 2026-02-01 --again\n  \
+    samestream backfill page_views --stale --chunk 6h\n  \
     samestream backfill page_views --from 2026-01-01 --to 2026-02-01 --out /tmp/january --summary january.json")]
 pub(crate) struct Arguments {
     /// The pipeline: a path, or the bare name of one in `pipelines/`
     pipeline: String,
     /// Write rows whose window starts at this time or later (RFC 3339, or a date in UTC)
-    #[arg(long, value_name = "TIME")]
-    from: String,
+    #[arg(long, value_name = "TIME", required_unless_present = "stale")]
+    from: Option<String>,
     /// Write rows whose window starts before this time
-    #[arg(long, value_name = "TIME")]
-    to: String,
+    #[arg(long, value_name = "TIME", required_unless_present = "stale")]
+    to: Option<String>,
+    /// Write the ranges that `samestream status` shows as stale or missing, one after the other
+    #[arg(long, value_parser = BoolishValueParser::new(), conflicts_with_all = ["from", "to", "end", "out", "sinks", "input", "summary"])]
+    stale: bool,
     /// How long a chunk is; chunks are cut at multiples of this from --from. A day has 24 hours. Never changes a result
     #[arg(long, value_name = "TIME", default_value = "1d", value_parser = parse_duration)]
     chunk: Duration,
@@ -110,7 +114,34 @@ struct Rate {
 }
 
 pub(crate) fn run(arguments: &Arguments, global: &Global) -> Done {
-    let range = (time::parse(&arguments.from)?, time::parse(&arguments.to)?);
+    match (&arguments.from, &arguments.to) {
+        (Some(from), Some(to)) => one(arguments, (time::parse(from)?, time::parse(to)?), global),
+        _ => stale(arguments, global),
+    }
+}
+
+/// Writes what is stale or missing anew, range by range.
+fn stale(arguments: &Arguments, global: &Global) -> Done {
+    let plan = Arc::new(pipelines::load(&arguments.pipeline, global)?.plan);
+    let catalogue = Catalogue::new(&arguments.state_dir.local());
+    let ranges = ledger::to_heal(&plan, &catalogue, &arguments.state_dir)?;
+    if ranges.iter().any(|range| range.0 == i64::MIN || range.1 == i64::MAX) {
+        let message =
+            format!("all that `{}` holds is stale, so it is not known where its rows begin and end", plan.name);
+        let help = format!("`samestream run {} --mode batch --stale` replaces everything at once", arguments.pipeline);
+        return Err(Error::new(Code::Usage, message).help(help).into());
+    }
+    if ranges.is_empty() && !global.quiet {
+        report::say(&format!("✓ {}: nothing is stale or missing\n", plan.name));
+    }
+    for range in ranges {
+        one(arguments, range, global)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes a range anew.
+fn one(arguments: &Arguments, range: (i64, i64), global: &Global) -> Done {
     if range.0 >= range.1 {
         return Err(Error::new(Code::Empty, "`--from` is not before `--to`, so the range is empty").into());
     }
@@ -133,7 +164,9 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Done {
     options.state_dir = state_dir.clone();
     options.settings = Settings { threads: arguments.threads.unwrap_or(0), stop: stop.clone(), ..Settings::default() };
     options.context.console = console::console(global, stop.clone());
-    options.settings.allow_empty = arguments.allow_empty;
+    // The log holds records of what is stale; a step may want none of them.
+    let allow_empty = arguments.allow_empty || arguments.stale;
+    options.settings.allow_empty = allow_empty;
     options.set_memory(arguments.memory, &plan.name);
     options.end = arguments.end.as_deref().map(|text| cut::parse(text, Side::End)).transpose()?;
     let lock = (!arguments.dry_run).then(|| backfill::hold(&state_dir, &plan.name)).transpose()?;
@@ -142,7 +175,7 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Done {
     if arguments.dry_run {
         return Ok(output::text(&shown::dry_run(&prepared, global))?);
     }
-    if prepared.noted.predicted.rows_read == 0 && !arguments.allow_empty {
+    if prepared.noted.predicted.rows_read == 0 && !allow_empty {
         return Err(Error::new(Code::Empty, "the log holds no record that rows of the range could be made of")
             .help("say `--allow-empty` if that is right: the rows that sinks hold of the range then go")
             .into());
@@ -507,6 +540,7 @@ const OWN: &[(&str, bool)] = &[
     ("--end", true),
     ("--summary", true),
     ("--again", false),
+    ("--stale", false),
 ];
 
 /// Makes of the words of this command those of a run that does the same, but for the range.
