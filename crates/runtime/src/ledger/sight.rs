@@ -118,6 +118,9 @@ pub struct SinkStatus {
     /// Where the log has windows.
     #[serde(skip)]
     pub covered: Vec<(i64, i64)>,
+    /// Whether all that it holds was made by other definitions, whose rows may have other columns.
+    #[serde(skip)]
+    pub is_foreign: bool,
 }
 
 /// What the sinks of a pipeline are worth.
@@ -267,6 +270,7 @@ pub fn status(plan: &Arc<Plan>, sinks: &[SinkPlan], catalogue: &Catalogue, check
             has_ranges: sink.schema.field("window_start").is_some(),
             ranges: judge(&held.stretches, covered, &sights),
             covered: covered.to_vec(),
+            is_foreign: !held.made.is_empty() && held.made.iter().all(|made| made.definition != plan.definition),
         }
     };
     let sinks: Vec<SinkStatus> = held.iter().map(of_sink).collect();
@@ -304,7 +308,7 @@ fn healing(sinks: &[SinkStatus]) -> Vec<(i64, i64)> {
     let of_sink = |sink: &SinkStatus| {
         let needed: Vec<(i64, i64)> = sink.ranges.iter().filter(needs).map(|range| (range.from, range.to)).collect();
         // Nothing but all of it can be replaced.
-        if sink.has_ranges || needed.is_empty() { needed } else { vec![(i64::MIN, i64::MAX)] }
+        if sink.has_ranges && !sink.is_foreign || needed.is_empty() { needed } else { vec![(i64::MIN, i64::MAX)] }
     };
     union(sinks.iter().flat_map(of_sink))
 }
