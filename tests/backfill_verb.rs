@@ -290,6 +290,8 @@ fn a_backfill_goes_on_in_the_log_as_it_was_when_it_began_though_the_lake_has_gro
     assert!(text.contains("goes on  with backfill 1: 2 of 5 chunks are done"), "{text}");
     assert_eq!(sink(at, "bf", "per_page"), sink(at, "then", "per_page"));
     assert_ne!(sink(at, "now", "per_page"), sink(at, "then", "per_page"));
+    let of_it = runs(at).iter().filter(|run| run["by"] == "backfill 1").count();
+    assert_eq!(of_it, 3 + 3, "what was done and noted is not done again");
     // It is done, so the same line begins another one, in the log of now.
     let text = stderr(&run(at, &line));
     assert!(text.contains("backfill 2") && !text.contains("goes on"), "{text}");

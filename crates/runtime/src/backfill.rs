@@ -193,7 +193,8 @@ impl Backfill {
                 let doing = |observer: &dyn Observer| self.one(&chunks[place], place, &turns, &stops[place], observer);
                 match each(&chunks[place], &doing) {
                     Ok(()) => turn.is_done(),
-                    Err(error) if error.code == Code::Empty && !turns.may_be_empty() => {
+                    // Only one that has its turn has found that it has no rows.
+                    Err(error) if error.code == Code::Empty && turns.is_now(place) && !turns.may_be_empty() => {
                         left.lock().unwrap_or_else(PoisonError::into_inner).push(chunks[place]);
                         turn.is_done();
                     }

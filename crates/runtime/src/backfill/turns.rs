@@ -57,7 +57,8 @@ impl Turns {
         Turn { turns: self, place, is_done: false }
     }
 
-    fn is_now(&self, place: usize) -> bool {
+    /// Returns true when it is the turn of a chunk.
+    pub(super) fn is_now(&self, place: usize) -> bool {
         self.state().next == place
     }
 
