@@ -186,6 +186,7 @@ pub fn run(plan: &Arc<Plan>, options: &RunOptions, observer: &dyn Observer) -> R
     summary.caveats.extend(outlet.left());
     let text = serde_json::to_vec_pretty(&summary.start).expect("a cut is JSON");
     store::write_atomic(&origin, &text)?;
+    let wrote = wrote.leaving(outlet.left_from());
     Ok(Report { summary, places: outlet.places(), aside, wrote })
 }
 

@@ -138,6 +138,8 @@ pub struct Wrote {
     goes_on: bool,
     /// Each sink with its place, and how.
     sinks: Vec<(String, String, Made)>,
+    /// By sink that a stream writes: rows from this window start on were left to that one.
+    left_from: BTreeMap<String, i64>,
 }
 
 /// How far a run came, for the ledger.
@@ -195,7 +197,12 @@ impl Wrote {
             };
             (sink.name.clone(), sink::place(sink), made)
         });
-        Self { from, to, goes_on: came.goes_on, sinks: sinks.collect() }
+        Self { from, to, goes_on: came.goes_on, sinks: sinks.collect(), left_from: BTreeMap::new() }
+    }
+
+    /// The same where rows of some sinks were left to the streams that write them, each from a window start on.
+    pub(crate) fn leaving(self, left_from: BTreeMap<String, i64>) -> Self {
+        Self { left_from, ..self }
     }
 
     /// Puts what a run has written over what its sinks held. `held` gives that of a sink at a place, and is given it back.
@@ -204,8 +211,12 @@ impl Wrote {
         run: u64,
         mut change: impl FnMut(&str, &str, &dyn Fn(Held) -> Held) -> Result<()>,
     ) -> Result<()> {
-        let Self { from, to, goes_on, sinks } = self;
+        let Self { from, to, goes_on, sinks, left_from } = self;
         sinks.into_iter().try_for_each(|(sink, place, made)| {
+            let to = left_from.get(&sink).map_or(to, |left| to.min(*left));
+            if from >= to {
+                return Ok(());
+            }
             change(&sink, &place, &|held| held.with(from, to, Made { run, ..made.clone() }, goes_on))
         })
     }

@@ -323,6 +323,12 @@ impl SinkOutlet {
             .help("the stream writes them by itself when they are; is it running? without it, a run without `--from` and `--to` replaces all rows"))
     }
 
+    /// Returns, of each sink that a stream writes, from which window start on its rows were left to that one.
+    pub fn left_from(&self) -> BTreeMap<String, i64> {
+        let beside = self.targets.iter().filter(|target| target.is_own && target.beside.is_some());
+        beside.map(|target| (target.plan.name.clone(), target.settled(&self.settled).unwrap_or(NEVER))).collect()
+    }
+
     /// Returns what this run has left to the streams that write its sinks, in sentences.
     pub fn left(&self) -> Vec<String> {
         let later = self.targets.iter().filter(|target| target.beside.is_some()).filter_map(|target| {

@@ -104,7 +104,7 @@ fn new_records_are_counted_once_for_each_window_that_they_enter() {
         read_to: "a:0=3".into(),
         ..Sight::default()
     };
-    let found = judge(&[(i64::MIN, 50, 0)], &[(0, 50)], &[sight.clone()]);
+    let found = judge(&[(i64::MIN, 50, 0)], &[(0, 50)], std::slice::from_ref(&sight));
     let counts: Vec<_> = found.iter().map(|range| (range.from, range.to, range.records)).collect();
     assert_eq!(counts, [(0, 20, Some(3)), (20, 30, None), (30, 40, Some(1)), (40, 50, None)]);
     assert_eq!(found[0].reason.as_deref(), Some("3 new records (run 7 had read to a:0=3)"));
@@ -161,4 +161,23 @@ fn files_are_told_apart_by_their_days_and_by_what_comes_before_them() {
     undated[1].times = None;
     assert_ne!(before.undated, of(&undated, 25).undated);
     assert_eq!(before.other_days(&of(&undated, 25)), [4, 5, 6]);
+}
+
+#[test]
+fn what_was_left_to_a_stream_is_not_written_by_the_run() {
+    for (left_from, expected) in
+        [(None, Some((10, 50))), (Some(30), Some((10, 30))), (Some(60), Some((10, 50))), (Some(10), None)]
+    {
+        let sinks = vec![("rows".into(), "a folder".into(), made(0))];
+        let left = left_from.map(|left| ("rows".to_string(), left)).into_iter().collect();
+        let wrote = Wrote { from: 10, to: 50, goes_on: false, sinks, left_from: BTreeMap::new() }.leaving(left);
+        let mut found = None;
+        wrote
+            .overlay(1, |_, _, change| {
+                found = change(Held::default()).stretches.first().map(|(from, to, _)| (*from, *to));
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(found, expected, "{left_from:?}");
+    }
 }
