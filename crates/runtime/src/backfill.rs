@@ -192,11 +192,11 @@ impl Backfill {
                 let turn = turns.take(place);
                 let doing = |observer: &dyn Observer| self.one(&chunks[place], place, &turns, &stops[place], observer);
                 match each(&chunks[place], &doing) {
-                    Ok(()) => turn.is_done(),
+                    Ok(()) => turn.end(),
                     // Only one that has its turn has found that it has no rows.
                     Err(error) if error.code == Code::Empty && turns.is_now(place) && !turns.may_be_empty() => {
                         left.lock().unwrap_or_else(PoisonError::into_inner).push(chunks[place]);
-                        turn.is_done();
+                        turn.end();
                     }
                     Err(error) => {
                         stops[place..].iter().for_each(|stop| stop.store(true, Ordering::Relaxed));
@@ -219,9 +219,12 @@ impl Backfill {
                 }
             });
             let workers: Vec<_> = (0..parallel.clamp(1, chunks.len().max(1))).map(|_| scope.spawn(work)).collect();
+            // All are waited for, whatever becomes of one.
             let panics: Vec<_> = workers.into_iter().filter_map(|worker| worker.join().err()).collect();
             is_over.store(true, Ordering::Relaxed);
-            panics.into_iter().for_each(|panic| std::panic::resume_unwind(panic));
+            if let Some(panic) = panics.into_iter().next() {
+                std::panic::resume_unwind(panic);
+            }
         });
         match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some((_, error)) => Err(error),
@@ -286,8 +289,10 @@ impl Backfill {
         });
         let outlet = outlet.into_sinks()?;
         summary.rows_written = outlet.rows_written();
+        summary.caveats.extend(outlet.left());
+        let wrote = wrote.leaving(outlet.left_from());
         let text = serde_json::to_vec_pretty(&summary.start).expect("a cut is JSON");
-        store::write_atomic(&origin(&self.plan, &options), &text)?;
+        store::write_atomic(origin(&self.plan, &options), &text)?;
         point!("backfill.committed");
         let bytes = metered.iter().flatten().map(|scan| scan.bytes()).sum();
         Ok(Done { report: Report { summary, places: outlet.places(), aside: self.aside.clone(), wrote }, bytes })

@@ -120,8 +120,7 @@ pub(super) fn dry_run(prepared: &Prepared, global: &Global) -> String {
         return format!("{json}\n");
     }
     let mut out = estimate(prepared, 1);
-    for number in 0..chunks.len() {
-        let amount = &chunks[number].1;
+    for (number, (_, amount)) in chunks.iter().enumerate() {
         let what = match is_done(number) {
             true => "done".into(),
             false => format!("{} · {}", counted(amount.rows_read, "record"), bytes(amount.bytes)),

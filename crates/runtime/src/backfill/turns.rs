@@ -89,7 +89,7 @@ pub(super) struct Turn<'a> {
 
 impl Turn<'_> {
     /// Lets the next chunk have its turn.
-    pub(super) fn is_done(mut self) {
+    pub(super) fn end(mut self) {
         self.is_done = true;
     }
 }
@@ -123,7 +123,7 @@ pub(super) struct Waiting<'a> {
 
 enum Taken {
     Rows(Emission),
-    Aside(Aside),
+    Aside(Box<Aside>),
 }
 
 impl<'a> Waiting<'a> {
@@ -183,7 +183,7 @@ impl Outlet for Waiting<'_> {
     fn aside(&mut self, aside: &Aside) -> Result<()> {
         match &mut self.sinks {
             Some(sinks) => sinks.aside(aside),
-            None => self.take(Taken::Aside(aside.clone())),
+            None => self.take(Taken::Aside(Box::new(aside.clone()))),
         }
     }
 
