@@ -162,13 +162,15 @@ pub struct LogFile {
 }
 
 /// Whose rows a run over a range finds in a sink.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Beside {
     /// Nobody's who goes on with them: the sink is the run's.
     Nobody,
     /// Those of a stream, which may be going on at this moment. Every row of its windows that begin before `settled` is there;
     /// None: no window is known to be complete.
     Stream {
+        /// What tells the stream's job from others.
+        job: String,
         /// The time.
         settled: Option<i64>,
     },

@@ -33,6 +33,7 @@ use crate::cut::Cut;
 use crate::driver::{Observer, frontiers};
 use crate::job::{self, Report, RunOptions, SCRATCH, Scans, Sources};
 use crate::ledger::{Came, Wrote};
+use crate::outlet::SinkOutlet;
 use crate::spill::ScratchFolder;
 use crate::summary::Mode;
 
@@ -259,15 +260,13 @@ impl Backfill {
         context.pipeline = self.plan.name.clone();
         context.stop = stop.clone();
         let open = || {
-            use crate::outlet::SinkOutlet;
-            SinkOutlet::open(
-                &self.plan,
-                &self.sinks,
-                &context,
-                Some(&self.aside),
-                (options.settings.range, options.mode),
-                None,
-            )
+            let over = (options.settings.range, options.mode);
+            let outlet = SinkOutlet::open(&self.plan, &self.sinks, &context, Some(&self.aside), over, None)?;
+            if !outlet.jobs_beside().is_empty() {
+                job::must_be_of_streams(&self.plan, &options, &self.start, outlet.jobs_beside())?;
+            }
+            // Of some chunks a stream may give all rows by itself, later.
+            Ok(outlet.may_idle())
         };
         let mut outlet = Waiting::new(turns, place, stop, &open)?;
         let metered: Vec<Option<Arc<Metered>>> = self.scans.iter().map(|scan| scan.clone().map(Metered::new)).collect();

@@ -1,6 +1,6 @@
 //! A run of a pipeline: from a plan and options to opened sources and sinks, a driver, and a summary.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,10 +11,12 @@ use connectors::kafka::{KafkaStream, must_keep_all};
 use connectors::lake::LakeScan;
 use connectors::{disk, sink, store};
 use engine::edge::{LogScan, LogStream};
+use engine::log::Partition;
 use engine::plan::{Input, Layout, Plan, SinkPlan, SourcePlan, ValueFrom};
 use engine::{Aside, Code, Emission, Engine, Error, Result};
 
 use crate::bootstrap::{check_source, end_of_lakes};
+use crate::checkpoint::saved::{self, Saved};
 use crate::checkpoint::{Checkpoint, Line, Place, Resumed};
 use crate::cut::Cut;
 use crate::driver::{Observer, Outcome, Outlet, Settings, frontiers};
@@ -164,6 +166,13 @@ pub fn run(plan: &Arc<Plan>, options: &RunOptions, observer: &dyn Observer) -> R
         check_topics(plan, &sinks, &options.state_dir)?;
     }
     let mut outlet = SinkOutlet::open(plan, &sinks, &context, Some(&aside), (range, options.mode), line)?;
+    if !outlet.jobs_beside().is_empty() {
+        let starts = match &options.start {
+            Some(start) => start.clone(),
+            None => sources.first_offsets(plan)?,
+        };
+        must_be_of_streams(plan, options, &starts, outlet.jobs_beside())?;
+    }
     let scans = match &sources {
         Sources::Batch(scans) => scans.clone(),
         Sources::Stream(_) => Vec::new(),
@@ -377,6 +386,55 @@ pub(crate) fn check_origin(file: &Path, first: &Cut) -> Result<()> {
                 return Err(Error::new(Code::Origin, message).help(
                     "`--bootstrap lake` begins with a lake that holds these records, and `--mode batch` reads nothing else; `--start` begins here on purpose",
                 ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Refuses to replace rows of streams by those of another definition, or of a log that begins elsewhere or has other partitions: the
+/// streams would not give again what these lack. What the streams are is in their checkpoints.
+pub(crate) fn must_be_of_streams(
+    plan: &Plan,
+    options: &RunOptions,
+    starts: &Cut,
+    jobs: &BTreeSet<String>,
+) -> Result<()> {
+    let entries = Saved::new(options.place().store(&plan.name)?, &plan.name).entries()?;
+    for job in jobs {
+        let of_job = |entry: &&saved::Entry| entry.pin.is_none() && entry.manifest.job == *job;
+        let Some(found) = entries.iter().rfind(of_job).map(|entry| &entry.manifest) else {
+            let message = "a stream writes these sinks whose checkpoints are not in the state folder, so nobody knows from where on it has read its log";
+            return Err(Error::new(Code::Origin, message)
+                .help("run it with the `--state-dir` of the stream, or write the range elsewhere with `--out DIR`"));
+        };
+        if found.definition != plan.definition {
+            let message = "the stream that writes these sinks is of another definition than this run, and its rows would be of both";
+            return Err(Error::new(Code::StateForeign, message).help(
+                "run the range with the stream's definition, write it elsewhere with `--out DIR`, or give all rows anew by `--mode stream --fresh`",
+            ));
+        }
+        for (source, marks) in &found.sources {
+            let now = starts.get(source);
+            let read = marks.iter().filter(|mark| mark.next > mark.start);
+            let start = |partition: &Partition| now.and_then(|offsets| offsets.get(partition)).copied();
+            let other = read.map(|mark| (mark, start(&mark.partition))).find(|(mark, now)| *now != Some(mark.start));
+            if let Some((mark, now)) = other {
+                let (partition, then) = (mark.partition, mark.start);
+                let here = now.map_or("is not there".into(), |now| format!("begins at offset {now}"));
+                let message = format!(
+                    "source `{source}` partition {partition} {here} in what this run reads; the stream that writes these sinks has read it from offset {then} on, and does not give again what this run would take away"
+                );
+                return Err(Error::new(Code::Origin, message).help(
+                    "archive the log from there on, `--start` at the stream's offsets, or write the range elsewhere with `--out DIR`",
+                ));
+            }
+            let known = |partition: &Partition| marks.iter().any(|mark| mark.partition == *partition);
+            if let Some(partition) = now.into_iter().flat_map(|offsets| offsets.keys()).find(|one| !known(one)) {
+                let message = format!(
+                    "source `{source}` has a partition {partition} that the stream that writes these sinks does not know yet"
+                );
+                return Err(Error::new(Code::Origin, message).help("start the stream again, which reads it then"));
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The outlet of a real run: the pipeline's sinks, and the sets of late, failed and bad rows kept with the run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,6 +37,10 @@ pub struct SinkOutlet {
     settled: Vec<i64>,
     /// What a run over a range leaves to the streams that write its sinks.
     left: Vec<String>,
+    /// The jobs of those streams.
+    jobs: BTreeSet<String>,
+    /// Whether it may leave them all of its range.
+    may_idle: bool,
     /// How long the sinks took in the last commit.
     published_in: Duration,
     /// When it was last looked whether another run has taken over.
@@ -127,10 +131,14 @@ impl Target {
 /// What a run over a range replaces.
 type Range = (Option<i64>, Option<i64>);
 
-/// Returns where the range ends that a run may replace in a sink, if a stream writes that.
-fn beside(plan: &Plan, sink: &SinkPlan, opened: &mut dyn Sink, (range, mode): (Range, Mode)) -> Result<Option<i64>> {
-    let Beside::Stream { settled } = opened.beside()? else { return Ok(None) };
-    let settled = settled.unwrap_or(NEVER);
+/// Returns the job of the stream that writes a sink, if one does, and where the range ends that a run may replace there.
+fn beside(
+    plan: &Plan,
+    sink: &SinkPlan,
+    opened: &mut dyn Sink,
+    (range, mode): (Range, Mode),
+) -> Result<Option<(String, i64)>> {
+    let Beside::Stream { job, settled } = opened.beside()? else { return Ok(None) };
     let refused = |why: &str, help: &str| {
         let message = format!("{} holds rows of a stream, and {why}", opened.describe());
         Err(Error::new(Code::Unsupported, message).help(help))
@@ -145,8 +153,20 @@ fn beside(plan: &Plan, sink: &SinkPlan, opened: &mut dyn Sink, (range, mode): (R
             "leave this sink out with `--sinks`, write the range elsewhere with `--out DIR`, or replace all rows by a run without `--from` and `--to`",
         );
     }
-    Ok(Some(range.1.map_or(settled, |to| to.min(settled))))
+    // What a stream has written that says nothing of windows, such as that of an older version, is not touched.
+    let settled = match settled {
+        Some(settled) => settled,
+        None if is_result => {
+            let message =
+                format!("the stream that writes {} has not said yet which windows are final", opened.describe());
+            return Err(Error::new(Code::Empty, message).help(HELP_SETTLED));
+        }
+        None => NEVER,
+    };
+    Ok(Some((job, range.1.map_or(settled, |to| to.min(settled)))))
 }
+
+const HELP_SETTLED: &str = "the stream writes them by itself when they are: let it go on; a run without `--from` and `--to` replaces all rows, if no stream runs";
 
 /// Returns whether the windows of a sink's rows settle one after the other, and the rows say which they are of.
 fn settles(plan: &Plan, sink: &SinkPlan) -> bool {
@@ -193,7 +213,7 @@ impl SinkOutlet {
                 })
                 .collect::<Result<Vec<_>>>()?,
         };
-        let mut left = Vec::new();
+        let (mut left, mut jobs) = (Vec::new(), BTreeSet::new());
         let replace = if range == (None, None) { Replace::All } else { Replace::Range(range.0, range.1) };
         let mut targets = Vec::new();
         let told = line.as_ref().map(Line::told).transpose()?.unwrap_or_default();
@@ -207,7 +227,10 @@ impl SinkOutlet {
             let settles = settles(whole, &plan);
             let key = if is_copy { format!("{} (printed)", plan.name) } else { plan.name.clone() };
             let named = |error: Error| error.context(format!("sink `{}`", plan.name));
-            let beside = besides.get(number).copied().flatten();
+            let beside = besides.get(number).cloned().flatten().map(|(job, end)| {
+                jobs.insert(job);
+                end
+            });
             if beside.is_some() && !is_result {
                 left.push(format!(
                     "sink `{}` is left to the stream that writes it: its rows are of no range",
@@ -257,7 +280,19 @@ impl SinkOutlet {
         let epoch = line.as_ref().and_then(Line::last).map_or(0, |last| last.number);
         let published_in = Duration::ZERO;
         let (plan, settled) = (whole.clone(), Vec::new());
-        let mut outlet = Self { targets, line, plan, epoch, range, settled, left, published_in, looked: None };
+        let mut outlet = Self {
+            targets,
+            line,
+            plan,
+            epoch,
+            range,
+            settled,
+            left,
+            jobs,
+            may_idle: false,
+            published_in,
+            looked: None,
+        };
         for (target, since) in lacking {
             outlet.publish_again(target, since)?;
         }
@@ -310,17 +345,26 @@ impl SinkOutlet {
         let end = |target: &Target| target.beside.map(|_| target.settled(&self.settled).unwrap_or(NEVER));
         let is_idle =
             |target: &Target| end(target).is_some_and(|end| self.range.0.map_or(end == NEVER, |from| end <= from));
-        let Some(first) = own().next().filter(|_| own().all(is_idle)) else { return Ok(()) };
-        let message = match end(first) {
-            Some(end) if end != NEVER => format!(
-                "nothing of the range can be replaced beside the stream that writes sink `{}`: windows from {} on are not final yet in both",
-                first.plan.name,
-                crate::time::rfc3339(end)
-            ),
-            _ => format!("the stream that writes sink `{}` has not said yet which windows are final", first.plan.name),
+        let Some(first) = own().next().filter(|_| !self.may_idle && own().all(is_idle)) else { return Ok(()) };
+        let since = match end(first) {
+            Some(end) if end != NEVER => format!("only windows that begin before {} are", crate::time::rfc3339(end)),
+            _ => "no window is".to_string(),
         };
-        Err(Error::new(Code::Empty, message)
-            .help("the stream writes them by itself when they are; is it running? without it, a run without `--from` and `--to` replaces all rows"))
+        let message = format!(
+            "nothing of the range can be replaced beside the stream that writes sink `{}`: {since} final in both",
+            first.plan.name
+        );
+        Err(Error::new(Code::Empty, message).help(HELP_SETTLED))
+    }
+
+    /// Lets a run go well that leaves all of its range to streams, because it is a part of a larger one.
+    pub fn may_idle(self) -> Self {
+        Self { may_idle: true, ..self }
+    }
+
+    /// Returns the jobs of the streams that write its sinks.
+    pub fn jobs_beside(&self) -> &BTreeSet<String> {
+        &self.jobs
     }
 
     /// Returns, of each sink that a stream writes, from which window start on its rows were left to that one.

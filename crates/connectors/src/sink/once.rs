@@ -175,8 +175,8 @@ impl<P: Place> Sink for Once<P> {
                 "a stream and runs over ranges share folders of files and tables of PostgreSQL; a run without --from and --to replaces all rows, and --out DIR writes the range elsewhere",
             ));
         }
-        self.beside = Some(job);
-        Ok(Beside::Stream { settled })
+        self.beside = Some(job.clone());
+        Ok(Beside::Stream { job, settled })
     }
 
     fn begin(&mut self, replace: Replace) -> Result<()> {

@@ -72,6 +72,9 @@ pub(super) const KIND: SinkKind = SinkKind {
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '10s'";
 const LOCK_TRIES: usize = 6;
 
+/// After what time the server ends a commit beside a stream whose process stands still.
+const IDLE_TIMEOUT: &str = "SET LOCAL idle_in_transaction_session_timeout = '60s'";
+
 /// Bytes of rows that are handed to the connection at once.
 const PIECE: usize = 64 * 1024;
 
@@ -261,7 +264,9 @@ impl PostgresSink {
         let sent = send(&mut transaction, &self.table.copy_staged(), [&mut self.staged, &mut self.staged_open])?;
         assert_eq!(sent, self.staged.count + self.staged_open.count, "the server has read every row that was sent");
         point!("beside.postgres");
-        // From here on the stream's next commit waits for this one.
+        // From here on the stream's next commit waits for this one, which therefore waits for nothing long, and is ended by the
+        // server where its process stands still.
+        transaction.batch_execute(&format!("{LOCK_TIMEOUT}; {IDLE_TIMEOUT}"))?;
         let row = transaction.query_opt(
             &format!(
                 "SELECT {MARK} FROM {} e WHERE \"table\" = $1 AND pipeline = $2 AND sink = $3 FOR UPDATE",

@@ -215,7 +215,7 @@ const MINUTE: i64 = 60_000_000;
 /// Begins a run over a range beside the stream, with other rows for these minutes.
 fn over_range(case: &Case, from: i64, to: i64) -> Box<dyn Sink> {
     let mut range = sink::open(&case.plan(), &Context::default()).unwrap();
-    assert!(matches!(range.beside().unwrap(), Beside::Stream { settled: Some(_) }));
+    assert!(matches!(range.beside().unwrap(), Beside::Stream { settled: Some(_), .. }));
     range.begin(Replace::Range(Some(from * MINUTE), Some(to * MINUTE))).unwrap();
     (from..to).for_each(|minute| range.stage(&batch(&[(minute, "a", 100 + minute, true)])).unwrap());
     range.settle(to * MINUTE);
