@@ -460,3 +460,75 @@ fn while_a_stream_goes_on_its_newest_checkpoint_says_what_it_has_written() {
     ok(at, "run shop.yaml --mode stream --until-caught-up");
     assert_eq!(shop.exceptions("hours"), [("provisional".into(), "04T21..05T00".into())]);
 }
+
+const RANGE: &str = "run shop.yaml --mode batch --from 2026-11-02 --to 2026-11-04";
+
+/// The stream rests here; `meeting.rs` has one that goes on.
+#[test]
+fn a_range_beside_a_stream_is_of_its_log_and_of_its_definition() {
+    let shop = Shop::of_three_days();
+    let at = shop.path();
+    ok(at, "run shop.yaml --mode stream --until-caught-up");
+    let before = rows(&at.join("out"));
+    assert!(refused(at, &format!("{RANGE} --state-dir other"), "E_ORIGIN", 2).contains("`--state-dir` of the stream"));
+    // A lake that was begun late, and nothing but the stream's checkpoints to tell.
+    let mut files: Vec<PathBuf> = Vec::new();
+    let mut folders = vec![at.join("lake")];
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            let list = if path.is_dir() { &mut folders } else { &mut files };
+            list.push(path);
+        }
+    }
+    let first = files.into_iter().filter(|path| path.extension().is_some_and(|end| end == "parquet")).min().unwrap();
+    fs::rename(&first, at.join("aside")).unwrap();
+    fs::remove_file(at.join(".samestream/shop/start.json")).unwrap();
+    let error = refused(at, RANGE, "E_ORIGIN", 2);
+    assert!(error.contains("partition 0 begins at offset 72 in what this run reads"), "{error}");
+    let error = refused(at, "backfill shop.yaml --from 2026-11-02 --to 2026-11-04", "E_ORIGIN", 2);
+    assert!(error.contains("the stream that writes these sinks has read it from offset 0 on"), "{error}");
+    fs::rename(at.join("aside"), &first).unwrap();
+    fs::write(at.join("shop.yaml"), PIPELINE.replace("'nobody'\"", "'nobody' and id > 100\"")).unwrap();
+    refused(at, RANGE, "E_STATE_FOREIGN", 5);
+    assert_eq!(rows(&at.join("out")), before);
+    fs::write(at.join("shop.yaml"), PIPELINE).unwrap();
+    ok(at, RANGE);
+    ok(at, "backfill shop.yaml --from 2026-11-02 --to 2026-11-06 --chunk 12h");
+    assert_eq!(rows(&at.join("out")), before);
+}
+
+#[test]
+fn what_a_run_leaves_to_a_stream_is_final_when_the_stream_has_written_it() {
+    let mut shop = Shop::of_three_days();
+    ok(shop.path(), "run shop.yaml --mode stream --until-caught-up");
+    let day: Vec<_> = (0..72).map(|number| (FIRST + 3 * DAY + number * 20 * MINUTE, "ann")).collect();
+    shop.add(&day);
+    ok(shop.path(), "run shop.yaml --mode batch --stale");
+    let since = FIRST + 3 * DAY;
+    let found = hours(&shop.status(), "hours");
+    assert!(found.range(since..).all(|(_, state)| state == "missing" || state == "stale"), "{found:?}");
+    assert!(found.range(..since - 4 * HOUR).all(|(_, state)| state == "final"), "{found:?}");
+    ok(shop.path(), "run shop.yaml --mode stream --until-caught-up");
+    let found = hours(&shop.status(), "hours");
+    assert!(found.range(..since + 20 * HOUR).all(|(_, state)| state == "final"), "{found:?}");
+    ok(shop.path(), "run shop.yaml --mode batch --out expected --state-dir other");
+    assert_eq!(rows(&shop.path().join("out")), rows(&shop.path().join("expected")));
+}
+
+#[test]
+fn a_range_that_was_replaced_beside_a_stream_takes_nothing_from_what_the_stream_has_written() {
+    let shop = Shop::of_three_days();
+    let at = shop.path();
+    let mut stream = samestream(at);
+    stream
+        .args(["run", "shop.yaml", "--mode", "stream", "--checkpoint-every", "20ms"])
+        .stderr(std::process::Stdio::null());
+    let mut stream = stream.spawn().unwrap();
+    let finals = || hours(&shop.status(), "hours").values().filter(|state| *state == "final").count();
+    crate::servers::wait_for("the stream", || finals() > 60);
+    stream.kill().unwrap();
+    stream.wait().unwrap();
+    let before = (hours(&shop.status(), "hours"), rows(&at.join("out")));
+    ok(at, "run shop.yaml --mode batch --from 2026-11-03 --to 2026-11-04");
+    assert_eq!((hours(&shop.status(), "hours"), rows(&at.join("out"))), before);
+}

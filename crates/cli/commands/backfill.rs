@@ -457,9 +457,9 @@ impl<'a> Working<'a> {
             digest_final: summary.digest_final.clone(),
             digest_all: summary.digest_all.clone(),
         };
-        let noted = self.note(&part, done.report.places.clone());
+        // The ledger is told first: a chunk of which nothing is noted is done again, to the same bytes.
         record.end(Ok((0, summary, &done.report.wrote)));
-        noted
+        self.note(&part, done.report.places.clone())
     }
 
     fn predicted(&self, chunk: &Chunk) -> Amount {

@@ -201,7 +201,10 @@ impl Wrote {
     }
 
     /// The same where rows of some sinks were left to the streams that write them, each from a window start on.
-    pub(crate) fn leaving(self, left_from: BTreeMap<String, i64>) -> Self {
+    pub(crate) fn leaving(mut self, left_from: BTreeMap<String, i64>) -> Self {
+        // Beside a stream none of the windows that are open is written.
+        let beside = self.sinks.iter_mut().filter(|(sink, ..)| left_from.contains_key(sink));
+        beside.for_each(|(.., made)| made.has_open = false);
         Self { left_from, ..self }
     }
 
@@ -263,6 +266,15 @@ impl Held {
         self.made.iter().map(|made| made.run).max()
     }
 
+    /// Returns it with what a stream has made so far. Runs over ranges that began after it have replaced rows of its.
+    fn under_way(self, made: Made, goes_on: bool) -> Self {
+        let of = |(from, to, index): &(i64, i64, usize)| (*from, *to, self.made[*index].clone());
+        let (later, before): (Vec<_>, Vec<_>) = self.stretches.iter().map(of).partition(|(.., by)| by.run > made.run);
+        let put = |held: Self, (from, to, made): (i64, i64, Made)| held.with(from, to, made, false);
+        let whole = before.into_iter().fold(Self::default(), put).with(i64::MIN, i64::MAX, made, goes_on);
+        later.into_iter().fold(whole, put)
+    }
+
     /// Returns it with what a run has made over `[from, to)`.
     fn with(self, from: i64, to: i64, mut made: Made, goes_on: bool) -> Self {
         if goes_on {
@@ -319,12 +331,11 @@ pub(crate) fn held(
         return Ok(held);
     };
     for (sink, held) in &mut held {
-        let is_later = held.made.iter().all(|made| made.run < run.id);
         let goes_there =
             |place: &String| sink.target.settings.get("path").is_none_or(|path| place.contains(path.as_str()));
-        if is_later && told.places.get(&sink.name).is_some_and(goes_there) {
+        if told.places.get(&sink.name).is_some_and(goes_there) {
             let made = by_checkpoint(plan, sink, &run, &told);
-            *held = std::mem::take(held).with(i64::MIN, i64::MAX, made, !told.is_first);
+            *held = std::mem::take(held).under_way(made, !told.is_first);
         }
     }
     Ok(held)
