@@ -100,9 +100,9 @@ def crontab(world):
     finally:
         held.terminate()
         assert held.wait() == 0, "SIGTERM ends it cleanly"
-    # What is wrong is told.
+    # What is wrong is told, and the line fails; cron has no use for the code itself.
     pipeline.write_text(before.replace("page <> ''", "pgae <> ''") + "\nschedules: {}\n")
-    assert "pgae" in minute(code=2)
+    assert "pgae" in minute(code=1)
     pipeline.write_text(before)
 
 
