@@ -2,8 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use runtime::checkpoint::remote::Remote;
@@ -39,12 +43,23 @@ impl Server {
                 let mut service = S3ServiceBuilder::new(files);
                 service.set_auth(SimpleAuth::from_single(KEY, SECRET));
                 let service = service.build();
+                // A store decides of two conditional puts which one comes first. This one looks, and writes later: it is asked
+                // one thing after the other.
+                let turn = Arc::new(tokio::sync::Mutex::new(()));
                 let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
                 sender.send(listener.local_addr().unwrap()).unwrap();
                 let http = Builder::new(TokioExecutor::new());
                 loop {
                     let (socket, _) = listener.accept().await.unwrap();
-                    let connection = http.serve_connection(TokioIo::new(socket), service.clone()).into_owned();
+                    let (service, turn) = (service.clone(), Arc::clone(&turn));
+                    let in_turn = service_fn(move |request: Request<Incoming>| {
+                        let (service, turn) = (service.clone(), Arc::clone(&turn));
+                        async move {
+                            let _mine = turn.lock().await;
+                            Service::call(&service, request).await
+                        }
+                    });
+                    let connection = http.serve_connection(TokioIo::new(socket), in_turn).into_owned();
                     tokio::spawn(async move { drop(connection.await) });
                 }
             });

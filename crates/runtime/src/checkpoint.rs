@@ -97,8 +97,6 @@ pub struct Line {
     pipeline: String,
     /// The checkpoints of this job that are there, oldest first.
     kept: Vec<Manifest>,
-    /// Names of manifests that do not belong to this job: they go when it has a checkpoint of its own.
-    others: Vec<String>,
     /// How many bytes each object had when the last checkpoint was made, or the line was opened.
     sizes: BTreeMap<String, u64>,
     /// How many bytes a checkpoint may carry on however little it writes.
@@ -125,7 +123,6 @@ impl Line {
         let names: Vec<String> = sizes.keys().filter(|name| manifest::number_of(name).is_some()).cloned().collect();
         let newest = names.last().and_then(|name| manifest::number_of(name)).unwrap_or(0);
         let mut kept = Vec::new();
-        let mut others = names.clone();
         if !fresh {
             for name in names.iter().rev() {
                 let found = match Manifest::read(&*store, name) {
@@ -140,7 +137,6 @@ impl Line {
                 if !is_of_line || kept.len() == KEPT {
                     break;
                 }
-                others.retain(|other| other != name);
                 kept.insert(0, found);
             }
         }
@@ -155,7 +151,6 @@ impl Line {
             definition: plan.definition.clone(),
             pipeline: plan.name.clone(),
             kept,
-            others,
             sizes,
             carried: CARRIED,
             next: newest + 1,
@@ -339,8 +334,7 @@ impl Line {
 
     /// Looks whether another run has made a checkpoint since the last one of this.
     pub fn must_be_newest(&self) -> Result<()> {
-        let names = self.store.list()?;
-        match names.iter().filter_map(|name| manifest::number_of(name)).max().filter(|newest| *newest >= self.next) {
+        match newest_of(&self.store.list()?).filter(|newest| *newest >= self.next) {
             Some(newest) => {
                 let message = format!("another run of `{}` has made checkpoint {newest}", self.pipeline);
                 Err(Error::new(Code::StateBusy, message).help("only one of them may write: this one stops"))
@@ -472,60 +466,66 @@ impl Line {
     }
 
     /// Removes what nothing will ask for again.
+    ///
+    /// What is younger than the checkpoint just made is another run's that has gone on from it, so that one is left alone.
     fn forget(&mut self) -> Result<()> {
-        for name in std::mem::take(&mut self.others) {
-            gone_or(self.store.remove(&name))?;
-        }
         let mut sizes = self.store.sizes()?;
-        let names: BTreeSet<String> = sizes.keys().cloned().collect();
-        if self.kept.iter().any(|kept| !names.contains(&manifest::name(kept.number))) {
-            return Err(self.left_behind(&names));
-        }
-        while self.kept.len() > KEPT {
-            let old = self.kept.remove(0);
-            gone_or(self.store.remove(&manifest::name(old.number)))?;
-        }
+        self.must_be_at_work(&sizes)?;
+        self.kept.drain(..self.kept.len().saturating_sub(KEPT));
+        let (oldest, newest) = (self.kept[0].number, self.kept[self.kept.len() - 1].number);
         let needed: BTreeSet<&str> =
             self.kept.iter().flat_map(Manifest::blobs).map(|blob| blob.file.as_str()).collect();
-        for name in names {
-            if manifest::is_data(&name) && !needed.contains(name.as_str()) {
-                gone_or(self.store.remove(&name))?;
-                sizes.remove(&name);
-            }
+        // Manifests first: one that is there must not name data that is gone.
+        let is_over = |name: &str| manifest::number_of(name).is_some_and(|number| number < oldest);
+        let is_unused = |name: &str| {
+            manifest::number_of_data(name).is_some_and(|number| number <= newest) && !needed.contains(name)
+        };
+        let names = || sizes.keys().map(String::as_str);
+        let gone: Vec<String> = names()
+            .filter(|name| is_over(name))
+            .chain(names().filter(|name| is_unused(name)))
+            .map(String::from)
+            .collect();
+        for name in gone {
+            gone_or(self.store.remove(&name))?;
+            sizes.remove(&name);
         }
         self.sizes = sizes;
         Ok(())
     }
 
-    /// Returns the error of a run whose checkpoints are gone: somebody has cleared the line, or another run has gone on with it
-    /// so far that it needs them no more. The checkpoint just made may name data that is gone, and nothing of it is published
-    /// yet: it goes, too.
-    fn left_behind(&mut self, names: &BTreeSet<String>) -> Error {
-        let mut mine = std::mem::take(&mut self.kept);
-        let made = mine.last().map_or(0, |made| made.number);
-        let newest = names.iter().filter_map(|name| manifest::number_of(name)).max().filter(|newest| *newest > made);
+    /// Looks, once a checkpoint is made and before anything of it is published, whether it is the newest and whether those
+    /// before it are still there.
+    ///
+    /// The number of a checkpoint says whose turn it is, but one that was given long ago is free again: a run that slept can
+    /// give it a second time. Where there is a newer one this run is not at work any more. It removes nothing then: the other
+    /// one may have gone on from this very checkpoint, and if not, it removes it.
+    fn must_be_at_work(&mut self, sizes: &BTreeMap<String, u64>) -> Result<()> {
+        let made = self.kept.last().map_or(0, |made| made.number);
+        let newest = newest_of(sizes.keys()).filter(|newest| *newest > made);
         if newest.is_some() {
-            // What was there before belongs to the other one.
-            mine.drain(..mine.len() - 1);
+            return Err(self.is_left_behind(newest));
         }
-        for kept in mine.iter().rev() {
-            for name in [manifest::name(kept.number), manifest::data_name(kept.number, &self.owner)] {
-                // What cannot be removed now is named by a start that needs it.
-                let _ = self.store.remove(&name);
-            }
+        if self.kept.iter().all(|kept| sizes.contains_key(&manifest::name(kept.number))) {
+            return Ok(());
         }
-        self.is_left_behind(newest)
+        // Somebody has cleared the line: the checkpoint just made may name data that is gone, so it goes, too. What cannot be
+        // removed now is named by a start that needs it.
+        for name in [manifest::name(made), manifest::data_name(made, &self.owner)] {
+            let _ = self.store.remove(&name);
+        }
+        Err(self.is_left_behind(None))
     }
 
-    /// Returns that error where data cannot be read because the line is gone, else what reading failed with.
+    /// Returns that error where data cannot be read because another run goes on with the line or it is gone, else what reading
+    /// failed with.
     fn or_left_behind(&self, failed: Error) -> Error {
         let Ok(names) = self.store.list() else { return failed };
         let made = self.kept.last().map_or(0, |made| made.number);
-        match self.kept.iter().all(|kept| names.contains(&manifest::name(kept.number))) {
+        let newest = newest_of(&names).filter(|newest| *newest > made);
+        match newest.is_none() && self.kept.iter().all(|kept| names.contains(&manifest::name(kept.number))) {
             true => failed,
-            false => self.is_left_behind(
-                names.iter().filter_map(|name| manifest::number_of(name)).max().filter(|it| *it > made),
-            ),
+            false => self.is_left_behind(newest),
         }
     }
 
@@ -563,6 +563,11 @@ impl Packed<'_> {
 fn at_work(plan: &Plan, store: &dyn Store) -> Error {
     let message = format!("another run of `{}` is making checkpoints in {}", plan.name, store.describe());
     Error::new(Code::StateBusy, message).help("only one of them may write: this one stops, and has read nothing")
+}
+
+/// Returns the number of the newest checkpoint among names of objects.
+fn newest_of<'a>(names: impl IntoIterator<Item = &'a String>) -> Option<u64> {
+    names.into_iter().filter_map(|name| manifest::number_of(name)).max()
 }
 
 /// Takes what is not there any more for removed.

@@ -434,3 +434,9 @@ pub(super) fn pin_of(name: &str) -> Option<&str> {
 pub(super) fn is_data(name: &str) -> bool {
     name.ends_with(".parts")
 }
+
+/// Returns the number of the checkpoint that wrote the data file of that name; None: it is none.
+pub(super) fn number_of_data(name: &str) -> Option<u64> {
+    let (number, _) = name.strip_suffix(".parts")?.split_once('-')?;
+    number.parse().ok()
+}

@@ -1,6 +1,6 @@
 //! The line of checkpoints by itself. That runs go on from it is tested with random pipelines and with processes that are killed.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arrow::array::{ArrayRef, Int64Array};
 use engine::PartName;
@@ -101,22 +101,29 @@ fn a_start_beside_a_run_that_goes_on_is_told_so_and_not_of_damage() {
     assert_eq!(error.code, Code::StateBusy, "{error}");
     assert!(error.message.contains("another run of `p` has made checkpoint"), "{error}");
     // So is a checkpoint that a start has just seen in the list.
-    let listed = Listed { store: store.clone(), ghost: 99 };
+    let listed = Shared { store: store.clone(), ghost: Some(99), ..Shared::default() };
     let error = Line::open(Box::new(listed), &plan("d"), false).err().expect("it cannot go on");
     assert_eq!(error.code, Code::StateBusy, "{error}");
     assert!(error.message.contains("another run of `p` is making checkpoints"), "{error}");
 }
 
-/// A store whose list still has a checkpoint that is gone.
-struct Listed {
+/// What happens while a run sleeps.
+type Meanwhile = Box<dyn FnOnce() + Send>;
+
+/// A store that others use, too.
+#[derive(Default)]
+struct Shared {
     store: Memory,
-    ghost: u64,
+    /// The number of a checkpoint that is gone, and that its list still has.
+    ghost: Option<u64>,
+    /// What happens as soon as the first checkpoint is made.
+    meanwhile: Mutex<Option<Meanwhile>>,
 }
 
-impl Store for Listed {
+impl Store for Shared {
     fn sizes(&self) -> Result<BTreeMap<String, u64>> {
         let mut sizes = self.store.sizes()?;
-        sizes.insert(manifest::name(self.ghost), 1);
+        sizes.extend(self.ghost.map(|ghost| (manifest::name(ghost), 1)));
         Ok(sizes)
     }
     fn read(&self, name: &str, range: Option<std::ops::Range<u64>>) -> Result<Vec<u8>> {
@@ -126,7 +133,11 @@ impl Store for Listed {
         self.store.begin(name)
     }
     fn create(&self, name: &str, bytes: &[u8]) -> Result<bool> {
-        self.store.create(name, bytes)
+        let is_made = self.store.create(name, bytes)?;
+        if let Some(meanwhile) = self.meanwhile.lock().unwrap().take() {
+            meanwhile();
+        }
+        Ok(is_made)
     }
     fn replace(&self, name: &str, bytes: &[u8]) -> Result<()> {
         self.store.replace(name, bytes)
@@ -283,19 +294,67 @@ fn what_a_state_leaves_that_becomes_small_goes_little_by_little() {
 }
 
 #[test]
-fn a_run_that_slept_while_another_went_far_changes_nothing() {
-    let store = Memory::default();
-    let line = &|| -> Box<dyn Store> { Box::new(store.clone()) };
-    let mut sleeper = open(line);
-    keep(&mut sleeper, vec![part("s", Some(rows([1])))]).unwrap();
-    let mut other = open(line);
-    // So far that the number which the sleeper would give next is free again.
-    (0..KEPT as i64 + 2).for_each(|n| _ = keep(&mut other, vec![part("s", Some(rows([n])))]).unwrap());
-    let before = store.list().unwrap();
-    let error = keep(&mut sleeper, vec![part("s", Some(rows([9])))]).unwrap_err();
-    assert_eq!(error.code, Code::StateBusy);
-    assert!(error.message.contains(&format!("has made checkpoint {}", KEPT + 3)), "{error}");
-    assert_eq!(store.list().unwrap(), before);
+fn a_run_that_slept_while_another_went_far_takes_nothing_from_it() {
+    // It slept before its first checkpoint, or after it.
+    for made in [0, 1] {
+        let store = Memory::default();
+        let line = &|| -> Box<dyn Store> { Box::new(store.clone()) };
+        let mut sleeper = open(line);
+        (0..made).for_each(|n| _ = keep(&mut sleeper, vec![part("s", Some(rows([n])))]).unwrap());
+        let mut other = open(line);
+        // So far that the number which the sleeper would give next is free again.
+        let far = KEPT as i64 + 2;
+        (0..far).for_each(|n| _ = keep(&mut other, vec![part("s", Some(rows([n])))]).unwrap());
+        let before = store.list().unwrap();
+        let error = keep(&mut sleeper, vec![part("s", Some(rows([9])))]).unwrap_err();
+        assert_eq!(error.code, Code::StateBusy);
+        assert!(error.message.contains(&format!("has made checkpoint {}", made + far)), "{error}");
+        let after = store.list().unwrap();
+        assert!(before.iter().all(|name| after.contains(name)), "{before:?} {after:?}");
+        assert_eq!(table(&open(line), "s"), rows([far - 1]));
+        // What it wrote goes with the other one's next checkpoint.
+        keep(&mut other, vec![part("s", Some(rows([far])))]).unwrap();
+        let names = store.list().unwrap();
+        assert_eq!(names.iter().filter(|name| name.ends_with(".json")).count(), KEPT, "{names:?}");
+        assert_eq!(names.iter().filter(|name| name.ends_with(".parts")).count(), KEPT, "{names:?}");
+        assert_eq!(table(&open(line), "s"), rows([far]));
+    }
+}
+
+#[test]
+fn a_run_that_sleeps_once_it_has_made_a_checkpoint_leaves_those_that_follow_it() {
+    // How many checkpoints another run makes while it sleeps, and whether the last of these has its data only.
+    for (follow, is_half) in [(0, true), (1, false), (1, true), (KEPT as i64 + 1, false)] {
+        let memory = Memory::default();
+        let line = &|| -> Box<dyn Store> { Box::new(memory.clone()) };
+        let following = Arc::new(Mutex::new(None));
+        let (shared, seen) = (memory.clone(), Arc::clone(&following));
+        let others = move || {
+            let line = &|| -> Box<dyn Store> { Box::new(shared.clone()) };
+            let mut other = open(line);
+            assert_eq!(table(&other, "still"), rows([7]));
+            (0..follow).for_each(|n| {
+                keep(&mut other, vec![part("still", None), part("s", Some(rows([n])))]).unwrap();
+            });
+            if is_half {
+                other.store.begin(&manifest::data_name(other.next, "half")).unwrap().finish().unwrap();
+            }
+            *seen.lock().unwrap() = Some(other);
+        };
+        let meanwhile: Meanwhile = Box::new(others);
+        let store = Shared { store: memory.clone(), meanwhile: Mutex::new(Some(meanwhile)), ..Shared::default() };
+        let mut sleeper = Line::open(Box::new(store), &plan("d"), false).unwrap();
+        let made = keep(&mut sleeper, vec![part("still", Some(rows([7]))), part("s", Some(rows([9])))]);
+        assert_eq!(made.is_ok(), follow == 0, "{made:?}");
+        let names = memory.list().unwrap();
+        let mut other = following.lock().unwrap().take().expect("it went on");
+        if is_half {
+            assert!(names.contains(&manifest::data_name(other.next, "half")), "{names:?}");
+        }
+        // The other one goes on, and so does whoever starts after it.
+        (0..2).for_each(|n| _ = keep(&mut other, vec![part("still", None), part("s", Some(rows([n])))]).unwrap());
+        assert_eq!(table(&open(line), "still"), rows([7]));
+    }
 }
 
 #[test]
