@@ -162,6 +162,7 @@ fn one(arguments: &Arguments, range: (i64, i64), global: &Global) -> Done {
     options.out = arguments.out.clone();
     options.sinks = arguments.sinks.clone();
     options.state_dir = state_dir.clone();
+    options.checkpoints = Some(arguments.state_dir.clone());
     options.settings = Settings { threads: arguments.threads.unwrap_or(0), stop: stop.clone(), ..Settings::default() };
     options.context.console = console::console(global, stop.clone());
     // The log holds records of what is stale; a step may want none of them.

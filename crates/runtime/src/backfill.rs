@@ -118,7 +118,7 @@ impl Backfill {
         job::check_cut(plan, options.end.as_ref())?;
         let mut sources = Sources::open(plan, Mode::Batch)?;
         if options.start.is_none() {
-            job::check_origin(&origin(plan, options), &sources.first_offsets(plan)?)?;
+            job::check_origin(&options.origin(plan), &sources.first_offsets(plan)?)?;
         }
         let Sources::Batch(scans) = sources else { unreachable!("it was opened for batch") };
         let (mut start, mut end) = (Cut::new(), Cut::new());
@@ -144,9 +144,9 @@ impl Backfill {
         Estimate::of(&self.plan, &self.scans, (&self.start, &self.end), range)
     }
 
-    /// Does chunks, so many at once; `is_begun` says that others of the same backfill have had rows. `each` is called for every one, from several threads, in the order of time, and is to
-    /// call what it is given. What it says of a chunk ends the backfill if it is an error: earlier chunks come to their end,
-    /// later ones are dropped.
+    /// Does chunks, so many at once; `is_begun` says that others of the same backfill have had rows. `each` is called for
+    /// every one, from several threads, in the order of time, and is to call what it is given. What it says of a chunk ends the
+    /// backfill if it is an error: earlier chunks come to their end, later ones are dropped.
     ///
     /// A range without rows must not replace one that has some by mistake. So chunks without rows at its begin are left as
     /// `E_EMPTY` and done last, if any other has rows.
@@ -291,7 +291,7 @@ impl Backfill {
         summary.caveats.extend(outlet.left());
         let wrote = wrote.leaving(outlet.left_from());
         let text = serde_json::to_vec_pretty(&summary.start).expect("a cut is JSON");
-        store::write_atomic(origin(&self.plan, &options), &text)?;
+        store::write_atomic(options.origin(&self.plan), &text)?;
         point!("backfill.committed");
         let bytes = metered.iter().flatten().map(|scan| scan.bytes()).sum();
         Ok(Done { report: Report { summary, places: outlet.places(), aside: self.aside.clone(), wrote }, bytes })
@@ -302,11 +302,6 @@ impl std::fmt::Debug for Backfill {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Backfill").field("pipeline", &self.plan.name).field("end", &self.end).finish_non_exhaustive()
     }
-}
-
-/// Returns the file that says from which offsets on the results in the sinks were made.
-fn origin(plan: &Plan, options: &RunOptions) -> PathBuf {
-    options.state_dir.join(&plan.name).join("start.json")
 }
 
 /// Refuses a sink of rows that do not say in which window they are: of such rows no range can be replaced, so the second

@@ -93,6 +93,11 @@ impl RunOptions {
         self.checkpoints.clone().unwrap_or_else(|| Place::Folder(self.state_dir.clone()))
     }
 
+    /// Returns the file that says from which offsets on the results in the sinks were made.
+    pub(crate) fn origin(&self, plan: &Plan) -> PathBuf {
+        self.state_dir.join(&plan.name).join("start.json")
+    }
+
     /// Returns the folder of the rows that this pipeline and mode keeps aside.
     pub fn aside_dir(&self, plan: &Plan) -> PathBuf {
         self.state_dir.join(&plan.name).join(self.mode.to_string())
@@ -141,7 +146,7 @@ pub fn run(plan: &Arc<Plan>, options: &RunOptions, observer: &dyn Observer) -> R
     if let Some(resumed) = &resumed {
         identity::check_records(plan, &resumed.partitions, open_stream)?;
     }
-    let origin = options.state_dir.join(&plan.name).join("start.json");
+    let origin = options.origin(plan);
     if options.start.is_none() && resumed.is_none() {
         check_origin(&origin, &lake.as_mut().unwrap_or(&mut sources).first_offsets(plan)?)?;
     }
