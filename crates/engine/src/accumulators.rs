@@ -1,7 +1,8 @@
 //! The running values of all aggregate calls of a step, side by side.
 
-use arrow::array::{ArrayRef, BinaryArray};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, UInt32Array};
 use arrow::buffer::BooleanBuffer;
+use arrow::compute::take;
 
 use crate::aggregate::{Accumulator, GroupId, Rows};
 use crate::plan::AggregateCall;
@@ -14,6 +15,19 @@ pub(crate) struct Arguments {
     pub(crate) filters: Vec<Option<BooleanBuffer>>,
     /// Bytes whose order is the record order, when a call needs it.
     pub(crate) order: Option<BinaryArray>,
+}
+
+impl Arguments {
+    /// Returns those of the given rows, in that order.
+    pub(crate) fn take(&self, rows: &UInt32Array) -> Self {
+        let taken = |column: &dyn Array| take(column, rows, None).expect("the rows are there");
+        let filtered = |filter: &BooleanBuffer| rows.values().iter().map(|row| filter.value(*row as usize)).collect();
+        Self {
+            calls: self.calls.iter().map(|columns| columns.iter().map(|column| taken(column)).collect()).collect(),
+            filters: self.filters.iter().map(|filter| filter.as_ref().map(filtered)).collect(),
+            order: self.order.as_ref().map(|order| taken(order).as_binary().clone()),
+        }
+    }
 }
 
 /// Accumulators of all calls of a step over the same groups.
@@ -126,7 +140,7 @@ impl Accumulators {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{AsArray, Float64Array};
+    use arrow::array::Float64Array;
     use arrow::datatypes::Float64Type;
 
     use super::*;

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use crate::accumulators::Arguments;
+use crate::dictionary::{Dictionary, Wave};
 use crate::edge::Hands;
 use crate::fold::State;
 use crate::group::Interned;
@@ -35,13 +36,15 @@ const PANE_ROWS: usize = if cfg!(test) { 3 } else { 256 };
 pub(crate) struct Gathered {
     gathers: bool,
     chunks: Vec<Rows>,
+    /// The keys of the chunks before.
+    dictionary: Dictionary,
 }
 
 /// Rows of one chunk.
-struct Rows {
-    panes: Vec<(Pane, Vec<u32>)>,
-    keys: Interned,
-    arguments: Arguments,
+pub(crate) struct Rows {
+    pub(crate) panes: Vec<(Pane, Vec<u32>)>,
+    pub(crate) keys: Interned,
+    pub(crate) arguments: Arguments,
 }
 
 impl Gathered {
@@ -71,7 +74,7 @@ impl Gathered {
 }
 
 /// Rows of a pane in one chunk: which chunk, and its place there.
-type Place = (usize, usize);
+pub(crate) type Place = (usize, usize);
 
 /// A table, the rows that it takes in, and the panes.
 struct Piece {
@@ -96,11 +99,16 @@ impl Engine {
             };
             let chunks = std::mem::take(&mut state.gathered.chunks);
             let mut panes: BTreeMap<Pane, Vec<Place>> = BTreeMap::new();
-            for (chunk, rows) in chunks.iter().enumerate() {
-                for (place, (pane, _)) in rows.panes.iter().enumerate() {
+            let mut to_windows = 0;
+            for (chunk, Rows { panes: of_chunk, .. }) in chunks.iter().enumerate() {
+                for (place, (pane, rows)) in of_chunk.iter().enumerate() {
                     panes.entry(*pane).or_default().push((chunk, place));
+                    to_windows += rows.len() * pane.count as usize;
                 }
             }
+            let mut dictionary = std::mem::take(&mut state.gathered.dictionary);
+            let keys: Vec<&Interned> = chunks.iter().map(|chunk| &chunk.keys).collect();
+            let wave = dictionary.wave(&keys, to_windows, hands);
             // As many at once as there is room for what says which window takes in what.
             let mut panes = panes.into_iter().peekable();
             while panes.peek().is_some() {
@@ -109,21 +117,27 @@ impl Engine {
                     pairs += pane.count as usize * places.len();
                     some.push((pane, places));
                 }
-                self.bring(some, &chunks, (window, state), hands);
+                self.bring(some, (&chunks, wave.as_ref()), (window, state), hands);
             }
+            drop(wave);
+            state.gathered.dictionary = dictionary;
         }
     }
 
     fn bring(
         &self,
         panes: Vec<(Pane, Vec<Place>)>,
-        chunks: &[Rows],
+        (chunks, wave): (&[Rows], Option<&Wave<'_>>),
         (window, state): (&WindowPlan, &mut FixedState),
         hands: &dyn Hands,
     ) {
         let count = |(chunk, place): &Place| chunks[*chunk].panes[*place].1.len();
         let rows = |places: &[Place]| places.iter().map(count).sum::<usize>();
-        let take_in = |table: &mut Table, places: &[Place]| {
+        let take_in = |table: &mut Table, places: &[Place], panes: &[&Table]| {
+            if wave.is_some_and(|wave| wave.take_in(table, chunks, places, panes)) {
+                return;
+            }
+            panes.iter().for_each(|pane| table.take_in(pane, &self.hasher));
             let mut scratch = Scratch::default();
             for (chunk, place) in places {
                 let Rows { panes, keys, arguments } = &chunks[*chunk];
@@ -139,7 +153,7 @@ impl Engine {
             lists.into_iter().map(move |places| (pane, places, Table::new(&window.calls)))
         });
         let mut tables: Vec<(Pane, Vec<Place>, Table)> = tables.collect();
-        each_of(hands, &mut tables, |(_, places, table)| take_in(table, places));
+        each_of(hands, &mut tables, |(_, places, table)| take_in(table, places, &[]));
 
         let mut by_window: BTreeMap<Window, (Vec<Place>, Vec<usize>)> = BTreeMap::new();
         for (pane, places) in &direct {
@@ -164,8 +178,8 @@ impl Engine {
             }
         }
         each_of(hands, &mut pieces, |Piece { table, rows, panes, .. }| {
-            panes.iter().for_each(|pane| table.merge(&tables[*pane].2, &self.hasher));
-            take_in(table, rows);
+            let panes: Vec<&Table> = panes.iter().map(|pane| &tables[*pane].2).collect();
+            take_in(table, rows, &panes);
         });
         for piece in pieces {
             state.put(piece.window, piece.table, &self.hasher);

@@ -194,6 +194,10 @@ fn intern_by<K: std::hash::Hash + Eq>(
         let found = table.find(hash, |(first, _)| key(*first as usize) == value).map(|(_, id)| *id);
         let id = found.unwrap_or_else(|| {
             let id = numbering.new_key(row);
+            if table.len() == table.capacity() {
+                // Keys that are many are mostly very many: it grows in few steps.
+                table.reserve(7 * table.len(), |(first, _)| hasher.hash_one(key(*first as usize)));
+            }
             table.insert_unique(hash, (row as u32, id), |(first, _)| hasher.hash_one(key(*first as usize)));
             id
         });
@@ -220,7 +224,22 @@ pub struct Groups {
     /// A half of each key's hash beside its group: most keys that are not meant are told by it, and a table that grows need
     /// not look for keys, which lie all over memory.
     index: HashTable<(u32, GroupId)>,
+    /// Of the keys that the index does not have yet, which are the last ones, that half.
+    unindexed: Vec<u32>,
     keys: Keys,
+    order: Order,
+}
+
+/// What is known of the canonical order of groups.
+#[derive(Clone, Default)]
+pub(crate) enum Order {
+    /// It is to be found.
+    #[default]
+    Unknown,
+    /// It is that of their numbers.
+    OfNumbers,
+    /// It is this one.
+    Listed(Vec<GroupId>),
 }
 
 /// The bytes of keys, one after the other.
@@ -251,7 +270,14 @@ impl Keys {
         } else if self.ends.is_empty() && key.len() != self.width {
             self.ends.extend((1..=self.count).map(|count| (count * self.width) as u64));
         }
-        self.bytes.extend_from_slice(key);
+        match key.split_first_chunk::<8>() {
+            // A number and whether there is one: for so few bytes a call takes longer than the rest.
+            Some((head, [last])) => {
+                self.bytes.extend_from_slice(head);
+                self.bytes.push(*last);
+            }
+            _ => self.bytes.extend_from_slice(key),
+        }
         self.count += 1;
         if !self.ends.is_empty() {
             self.ends.push(self.bytes.len() as u64);
@@ -276,32 +302,70 @@ impl Groups {
     }
 
     /// Returns whether there is a group of that key.
-    pub fn has(&self, hash: u64, key: &[u8]) -> bool {
+    pub fn has(&mut self, hash: u64, key: &[u8]) -> bool {
+        self.index_all();
         self.find(hash, key).is_some()
     }
 
     /// Returns the group of a key, made if it is new.
     pub fn group(&mut self, hash: u64, key: &[u8]) -> GroupId {
+        self.index_all();
         if let Some(group) = self.find(hash, key) {
             return group;
         }
-        let (group, half) = (self.keys.count as GroupId, hash as u32);
+        let (group, half) = (self.keys.count as GroupId, half(hash));
         self.keys.push(key);
         self.index.insert_unique(spread(half), (half, group), |(half, _)| spread(*half));
+        self.order = Order::Unknown;
         group
     }
 
-    /// Returns the group of a key, if it has one.
-    fn find(&self, hash: u64, key: &[u8]) -> Option<GroupId> {
-        let half = hash as u32;
+    /// Makes the group of a key that is new, which `half` of its hash says, and leaves the index for whoever searches.
+    pub(crate) fn append(&mut self, half: u32, key: &[u8]) {
+        self.unindexed.push(half);
+        self.keys.push(key);
+        self.order = Order::Unknown;
+    }
+
+    /// Makes room for so many more that are to be appended.
+    pub(crate) fn reserve(&mut self, groups: usize) {
+        self.unindexed.reserve(groups);
+        self.keys.bytes.reserve(groups * self.keys.width);
+    }
+
+    /// Takes what is known of the order of the groups that there are.
+    pub(crate) fn put_order(&mut self, order: Order) {
+        self.order = order;
+    }
+
+    fn index_all(&mut self) {
+        if self.unindexed.is_empty() {
+            return;
+        }
+        let first = self.keys.count - self.unindexed.len();
+        self.index.reserve(self.unindexed.len(), |(half, _)| spread(*half));
+        for (half, group) in std::mem::take(&mut self.unindexed).into_iter().zip(first as GroupId..) {
+            self.index.insert_unique(spread(half), (half, group), |(half, _)| spread(*half));
+        }
+    }
+
+    /// Returns the group of a key, if it has one. All groups are in the index.
+    pub(crate) fn find(&self, hash: u64, key: &[u8]) -> Option<GroupId> {
+        debug_assert!(self.unindexed.is_empty(), "whoever searches has asked for the index");
+        let half = half(hash);
         let is_it = |(other, group): &(u32, GroupId)| *other == half && are_same(self.keys.get(*group), key);
         self.index.find(spread(half), is_it).map(|(_, group)| *group)
     }
 
     /// Returns all groups in canonical key order.
     pub fn sorted(&self) -> Vec<GroupId> {
-        let mut groups: Vec<GroupId> = (0..self.len() as GroupId).collect();
-        self.sort(&mut groups);
+        let mut groups: Vec<GroupId> = match &self.order {
+            Order::Listed(groups) => return groups.clone(),
+            Order::OfNumbers | Order::Unknown => (0..self.len() as GroupId).collect(),
+        };
+        if matches!(self.order, Order::Unknown) {
+            self.sort(&mut groups);
+        }
         groups
     }
 
@@ -326,8 +390,15 @@ impl Groups {
 
     /// Returns about how many bytes it occupies.
     pub fn size_bytes(&self) -> usize {
-        self.keys.bytes.capacity() + self.keys.ends.capacity() * 8 + self.index.capacity() * 9
+        let order = if let Order::Listed(groups) = &self.order { groups.capacity() } else { 0 };
+        let keys = self.keys.bytes.capacity() + self.keys.ends.capacity() * 8;
+        keys + self.index.capacity() * 9 + (self.unindexed.capacity() + order) * 4
     }
+}
+
+/// Returns the half of a hash that stands beside its key.
+pub(crate) fn half(hash: u64) -> u32 {
+    hash as u32
 }
 
 /// Makes a hash of half of one, whose bits are spread again over the whole.

@@ -10,6 +10,7 @@ mod bucket;
 pub mod calendar;
 mod close;
 mod dedup;
+mod dictionary;
 pub mod digest;
 pub mod edge;
 pub mod error;

@@ -94,9 +94,12 @@ impl SessionState {
         hasher: &DefaultHashBuilder,
     ) {
         let shards = if self.gathers { SHARDS } else { self.shards.len() };
-        let runs = Runs::new(rows, time, &keys, self.gap, shards);
+        let mut runs = Runs::new(rows, time, &keys, self.gap, shards);
         let (rows, count) = runs.size();
         if self.gathers && rows < count * ROWS_OF_RUN {
+            // Each shard reads one piece of each column then. Here they are in the processor's cache, there they are not.
+            let (order, keys) = runs.lay_out(&keys);
+            let arguments = arguments.take(&order);
             self.gathered.push(Rows { runs, keys, arguments });
             return;
         }

@@ -13,6 +13,7 @@ use hashbrown::DefaultHashBuilder;
 
 use crate::accumulators::{Accumulators, Arguments};
 use crate::aggregate::GroupId;
+use crate::dictionary::Numbers;
 use crate::gather::Gathered;
 use crate::group::{Groups, Interned};
 use crate::layers::{Layer, Layers};
@@ -34,6 +35,8 @@ pub(crate) struct Table {
     layers: Layers,
     /// When rows last came to it, as its state counts.
     pub(crate) touched: u64,
+    /// What the dictionary of its step says of its groups, if it has one.
+    pub(crate) numbers: Numbers,
 }
 
 impl Table {
@@ -45,12 +48,13 @@ impl Table {
             saved: false,
             layers: Layers::default(),
             touched: 0,
+            numbers: Numbers::default(),
         }
     }
 
     /// Returns about how many bytes it occupies.
     pub(crate) fn size_bytes(&self) -> usize {
-        self.groups.size_bytes() + self.accumulators.size_bytes() + self.layers.size_bytes()
+        self.groups.size_bytes() + self.accumulators.size_bytes() + self.layers.size_bytes() + self.numbers.size_bytes()
     }
 
     /// Returns the layers of a snapshot, with the groups that are to be written in canonical order; of the whole one only.
@@ -79,8 +83,14 @@ impl Table {
         self.accumulators.restore(&into, calls);
     }
 
-    /// Takes in the groups of another table.
-    pub(crate) fn merge(&mut self, other: &Table, hasher: &DefaultHashBuilder) {
+    /// Notes that groups changed since the last snapshot.
+    pub(crate) fn note(&mut self, groups: &[GroupId]) {
+        self.saved = false;
+        self.layers.note(groups, self.groups.len());
+    }
+
+    /// Takes in the groups of a table that has not been in a snapshot.
+    pub(crate) fn take_in(&mut self, other: &Table, hasher: &DefaultHashBuilder) {
         let from: Vec<GroupId> = (0..other.groups.len() as GroupId).collect();
         let into: Vec<GroupId> = from
             .iter()
@@ -91,6 +101,12 @@ impl Table {
             .collect();
         self.accumulators.resize(self.groups.len());
         self.accumulators.merge(&into, &other.accumulators, &from);
+        self.note(&into);
+    }
+
+    /// Takes in the groups of another table, which may be of another state.
+    pub(crate) fn merge(&mut self, other: &Table, hasher: &DefaultHashBuilder) {
+        self.take_in(other, hasher);
         self.forget_saved();
     }
 }
@@ -134,6 +150,7 @@ impl WindowState {
         let mut copy = Self::new(plan);
         match (&mut copy, self) {
             (WindowState::Fixed(copy), WindowState::Fixed(state)) => {
+                debug_assert!(state.gathered.is_empty(), "what is gathered comes to its tables first");
                 for (window, table) in &state.tables {
                     copy.tables.entry(*window).or_insert_with(|| Table::new(&plan.calls)).merge(table, hasher);
                 }
@@ -234,8 +251,7 @@ impl Scratch {
         }
         table.accumulators.resize(table.groups.len());
         table.accumulators.update(&self.groups, rows, arguments);
-        table.saved = false;
-        table.layers.note(&self.groups, table.groups.len());
+        table.note(&self.groups);
     }
 }
 
@@ -355,7 +371,9 @@ impl FixedState {
 
     fn merge(&mut self, other: FixedState, hasher: &DefaultHashBuilder) {
         self.gathered.merge(other.gathered);
-        for (window, table) in other.tables {
+        for (window, mut table) in other.tables {
+            // They are of the other state's dictionary.
+            table.numbers = Numbers::default();
             self.put(window, table, hasher);
         }
     }

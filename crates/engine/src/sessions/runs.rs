@@ -6,6 +6,9 @@
 
 use std::ops::Range;
 
+use arrow::array::{AsArray, UInt32Array};
+use arrow::compute::take;
+
 use super::shard::{Session, is_near};
 use crate::aggregate::GroupId;
 use crate::group::Interned;
@@ -59,6 +62,17 @@ impl Runs {
             runs.keys.push((id, runs.runs.len() as u32));
         }
         runs
+    }
+
+    /// Takes the rows for laid side by side as they come here, and the keys too. Returns which row of the batch is where, and the keys.
+    pub(super) fn lay_out(&mut self, keys: &Interned) -> (UInt32Array, Interned) {
+        let count = self.rows.len() as u32;
+        let order = UInt32Array::from(std::mem::replace(&mut self.rows, (0..count).collect()));
+        let ids: Vec<u32> = self.keys.iter().map(|(id, _)| *id).collect();
+        self.keys.iter_mut().zip(0..).for_each(|((id, _), place)| *id = place);
+        let hashes = ids.iter().map(|id| keys.hashes[*id as usize]).collect();
+        let taken = take(&keys.keys, &UInt32Array::from(ids), None).expect("keys of a batch are below 2 GiB");
+        (order, Interned { ids: Vec::new(), keys: taken.as_binary().clone(), hashes })
     }
 
     /// Returns how many rows and how many runs there are.

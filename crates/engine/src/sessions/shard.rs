@@ -61,8 +61,11 @@ impl Open {
                     (true, 0) => {}
                     (false, 0 | 1) => *session = with.pop(),
                     _ => {
-                        let mut list: Vec<Session> = session.iter().copied().collect();
-                        list.splice(part, with.drain(..));
+                        // It gets as much room as it needs at once.
+                        let mut list = Vec::with_capacity(with.len() + 1);
+                        list.extend(session.take_if(|_| stays && part.start > 0));
+                        list.append(with);
+                        list.extend(session.take_if(|_| stays));
                         *self = Open::Many(list);
                     }
                 }
