@@ -19,6 +19,16 @@ pub struct Bucket {
 }
 
 impl Bucket {
+    /// Returns the bucket of a time.
+    pub(crate) fn of(bits: u32, time: i64) -> Self {
+        Self { bits, number: time >> bits }
+    }
+
+    /// Returns the first time that is in it.
+    pub(crate) fn first(self) -> i64 {
+        self.number << self.bits
+    }
+
     /// Returns whether a row of that time is in it.
     pub(crate) fn has(self, time: i64) -> bool {
         time.checked_shr(self.bits) == Some(self.number)
@@ -76,6 +86,11 @@ impl Buckets {
                 }
             }
         }
+    }
+
+    /// Returns how many bits the buckets have that are noted one by one; None: none is, and something else has changed besides.
+    pub(crate) fn noted(&self) -> Option<u32> {
+        matches!(self.changed, Changed::Some(..)).then_some(self.bits)
     }
 
     /// Notes that rows of any times came, changed or went.

@@ -213,11 +213,23 @@ impl Engine {
         for state in state.windows.iter_mut().flatten() {
             match state {
                 WindowState::Fixed(state) => state.gathered.begin(),
-                WindowState::Session(state) => state.gather(),
+                WindowState::Session(state) => state.gather(false),
                 WindowState::Unique(_) => {}
             }
         }
         state
+    }
+
+    /// Lets rows of records for fixed windows and sessions be gathered in a state from now on, until it is [settled](Engine::settle): before
+    /// anything is closed or copied, and before there are too many.
+    pub fn gather(&self, state: &mut State) {
+        for (step, state) in self.plan.steps.iter().zip(&mut state.windows) {
+            match state {
+                Some(WindowState::Fixed(state)) if !step.over_windows => state.gathered.begin(),
+                Some(WindowState::Session(state)) if !step.over_windows => state.gather(true),
+                _ => {}
+            }
+        }
     }
 
     /// Joins two states, of which no partition is remembered in both. Commutative and exact.

@@ -1,7 +1,7 @@
 //! Rows on their way to the tables of their windows.
 //!
 //! Threads that each fold a part of a log into tables of their own make many small tables of each window, and joining these
-//! costs as much as making them. So a batch run without a budget of memory only gathers: which rows of a chunk go to which
+//! costs as much as making them. So a run without a budget of memory only gathers: which rows of a chunk go to which
 //! windows. When a wave of chunks has been gathered, each window's table takes in all of its rows, window by window, each by one
 //! thread: nothing is to be joined, and a table stays in the processor's cache while it is written to. Of the CPU time of whole
 //! runs that took, with zstd's first level for the output, 11 % (`users` of `benches/peers.py batch`) and 17 % (`hops`).

@@ -312,8 +312,9 @@ fn run_counting(plan: &Arc<Plan>, log: &[Vec<Record>], chance: &mut Chance) -> (
     let (mut text, mut late, mut kept) = (String::new(), 0, Kept::default());
     let hands = Backwards(1 + chance.below(3) as usize);
     let closing = Closing { reach: None, hands: &hands };
-    // Chunks that were gathered come to the tables together. Some runs are those of a stream, where none is.
+    // Chunks that were gathered come to the tables together: in states of their own, or in the one, as a stream's. Some runs gather none.
     let may_gather = chance.below(2) == 0;
+    let gathers_itself = chance.below(2) == 0;
     let mut gathered: Vec<State> = Vec::new();
     let settle = |engine: &Engine, state: &mut State, gathered: &mut Vec<State>| {
         gathered.drain(..).for_each(|apart| engine.merge(state, apart));
@@ -323,6 +324,9 @@ fn run_counting(plan: &Arc<Plan>, log: &[Vec<Record>], chance: &mut Chance) -> (
         let open: Vec<usize> = (0..log.len()).filter(|p| next[*p] < log[*p].len()).collect();
         (!open.is_empty()).then(|| open[chance.below(open.len() as u64) as usize])
     } {
+        if gathers_itself {
+            engine.gather(&mut state);
+        }
         let take = (1 + chance.below(9) as usize).min(log[partition].len() - next[partition]);
         let piece = chunk(partition as i32, next[partition], &log[partition][next[partition]..next[partition] + take]);
         next[partition] += take;

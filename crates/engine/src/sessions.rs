@@ -3,10 +3,10 @@
 //! The rows of a batch are put in order first (`sessions/runs.rs`); then each key of it is looked up once, its runs are joined with the key's
 //! open sessions in one walk over both, and the values of the rows go straight into the accumulators of the sessions.
 //!
-//! A state is one shard, or several, by the hash of the key. Threads of a batch run without a budget of memory only put rows in
+//! A state is one shard, or several, by the hash of the key. Runs without a budget of memory only put rows in
 //! order; when a wave of chunks has been gathered, each shard takes in its rows, several shards at once, as each table of a window
 //! does (`gather.rs`). Nothing is to be joined then, and a shard stays in the processor's cache. How many shards there
-//! are cannot be seen: a key is in one of them, and what closes is put in order across all.
+//! are cannot be seen: a key is in one of them, and what closes or is kept is put in order across all.
 
 mod runs;
 mod shard;
@@ -21,7 +21,7 @@ use self::runs::Runs;
 pub(crate) use self::shard::Session;
 use self::shard::{Open, Shard, put};
 use crate::accumulators::{Accumulators, Arguments};
-use crate::aggregate::{GroupId, Overflow};
+use crate::aggregate::{Accumulator, GroupId, Overflow};
 use crate::bucket::{Bucket, BucketRows, Buckets};
 use crate::close::PIECE_ROWS;
 use crate::edge::Hands;
@@ -46,6 +46,9 @@ impl ClosedSession {
     }
 }
 
+/// A session that a snapshot has: its shard, its key there, and what it is.
+pub(crate) type Kept = (u32, GroupId, Session);
+
 /// How many shards there are when rows are gathered: a few for each of many threads, few enough that each has a thousand rows of
 /// a batch.
 const SHARDS: usize = if cfg!(test) { 3 } else { 64 };
@@ -61,6 +64,8 @@ pub(crate) struct SessionState {
     // By the time of their last record.
     buckets: Buckets,
     gathers: bool,
+    /// Whether closings and snapshots are many, so that each is to look at little.
+    often: bool,
     gathered: Vec<Rows>,
 }
 
@@ -74,13 +79,14 @@ struct Rows {
 impl SessionState {
     /// Makes an empty state.
     pub(crate) fn new(gap: i64, calls: &[AggregateCall]) -> Self {
-        let shards = Shard::some(1, gap, calls);
-        Self { gap, shards, buckets: Buckets::default(), gathers: false, gathered: Vec::new() }
+        let shards = Shard::some(1, gap, calls, true);
+        Self { gap, shards, buckets: Buckets::default(), gathers: false, often: false, gathered: Vec::new() }
     }
 
-    /// Lets rows be gathered from now on.
-    pub(crate) fn gather(&mut self) {
+    /// Lets rows be gathered from now on; `often`: between many closings and snapshots.
+    pub(crate) fn gather(&mut self, often: bool) {
         self.gathers = true;
+        self.often = often;
     }
 
     /// Takes in the given rows of a batch, or gathers them.
@@ -122,15 +128,24 @@ impl SessionState {
             return;
         }
         self.divide(SHARDS, calls, hasher);
-        self.buckets.touch_all();
-        let Self { gap, shards, gathered, .. } = self;
-        let mut numbered: Vec<(usize, &mut Shard)> = shards.iter_mut().enumerate().collect();
-        each_of(hands, &mut numbered, |(number, shard)| {
+        let Self { gap, shards, buckets, gathered, .. } = self;
+        let noted = buckets.noted();
+        let pieces = shards.iter_mut().enumerate().map(|(number, shard)| (number, shard, Vec::new()));
+        let mut pieces: Vec<(usize, &mut Shard, Vec<Bucket>)> = pieces.collect();
+        each_of(hands, &mut pieces, |(number, shard, touched)| {
+            let mut touch = |time| {
+                let bucket = noted.map(|bits| Bucket::of(bits, time)).filter(|bucket| touched.last() != Some(bucket));
+                touched.extend(bucket);
+            };
             for Rows { runs, keys, arguments } in &*gathered {
                 shard.compact(calls, hasher);
-                shard.update(runs.of_shard(*number), keys, arguments, *gap, &mut |_| ());
+                shard.update(runs.of_shard(*number), keys, arguments, *gap, &mut touch);
             }
         });
+        pieces.into_iter().flat_map(|(.., touched)| touched).for_each(|bucket| buckets.touch(bucket.first()));
+        if noted.is_none() {
+            buckets.touch_all();
+        }
         gathered.clear();
     }
 
@@ -165,7 +180,7 @@ impl SessionState {
         shards.iter_mut().for_each(|shard| shard.compact(calls, hasher));
     }
 
-    /// Makes it a state of one shard, as snapshots know it.
+    /// Makes it a state of one shard, which takes in snapshots.
     pub(crate) fn unite(&mut self, calls: &[AggregateCall], hasher: &DefaultHashBuilder) {
         self.divide(1, calls, hasher);
     }
@@ -174,35 +189,47 @@ impl SessionState {
         if self.shards.len() == count {
             return;
         }
-        let shards = Shard::some(count, self.gap, calls);
+        let shards = Shard::some(count, self.gap, calls, count == 1 || self.often);
         for shard in std::mem::replace(&mut self.shards, shards) {
             put(&mut self.shards, &shard, self.gap, &mut |_| (), hasher);
         }
     }
 
     /// Returns the open sessions by bucket, there by key and time; those of buckets that have not changed since the last snapshot
-    /// only if the whole is asked for. They must be in one shard.
-    pub(crate) fn cut(&mut self, whole: bool, grain: &Grain) -> Vec<BucketRows<(GroupId, Session)>> {
-        let [Shard { keys, sessions, .. }] = self.shards.as_slice() else { unreachable!("the state was united") };
+    /// only if the whole is asked for.
+    pub(crate) fn cut(&mut self, whole: bool, grain: &Grain) -> Vec<BucketRows<Kept>> {
+        debug_assert!(self.gathered.is_empty(), "what is gathered comes to its sessions first");
+        let shards = &self.shards;
         let all = move || {
-            let lists = sessions.iter().map(Open::as_slice).enumerate();
-            lists.flat_map(|(key, list)| list.iter().map(move |session| (session.last, (key as GroupId, *session))))
+            let lists = shards.iter().zip(0..).flat_map(|(shard, number)| {
+                shard.sessions.iter().map(Open::as_slice).zip(0..).map(move |(list, key)| (number, key, list))
+            });
+            lists.flat_map(|(shard, key, list)| list.iter().map(move |session| (session.last, (shard, key, *session))))
         };
         let mut found = self.buckets.cut(all, whole, grain);
         for rows in found.iter_mut().filter_map(|(_, rows)| rows.as_mut()) {
-            rows.sort_unstable_by(|a, b| keys.key(a.0).cmp(keys.key(b.0)).then_with(|| a.1.first.cmp(&b.1.first)));
+            let key = |kept: &Kept| shards[kept.0 as usize].keys.key(kept.1);
+            rows.sort_unstable_by(|a, b| key(a).cmp(key(b)).then_with(|| a.2.first.cmp(&b.2.first)));
         }
         found
     }
 
     /// Returns the key of a session that `cut` gave.
-    pub(crate) fn key_of_cut(&self, key: GroupId) -> &[u8] {
-        self.shards[0].keys.key(key)
+    pub(crate) fn key_of_kept(&self, (shard, key, _): &Kept) -> &[u8] {
+        self.shards[*shard as usize].keys.key(*key)
     }
 
-    /// Returns the accumulators whose groups are the slots of the sessions that `cut` gave.
-    pub(crate) fn accumulators_of_cut(&self) -> &Accumulators {
-        &self.shards[0].accumulators
+    /// Returns the state of each call for sessions that `cut` gave.
+    pub(crate) fn states(&self, kept: &[Kept]) -> Vec<Vec<ArrayRef>> {
+        let places = Places::of(&self.shards, kept.iter().map(|(shard, _, session)| (*shard, session.slot)));
+        let calls = self.shards[0].accumulators.calls().count();
+        let state = |call| {
+            let of_parts = places.parts.iter().map(|part| part.call(call).state(&part.slots));
+            let of_parts: Vec<Vec<ArrayRef>> = of_parts.collect();
+            let column = |column: usize| places.lay(of_parts.iter().map(|part| part[column].clone()).collect());
+            (0..of_parts[0].len()).map(column).collect()
+        };
+        (0..calls).map(state).collect()
     }
 
     /// Takes in sessions of a bucket that are not there yet, with first and last record and the states of the calls, into a
@@ -263,8 +290,13 @@ impl SessionState {
                 |key, session: &Session| closed.push(ClosedSession::of(*number, key, session, end(session.last)));
             shard.close(is_over, take);
         });
-        buckets.touch_all();
-        pieces.into_iter().map(|(.., closed)| closed).collect()
+        let closed: Vec<Vec<ClosedSession>> = pieces.into_iter().map(|(.., closed)| closed).collect();
+        // An end that no time is after does not say what the last record's was.
+        match closed.iter().flatten().any(|session| session.window.end == i64::MAX) {
+            true => buckets.touch_all(),
+            false => closed.iter().flatten().for_each(|session| buckets.touch(session.window.end - *gap)),
+        }
+        closed
     }
 
     /// Puts sessions that were just closed into canonical order.
@@ -279,41 +311,66 @@ impl SessionState {
 
     /// Returns the value of each call for sessions that were just closed.
     pub(crate) fn finish(&self, closed: &[ClosedSession]) -> impl Iterator<Item = Result<ArrayRef, Overflow>> {
-        let mut parts: Vec<Part<'_>> = self.shards.iter().map(Part::of).collect();
-        for (row, session) in closed.iter().enumerate() {
-            let part = &mut parts[session.shard as usize];
-            part.rows.push(row as u32);
-            part.slots.push(session.slot);
-        }
-        parts.retain(|part| !part.rows.is_empty());
-        let mut places = vec![0; closed.len()];
-        let rows = parts.iter().flat_map(|part| &part.rows);
-        rows.zip(0..).for_each(|(row, place)| places[*row as usize] = place);
-        let places = UInt32Array::from(places);
+        let places = Places::of(&self.shards, closed.iter().map(|session| (session.shard, session.slot)));
         let calls = self.shards[0].accumulators.calls().count();
-        (0..calls).map(move |call| finish_call(call, &parts, &places))
+        (0..calls).map(move |call| finish_call(call, &places))
     }
 }
 
-/// Sessions of one shard among those that are to be finished.
+/// Where the values of some sessions are.
+struct Places<'a> {
+    parts: Vec<Part<'a>>,
+    /// The place of each session when part comes after part.
+    places: UInt32Array,
+}
+
+/// Sessions of one shard among them.
 struct Part<'a> {
     accumulators: &'a Accumulators,
     rows: Vec<u32>,
     slots: Vec<GroupId>,
 }
 
-impl<'a> Part<'a> {
-    fn of(shard: &'a Shard) -> Self {
-        Self { accumulators: &shard.accumulators, rows: Vec::new(), slots: Vec::new() }
+impl<'a> Places<'a> {
+    /// Finds them, given the shard and the slot of each.
+    fn of(shards: &'a [Shard], sessions: impl ExactSizeIterator<Item = (u32, GroupId)>) -> Self {
+        let mut places = vec![0; sessions.len()];
+        let part = |shard: &'a Shard| Part { accumulators: &shard.accumulators, rows: vec![], slots: vec![] };
+        let mut parts: Vec<Part<'a>> = shards.iter().map(part).collect();
+        for (row, (shard, slot)) in sessions.enumerate() {
+            let part = &mut parts[shard as usize];
+            part.rows.push(row as u32);
+            part.slots.push(slot);
+        }
+        // Of no sessions there are columns, too.
+        let mut is_first = places.is_empty();
+        parts.retain(|part| !part.rows.is_empty() || std::mem::take(&mut is_first));
+        let rows = parts.iter().flat_map(|part| &part.rows);
+        rows.zip(0..).for_each(|(row, place)| places[*row as usize] = place);
+        Self { parts, places: UInt32Array::from(places) }
+    }
+
+    /// Returns what the parts have in the order of the sessions.
+    fn lay(&self, mut of_parts: Vec<ArrayRef>) -> ArrayRef {
+        if let [_] = of_parts.as_slice() {
+            return of_parts.remove(0);
+        }
+        let of_parts: Vec<&dyn Array> = of_parts.iter().map(|values| &**values).collect();
+        let all = concat(&of_parts).expect("values of one call have one type");
+        take(&all, &self.places, None).expect("the places are those of the values")
     }
 }
 
-/// Returns the value of a call for rows that lie in those places when part comes after part.
-fn finish_call(call: usize, parts: &[Part<'_>], places: &UInt32Array) -> Result<ArrayRef, Overflow> {
+impl Part<'_> {
+    fn call(&self, call: usize) -> &dyn Accumulator {
+        self.accumulators.calls().nth(call).expect("all shards have the same calls")
+    }
+}
+
+fn finish_call(call: usize, places: &Places<'_>) -> Result<ArrayRef, Overflow> {
     let (mut values, mut first) = (Vec::new(), None::<Overflow>);
-    for part in parts {
-        let accumulator = part.accumulators.calls().nth(call).expect("all shards have the same calls");
-        match accumulator.finish(&part.slots) {
+    for part in &places.parts {
+        match part.call(call).finish(&part.slots) {
             Ok(of_part) => values.push(of_part),
             Err(Overflow { index, message }) => {
                 let index = part.rows[index] as usize;
@@ -323,15 +380,7 @@ fn finish_call(call: usize, parts: &[Part<'_>], places: &UInt32Array) -> Result<
             }
         }
     }
-    if let Some(first) = first {
-        return Err(first);
-    }
-    if let [_] = values.as_slice() {
-        return Ok(values.remove(0));
-    }
-    let values: Vec<&dyn Array> = values.iter().map(|values| &**values).collect();
-    let values = concat(&values).expect("values of one call have one type");
-    Ok(take(&values, places, None).expect("the places are those of the values"))
+    first.map_or_else(|| Ok(places.lay(values)), Err)
 }
 
 /// Cuts closed sessions into pieces of work, one after the other by the ends of their windows. Where a piece begins is a function of

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::TimestampMicrosecondType;
 
-use crate::accumulators::Accumulators;
 use crate::aggregate::GroupId;
 use crate::bucket::Bucket;
 use crate::error::{Code, Error, Result};
@@ -23,7 +22,7 @@ use crate::join::SidePart;
 use crate::log::Partition;
 use crate::plan::{DedupPlan, WindowPlan, Work};
 use crate::rows::named;
-use crate::sessions::{Session, SessionState};
+use crate::sessions::{Kept, SessionState};
 use crate::state::{Table, WindowState};
 use crate::task::Engine;
 use crate::window::Window;
@@ -113,10 +112,9 @@ impl Engine {
                     }
                 }
                 (Some(WindowState::Session(state)), _, Work::Window(window)) => {
-                    state.unite(&window.calls, &self.hasher);
                     for (bucket, sessions) in state.cut(whole, &self.grain) {
                         let tables = sessions.map(|sessions| {
-                            let sizes = sessions.iter().map(|(key, _)| state.key_of_cut(*key).len());
+                            let sizes = sessions.iter().map(|kept| state.key_of_kept(kept).len());
                             ranges(sizes).map(|range| session_rows(window, codec, state, &sessions[range])).collect()
                         });
                         parts.push(Part { name: PartName { bucket: Some(bucket), ..name.clone() }, tables });
@@ -272,23 +270,17 @@ fn some_groups(
 fn group_rows(window: &WindowPlan, codec: &KeyCodec, table: &Table, groups: &[GroupId]) -> RecordBatch {
     let keys = codec.decode(groups.iter().map(|group| table.groups.key(*group)));
     let mut columns = with_names(&window.keys, keys);
-    columns.extend(call_columns(&table.accumulators, groups));
+    columns.extend(call_columns(table.accumulators.calls().map(|call| call.state(groups))));
     named(columns, groups.len())
 }
 
 /// Open sessions: keys, first and last record, then the state of each call.
-fn session_rows(
-    window: &WindowPlan,
-    codec: &KeyCodec,
-    state: &SessionState,
-    sessions: &[(GroupId, Session)],
-) -> RecordBatch {
-    let keys = codec.decode(sessions.iter().map(|(key, _)| state.key_of_cut(*key)));
+fn session_rows(window: &WindowPlan, codec: &KeyCodec, state: &SessionState, sessions: &[Kept]) -> RecordBatch {
+    let keys = codec.decode(sessions.iter().map(|kept| state.key_of_kept(kept)));
     let mut columns = with_names(&window.keys, keys);
-    columns.push(("_first".into(), timestamps(sessions.iter().map(|(_, session)| session.first))));
-    columns.push(("_last".into(), timestamps(sessions.iter().map(|(_, session)| session.last))));
-    let slots: Vec<GroupId> = sessions.iter().map(|(_, session)| session.slot).collect();
-    columns.extend(call_columns(state.accumulators_of_cut(), &slots));
+    columns.push(("_first".into(), timestamps(sessions.iter().map(|(.., session)| session.first))));
+    columns.push(("_last".into(), timestamps(sessions.iter().map(|(.., session)| session.last))));
+    columns.extend(call_columns(state.states(sessions)));
     named(columns, sessions.len())
 }
 
@@ -299,12 +291,10 @@ fn id_rows(dedup: &DedupPlan, codec: &KeyCodec, ids: &[(&[u8], i64)]) -> RecordB
     named(columns, ids.len())
 }
 
-/// Returns the state of each call for these groups: columns `#CALL.NUMBER`.
-fn call_columns(accumulators: &Accumulators, groups: &[GroupId]) -> Vec<(String, ArrayRef)> {
-    let calls = accumulators.calls().enumerate();
-    let columns = calls.flat_map(|(call, accumulator)| {
-        let state = accumulator.state(groups).into_iter().enumerate();
-        state.map(move |(number, column)| (format!("#{call}.{number}"), column))
+/// Returns the states of calls by their names: columns `#CALL.NUMBER`.
+fn call_columns(states: impl IntoIterator<Item = Vec<ArrayRef>>) -> Vec<(String, ArrayRef)> {
+    let columns = states.into_iter().enumerate().flat_map(|(call, state)| {
+        state.into_iter().enumerate().map(move |(number, column)| (format!("#{call}.{number}"), column))
     });
     columns.collect()
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use connectors::format::{Codec, codec};
 use connectors::records::clip;
-use engine::edge::{LogStream, Polled};
+use engine::edge::{Alone, LogStream, Polled};
 use engine::log::{Offset, Partition, RawRecords};
 use engine::plan::Plan;
 use engine::watermark::{NEVER, watermark};
@@ -197,6 +197,12 @@ const CLOSES_SHARE: u32 = 9;
 /// How many times as long as it takes to keep a checkpoint the stream goes on before the next one.
 const COMMITS_SHARE: u32 = 9;
 
+/// Rows that so many bytes of records gave come to their windows together: they meet many keys twice, and with them windows. It
+/// is little beside a second of closings, and it is nothing to windows how their rows came.
+const GATHERED_BYTES: usize = 8 << 20;
+/// About what a gathered row takes beside its columns.
+const GATHERED_ROW: usize = 24;
+
 /// How often logs are asked where they end, how seldom at most, and how many times as long as an answer takes the stream goes on
 /// before the next question.
 const ENDS_EVERY: Duration = Duration::from_secs(2);
@@ -211,6 +217,8 @@ struct Stream<'a> {
     ids: Vec<Option<String>>,
     output: Output<'a>,
     state: State,
+    /// About how many bytes of records gave rows that are not in their windows yet.
+    gathered: usize,
     spill: Spill,
     partitions: Vec<Vec<PartitionState>>,
     /// Per partition: whether all that is there was read, and whether it is paused.
@@ -295,6 +303,9 @@ impl<'a> Stream<'a> {
             output.tally = resumed.tally;
             (state, spill) = (resumed.state, resumed.spill);
         }
+        if settings.memory.is_none() {
+            engine.gather(&mut state);
+        }
         let flags: Vec<Vec<bool>> = partitions.iter().map(|states| vec![false; states.len()]).collect();
         Ok(Self {
             engine,
@@ -304,6 +315,7 @@ impl<'a> Stream<'a> {
             windows_before: output.tally.windows,
             output,
             state,
+            gathered: 0,
             spill,
             partitions,
             idle: flags.clone(),
@@ -388,6 +400,7 @@ impl<'a> Stream<'a> {
             state.last = Some((records.offsets[row], identity::fingerprint(&records, row)));
             self.output.counters.records(source, place, &records);
             let chunk = self.codecs[source].decode(&records);
+            self.gathered += chunk.columns.get_array_memory_size() + chunk.len() * GATHERED_ROW;
             let folded = self.engine.fold(source, &chunk, state.maximum, &mut self.state);
             state.maximum = folded.maximum;
             self.output.tally.read += chunk.len() as u64;
@@ -399,6 +412,9 @@ impl<'a> Stream<'a> {
             self.unkept = true;
             self.output.emissions(folded.emissions)?;
             self.output.asides(folded.asides)?;
+            if self.gathered >= GATHERED_BYTES {
+                self.settle();
+            }
             self.spill.relieve(self.engine, &mut self.state)?;
         }
         let state = &mut self.partitions[source][place];
@@ -407,7 +423,14 @@ impl<'a> Stream<'a> {
         Ok(())
     }
 
+    /// Brings what was gathered to its windows.
+    fn settle(&mut self) {
+        self.engine.settle(&mut self.state, &Alone);
+        self.gathered = 0;
+    }
+
     fn close(&mut self) -> Result<()> {
+        self.settle();
         let frontiers = frontiers(self.engine.plan(), &self.partitions);
         let Self { engine, spill, state, output, unpublished, unreleased, .. } = self;
         spill.close(engine, Closing::default(), &frontiers, state, |closed| {

@@ -125,9 +125,9 @@ impl Shard {
     }
 
     /// Makes the shards of a state.
-    pub(super) fn some(count: usize, gap: i64, calls: &[AggregateCall]) -> Vec<Self> {
-        // Of several, which a batch run has, a closing takes something of nearly every key.
-        (0..count).map(|_| Self::new(calls, (count == 1).then(|| Due::new(gap)))).collect()
+    /// Each knows which keys are due unless a closing, as those of a batch run, takes something of nearly every key.
+    pub(super) fn some(count: usize, gap: i64, calls: &[AggregateCall], knows_due: bool) -> Vec<Self> {
+        (0..count).map(|_| Self::new(calls, knows_due.then(|| Due::new(gap)))).collect()
     }
 
     pub(super) fn size_bytes(&self) -> usize {
