@@ -37,7 +37,7 @@ pub(crate) struct Gathered {
     gathers: bool,
     chunks: Vec<Rows>,
     /// The keys of the chunks before.
-    dictionary: Dictionary,
+    dictionary: Box<Dictionary>,
 }
 
 /// Rows of one chunk.
