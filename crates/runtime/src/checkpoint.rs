@@ -375,6 +375,10 @@ impl Line {
             forked: self.forked.clone(),
         };
         point!("checkpoint.data");
+        if let Err(error) = self.store.sizes().and_then(|sizes| self.must_be_at_work(&sizes)) {
+            let _ = self.store.remove(&manifest::data_name(self.next, &self.owner));
+            return Err(error);
+        }
         if !manifest.create(&*self.store)? {
             let message = format!("another run of `{}` has made checkpoint {}", self.pipeline, manifest.number);
             return Err(Error::new(Code::StateBusy, message)
@@ -494,25 +498,28 @@ impl Line {
         Ok(())
     }
 
-    /// Looks, once a checkpoint is made and before anything of it is published, whether it is the newest and whether those
-    /// before it are still there.
+    /// Looks, before a checkpoint is made, and once it is before anything of it is published, whether it is the newest and
+    /// whether those before it are still there.
     ///
     /// The number of a checkpoint says whose turn it is, but one that was given long ago is free again: a run that slept can
     /// give it a second time. Where there is a newer one this run is not at work any more. It removes nothing then: the other
     /// one may have gone on from this very checkpoint, and if not, it removes it.
     fn must_be_at_work(&mut self, sizes: &BTreeMap<String, u64>) -> Result<()> {
-        let made = self.kept.last().map_or(0, |made| made.number);
-        let newest = newest_of(sizes.keys()).filter(|newest| *newest > made);
+        let newest = newest_of(sizes.keys()).filter(|newest| *newest >= self.next);
         if newest.is_some() {
             return Err(self.is_left_behind(newest));
         }
         if self.kept.iter().all(|kept| sizes.contains_key(&manifest::name(kept.number))) {
             return Ok(());
         }
-        // Somebody has cleared the line: the checkpoint just made may name data that is gone, so it goes, too. What cannot be
-        // removed now is named by a start that needs it.
-        for name in [manifest::name(made), manifest::data_name(made, &self.owner)] {
-            let _ = self.store.remove(&name);
+        // Somebody has cleared the line: what is left of it may name data that is gone, so it goes, too, if it is not
+        // another job's that has begun since. What cannot be removed now is named by a start that needs it.
+        for kept in std::mem::take(&mut self.kept).iter().rev() {
+            let name = manifest::name(kept.number);
+            if Manifest::read(&*self.store, &name).is_ok_and(|found| found.job == self.job) {
+                let _ = self.store.remove(&name);
+            }
+            let _ = self.store.remove(&manifest::data_name(kept.number, &self.owner));
         }
         Err(self.is_left_behind(None))
     }
@@ -521,8 +528,7 @@ impl Line {
     /// failed with.
     fn or_left_behind(&self, failed: Error) -> Error {
         let Ok(names) = self.store.list() else { return failed };
-        let made = self.kept.last().map_or(0, |made| made.number);
-        let newest = newest_of(&names).filter(|newest| *newest > made);
+        let newest = newest_of(&names).filter(|newest| *newest >= self.next);
         match newest.is_none() && self.kept.iter().all(|kept| names.contains(&manifest::name(kept.number))) {
             true => failed,
             false => self.is_left_behind(newest),

@@ -240,7 +240,11 @@ impl SinkOutlet {
             }
             let published = match beside {
                 Some(_) => Published::Nothing,
-                None => sink.published().map_err(named)?,
+                None => {
+                    // From here on a run that goes on would be fenced by this one, which has not what that one has done since.
+                    line.as_ref().map_or(Ok(()), Line::must_be_newest)?;
+                    sink.published().map_err(named)?
+                }
             };
             let mut mark = SinkMark::default();
             let replace = match line.as_ref().and_then(|line| Some((line, line.last()?))) {
@@ -415,6 +419,7 @@ fn going_on(
     };
     let (replace, has) = match published {
         Published::Epoch(epoch) if epoch > last.number => {
+            line.must_be_newest()?;
             let what = format!("it holds epoch {epoch}, and the newest checkpoint is {}", last.number);
             return Err(diverged(what));
         }

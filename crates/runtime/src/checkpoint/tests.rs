@@ -116,8 +116,9 @@ struct Shared {
     store: Memory,
     /// The number of a checkpoint that is gone, and that its list still has.
     ghost: Option<u64>,
-    /// What happens as soon as the first checkpoint is made.
+    /// What happens as soon as the first checkpoint is made, or just before.
     meanwhile: Mutex<Option<Meanwhile>>,
+    is_before: bool,
 }
 
 impl Store for Shared {
@@ -133,10 +134,11 @@ impl Store for Shared {
         self.store.begin(name)
     }
     fn create(&self, name: &str, bytes: &[u8]) -> Result<bool> {
+        let meanwhile = self.meanwhile.lock().unwrap().take();
+        let (before, after) = if self.is_before { (meanwhile, None) } else { (None, meanwhile) };
+        before.into_iter().for_each(|meanwhile| meanwhile());
         let is_made = self.store.create(name, bytes)?;
-        if let Some(meanwhile) = self.meanwhile.lock().unwrap().take() {
-            meanwhile();
-        }
+        after.into_iter().for_each(|meanwhile| meanwhile());
         Ok(is_made)
     }
     fn replace(&self, name: &str, bytes: &[u8]) -> Result<()> {
@@ -309,16 +311,55 @@ fn a_run_that_slept_while_another_went_far_takes_nothing_from_it() {
         let error = keep(&mut sleeper, vec![part("s", Some(rows([9])))]).unwrap_err();
         assert_eq!(error.code, Code::StateBusy);
         assert!(error.message.contains(&format!("has made checkpoint {}", made + far)), "{error}");
-        let after = store.list().unwrap();
-        assert!(before.iter().all(|name| after.contains(name)), "{before:?} {after:?}");
+        assert_eq!(store.list().unwrap(), before);
         assert_eq!(table(&open(line), "s"), rows([far - 1]));
-        // What it wrote goes with the other one's next checkpoint.
         keep(&mut other, vec![part("s", Some(rows([far])))]).unwrap();
-        let names = store.list().unwrap();
-        assert_eq!(names.iter().filter(|name| name.ends_with(".json")).count(), KEPT, "{names:?}");
-        assert_eq!(names.iter().filter(|name| name.ends_with(".parts")).count(), KEPT, "{names:?}");
-        assert_eq!(table(&open(line), "s"), rows([far]));
     }
+}
+
+#[test]
+fn what_a_run_made_that_slept_after_its_last_look_goes_with_the_next_checkpoint() {
+    let memory = Memory::default();
+    let line = &|| -> Box<dyn Store> { Box::new(memory.clone()) };
+    let following = Arc::new(Mutex::new(None));
+    let (shared, seen) = (memory.clone(), Arc::clone(&following));
+    let meanwhile: Meanwhile = Box::new(move || {
+        let mut other = open(&|| Box::new(shared.clone()));
+        (0..KEPT as i64 + 2).for_each(|n| _ = keep(&mut other, vec![part("s", Some(rows([n])))]).unwrap());
+        *seen.lock().unwrap() = Some(other);
+    });
+    let store =
+        Shared { store: memory.clone(), meanwhile: Mutex::new(Some(meanwhile)), is_before: true, ..Shared::default() };
+    let mut sleeper = Line::open(Box::new(store), &plan("d"), false).unwrap();
+    let error = keep(&mut sleeper, vec![part("s", Some(rows([9])))]).unwrap_err();
+    assert_eq!(error.code, Code::StateBusy, "{error}");
+    assert!(memory.list().unwrap().contains(&manifest::name(1)), "the number was free again");
+    assert_eq!(table(&open(line), "s"), rows([KEPT as i64 + 1]));
+    let mut other = following.lock().unwrap().take().expect("it went on");
+    keep(&mut other, vec![part("s", Some(rows([7])))]).unwrap();
+    let names = memory.list().unwrap();
+    assert_eq!(names.iter().filter(|name| name.ends_with(".json")).count(), KEPT, "{names:?}");
+    assert_eq!(names.iter().filter(|name| name.ends_with(".parts")).count(), KEPT, "{names:?}");
+    assert_eq!(table(&open(line), "s"), rows([7]));
+}
+
+#[test]
+fn a_run_whose_line_was_cleared_leaves_what_another_job_has_begun_there() {
+    let store = Memory::default();
+    let line = &|| -> Box<dyn Store> { Box::new(store.clone()) };
+    let mut running = open(line);
+    (0..2).for_each(|n| _ = keep(&mut running, vec![part("s", Some(rows([n])))]).unwrap());
+    for name in store.list().unwrap() {
+        store.remove(&name).unwrap();
+    }
+    let mut other = open(line);
+    keep(&mut other, vec![part("s", Some(rows([7])))]).unwrap();
+    let before = store.list().unwrap();
+    let error = keep(&mut running, vec![part("s", Some(rows([3])))]).unwrap_err();
+    assert_eq!(error.code, Code::StateBusy, "{error}");
+    assert_eq!(store.list().unwrap(), before);
+    keep(&mut other, vec![part("s", Some(rows([8])))]).unwrap();
+    assert_eq!(table(&open(line), "s"), rows([8]));
 }
 
 #[test]
