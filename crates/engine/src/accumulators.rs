@@ -18,6 +18,12 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
+    /// Returns about how many bytes they occupy.
+    pub(crate) fn size_bytes(&self) -> usize {
+        let columns = self.calls.iter().flatten().map(|column| column.get_array_memory_size());
+        columns.chain(self.order.as_ref().map(|order| order.get_array_memory_size())).sum()
+    }
+
     /// Returns those of the given rows, in that order.
     pub(crate) fn take(&self, rows: &UInt32Array) -> Self {
         let taken = |column: &dyn Array| take(column, rows, None).expect("the rows are there");

@@ -225,11 +225,25 @@ impl Engine {
     pub fn gather(&self, state: &mut State) {
         for (step, state) in self.plan.steps.iter().zip(&mut state.windows) {
             match state {
-                Some(WindowState::Fixed(state)) if !step.over_windows => state.gathered.begin(),
+                Some(WindowState::Fixed(state)) if !step.over_windows => {
+                    // All of a snapshot has been taken in.
+                    state.restored();
+                    state.gathered.begin();
+                }
                 Some(WindowState::Session(state)) if !step.over_windows => state.gather(true),
                 _ => {}
             }
         }
+    }
+
+    /// Returns about how many bytes of rows wait in a state to be settled.
+    pub fn gathered_bytes(&self, state: &State) -> usize {
+        let bytes = state.windows.iter().flatten().map(|state| match state {
+            WindowState::Fixed(state) => state.gathered.bytes,
+            WindowState::Session(state) => state.gathered_bytes,
+            WindowState::Unique(_) => 0,
+        });
+        bytes.sum()
     }
 
     /// Joins two states, of which no partition is remembered in both. Commutative and exact.

@@ -36,6 +36,7 @@ const PANE_ROWS: usize = if cfg!(test) { 3 } else { 256 };
 pub(crate) struct Gathered {
     gathers: bool,
     chunks: Vec<Rows>,
+    pub(crate) bytes: usize,
     /// The keys of the chunks before.
     dictionary: Box<Dictionary>,
 }
@@ -60,6 +61,8 @@ impl Gathered {
 
     pub(crate) fn take(&mut self, panes: Vec<(Pane, Vec<u32>)>, keys: Interned, arguments: Arguments) {
         if !panes.is_empty() {
+            let rows: usize = panes.iter().map(|(_, rows)| rows.len() * 4).sum();
+            self.bytes += rows + keys.size_bytes() + arguments.size_bytes();
             self.chunks.push(Rows { panes, keys, arguments });
         }
     }
@@ -98,6 +101,7 @@ impl Engine {
                 Some(WindowState::Unique(_)) | None => continue,
             };
             let chunks = std::mem::take(&mut state.gathered.chunks);
+            state.gathered.bytes = 0;
             let mut panes: BTreeMap<Pane, Vec<Place>> = BTreeMap::new();
             let mut to_windows = 0;
             for (chunk, Rows { panes: of_chunk, .. }) in chunks.iter().enumerate() {

@@ -78,6 +78,13 @@ pub struct Interned {
     pub hashes: Vec<u64>,
 }
 
+impl Interned {
+    /// Returns about how many bytes they occupy.
+    pub(crate) fn size_bytes(&self) -> usize {
+        self.ids.len() * 4 + self.hashes.len() * 12 + self.keys.values().len()
+    }
+}
+
 /// Numbers the distinct keys of a batch. A single text column may be a dictionary.
 pub fn intern(codec: &KeyCodec, columns: &[ArrayRef], rows: usize, hasher: &DefaultHashBuilder) -> Interned {
     let (ids, firsts) = match columns {

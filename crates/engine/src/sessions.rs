@@ -67,6 +67,7 @@ pub(crate) struct SessionState {
     /// Whether closings and snapshots are many, so that each is to look at little.
     often: bool,
     gathered: Vec<Rows>,
+    pub(crate) gathered_bytes: usize,
 }
 
 /// Rows of one batch that are not in the sessions yet.
@@ -80,7 +81,15 @@ impl SessionState {
     /// Makes an empty state.
     pub(crate) fn new(gap: i64, calls: &[AggregateCall]) -> Self {
         let shards = Shard::some(1, gap, calls, true);
-        Self { gap, shards, buckets: Buckets::default(), gathers: false, often: false, gathered: Vec::new() }
+        Self {
+            gap,
+            shards,
+            buckets: Buckets::default(),
+            gathers: false,
+            often: false,
+            gathered: Vec::new(),
+            gathered_bytes: 0,
+        }
     }
 
     /// Lets rows be gathered from now on; `often`: between many closings and snapshots.
@@ -106,6 +115,7 @@ impl SessionState {
             // Each shard reads one piece of each column then. Here they are in the processor's cache, there they are not.
             let (order, keys) = runs.lay_out(&keys);
             let arguments = arguments.take(&order);
+            self.gathered_bytes += runs.size_bytes() + keys.size_bytes() + arguments.size_bytes();
             self.gathered.push(Rows { runs, keys, arguments });
             return;
         }
@@ -147,6 +157,7 @@ impl SessionState {
             buckets.touch_all();
         }
         gathered.clear();
+        self.gathered_bytes = 0;
     }
 
     /// Returns how many sessions are open.
@@ -186,7 +197,8 @@ impl SessionState {
     }
 
     fn divide(&mut self, count: usize, calls: &[AggregateCall], hasher: &DefaultHashBuilder) {
-        if self.shards.len() == count {
+        // Those of a batch run do not know what is due.
+        if self.shards.len() == count && (self.shards[0].due.is_some() || !self.often) {
             return;
         }
         let shards = Shard::some(count, self.gap, calls, count == 1 || self.often);
@@ -468,6 +480,26 @@ mod tests {
             let noted: usize = state.shards[0].due.iter().flat_map(|due| due.keys.values()).map(Vec::len).sum();
             assert!((1..20).contains(&noted), "noted {noted} times");
         }
+    }
+
+    #[test]
+    fn a_stream_that_goes_on_from_a_batch_run_knows_what_is_due() {
+        let hasher = DefaultHashBuilder::default();
+        let mut state = SessionState::new(GAP, &[]);
+        state.gather(false);
+        fold(&mut state, &(0..1000).map(|key| (key, 1000)).collect::<Vec<_>>(), &hasher);
+        state.settle(&Alone, &[], &hasher);
+        state.gather(true);
+        fold(&mut state, &[(7, 2000)], &hasher);
+        state.settle(&Alone, &[], &hasher);
+        let asked = AtomicUsize::new(0);
+        let is_final = |end: i64| {
+            asked.fetch_add(1, Ordering::Relaxed);
+            end <= 500
+        };
+        assert_eq!((state.close(is_final, &Alone).concat().len(), state.open()), (0, 1001));
+        assert!(asked.into_inner() < 20, "of 1,001 sessions");
+        assert_eq!(state.close(|end| end <= 1000 + GAP, &Alone).concat().len(), 1000);
     }
 
     #[test]

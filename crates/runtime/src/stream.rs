@@ -197,11 +197,8 @@ const CLOSES_SHARE: u32 = 9;
 /// How many times as long as it takes to keep a checkpoint the stream goes on before the next one.
 const COMMITS_SHARE: u32 = 9;
 
-/// Rows that so many bytes of records gave come to their windows together: they meet many keys twice, and with them windows. It
-/// is little beside a second of closings, and it is nothing to windows how their rows came.
+/// Rows come to their windows together as soon as they take so many bytes: they meet many keys twice, and with them windows.
 const GATHERED_BYTES: usize = 8 << 20;
-/// About what a gathered row takes beside its columns.
-const GATHERED_ROW: usize = 24;
 
 /// How often logs are asked where they end, how seldom at most, and how many times as long as an answer takes the stream goes on
 /// before the next question.
@@ -217,8 +214,6 @@ struct Stream<'a> {
     ids: Vec<Option<String>>,
     output: Output<'a>,
     state: State,
-    /// About how many bytes of records gave rows that are not in their windows yet.
-    gathered: usize,
     spill: Spill,
     partitions: Vec<Vec<PartitionState>>,
     /// Per partition: whether all that is there was read, and whether it is paused.
@@ -315,7 +310,6 @@ impl<'a> Stream<'a> {
             windows_before: output.tally.windows,
             output,
             state,
-            gathered: 0,
             spill,
             partitions,
             idle: flags.clone(),
@@ -400,7 +394,6 @@ impl<'a> Stream<'a> {
             state.last = Some((records.offsets[row], identity::fingerprint(&records, row)));
             self.output.counters.records(source, place, &records);
             let chunk = self.codecs[source].decode(&records);
-            self.gathered += chunk.columns.get_array_memory_size() + chunk.len() * GATHERED_ROW;
             let folded = self.engine.fold(source, &chunk, state.maximum, &mut self.state);
             state.maximum = folded.maximum;
             self.output.tally.read += chunk.len() as u64;
@@ -412,7 +405,7 @@ impl<'a> Stream<'a> {
             self.unkept = true;
             self.output.emissions(folded.emissions)?;
             self.output.asides(folded.asides)?;
-            if self.gathered >= GATHERED_BYTES {
+            if self.engine.gathered_bytes(&self.state) >= GATHERED_BYTES {
                 self.settle();
             }
             self.spill.relieve(self.engine, &mut self.state)?;
@@ -426,7 +419,6 @@ impl<'a> Stream<'a> {
     /// Brings what was gathered to its windows.
     fn settle(&mut self) {
         self.engine.settle(&mut self.state, &Alone);
-        self.gathered = 0;
     }
 
     fn close(&mut self) -> Result<()> {

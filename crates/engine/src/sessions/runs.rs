@@ -75,6 +75,11 @@ impl Runs {
         (order, Interned { ids: Vec::new(), keys: taken.as_binary().clone(), hashes })
     }
 
+    /// Returns about how many bytes they occupy.
+    pub(super) fn size_bytes(&self) -> usize {
+        self.rows.len() * 4 + self.runs.len() * (size_of::<Session>() + 4) + self.keys.len() * 8
+    }
+
     /// Returns how many rows and how many runs there are.
     pub(super) fn size(&self) -> (usize, usize) {
         (self.rows.len(), self.runs.len())
