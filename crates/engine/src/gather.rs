@@ -36,6 +36,7 @@ const PANE_ROWS: usize = if cfg!(test) { 3 } else { 256 };
 pub(crate) struct Gathered {
     gathers: bool,
     chunks: Vec<Rows>,
+    /// About how many bytes these take.
     pub(crate) bytes: usize,
     /// The keys of the chunks before.
     dictionary: Box<Dictionary>,

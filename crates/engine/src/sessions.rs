@@ -67,6 +67,7 @@ pub(crate) struct SessionState {
     /// Whether closings and snapshots are many, so that each is to look at little.
     often: bool,
     gathered: Vec<Rows>,
+    /// About how many bytes these take.
     pub(crate) gathered_bytes: usize,
 }
 
