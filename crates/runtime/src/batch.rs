@@ -24,7 +24,6 @@ use rayon::prelude::*;
 use crate::checkpoint::Resumed;
 use crate::cut::{Cut, check_partitions};
 use crate::driver::{Observer, Outcome, Outlet, Output, PartitionState, Progress, Settings, frontiers, slowest};
-use crate::heap;
 use crate::spill::{Budget, Spill};
 use crate::summary::Mode;
 use crate::tally::Tally;
@@ -38,9 +37,6 @@ pub fn run(
     settings: &Settings,
     observer: &dyn Observer,
 ) -> Result<Outcome> {
-    if settings.memory.is_none() {
-        heap::keep();
-    }
     let mut batch = Batch::new(engine, scans, start, end, outlet, settings)?;
     let state = batch.read_all(observer)?;
     let Batch { reading, mut output, threads } = batch;

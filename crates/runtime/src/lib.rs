@@ -12,7 +12,6 @@ pub mod compare;
 pub mod cut;
 pub mod disorder;
 pub mod driver;
-mod heap;
 mod identity;
 pub mod inspect;
 pub mod job;
