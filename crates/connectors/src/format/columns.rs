@@ -333,7 +333,7 @@ impl<'a> Gather<'a> {
     pub(crate) fn push(&mut self, cells: Option<&[Cell]>, value: &str, scratch: &[u8]) {
         self.rows += 1;
         for (i, builder) in &mut self.builders {
-            let cell = cells.map_or(Cell::Null, |cells| cells[*i]);
+            let cell = cells.map_or(&Cell::Null, |cells| &cells[*i]);
             builder.push(cell, value, scratch);
         }
     }
@@ -373,37 +373,37 @@ impl Builder {
     }
 
     #[inline]
-    pub(crate) fn push(&mut self, cell: Cell, value: &str, scratch: &[u8]) {
+    pub(crate) fn push(&mut self, cell: &Cell, value: &str, scratch: &[u8]) {
         let is_null = matches!(cell, Cell::Null);
         match self {
-            Builder::Bool(builder) => builder.append_option(match cell {
+            Builder::Bool(builder) => builder.append_option(match *cell {
                 Cell::Bool(value) => Some(value),
                 _ => None,
             }),
             Builder::Integer(values, nulls) => {
                 nulls.append(!is_null);
-                values.push(if let Cell::Integer(value) = cell { value } else { 0 });
+                values.push(if let Cell::Integer(value) = *cell { value } else { 0 });
             }
             Builder::Narrow(values, nulls) => {
                 nulls.append(!is_null);
-                values.push(if let Cell::Integer(value) = cell { value as i32 } else { 0 });
+                values.push(if let Cell::Integer(value) = *cell { value as i32 } else { 0 });
             }
             Builder::Float(values, nulls) => {
                 nulls.append(!is_null);
-                values.push(if let Cell::Float(value) = cell { value } else { 0.0 });
+                values.push(if let Cell::Float(value) = *cell { value } else { 0.0 });
             }
             Builder::Decimal(values, nulls) => {
                 nulls.append(!is_null);
-                values.push(if let Cell::Decimal(value) = cell { value } else { 0 });
+                values.push(if let Cell::Decimal(value) = *cell { value } else { 0 });
             }
-            Builder::String(builder) => match cell {
+            Builder::String(builder) => match *cell {
                 Cell::Bytes { start, end, is_scratch: false } => builder.append_value(&value[start..end]),
                 Cell::Bytes { start, end, is_scratch: true } => builder.append_value(
                     std::str::from_utf8(&scratch[start..end]).expect("text in the scratch space was checked"),
                 ),
                 _ => builder.append_null(),
             },
-            Builder::Binary(builder) => match cell {
+            Builder::Binary(builder) => match *cell {
                 Cell::Bytes { start, end, is_scratch } => {
                     builder.append_value(if is_scratch { &scratch[start..end] } else { &value.as_bytes()[start..end] })
                 }
@@ -415,8 +415,8 @@ impl Builder {
 
     /// Takes a value of a type that is no scalar.
     #[inline(never)]
-    fn push_whole(&mut self, cell: Cell, scratch: &[u8]) {
-        let mut bytes = match cell {
+    fn push_whole(&mut self, cell: &Cell, scratch: &[u8]) {
+        let mut bytes = match *cell {
             Cell::Bytes { start, end, .. } => Some(&scratch[start..end]),
             _ => None,
         };

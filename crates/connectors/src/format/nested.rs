@@ -306,7 +306,7 @@ impl Structs {
     }
 
     pub(crate) fn push_null(&mut self) {
-        self.fields.iter_mut().for_each(|field| field.push(Cell::Null, "", &[]));
+        self.fields.iter_mut().for_each(|field| field.push(&Cell::Null, "", &[]));
         self.nulls.append(false);
     }
 
@@ -331,7 +331,7 @@ impl Builder {
         let is_null = take::<1>(bytes) == [0];
         let text;
         let cell = match self {
-            _ if is_null => return self.push(Cell::Null, "", &[]),
+            _ if is_null => return self.push(&Cell::Null, "", &[]),
             Builder::List(lists) => return lists.push(bytes),
             Builder::Struct(structs) => return structs.push(bytes),
             Builder::Bool(_) => Cell::Bool(take::<1>(bytes) == [1]),
@@ -341,10 +341,10 @@ impl Builder {
             Builder::String(_) | Builder::Binary(_) | Builder::Json(_) => {
                 let length = u32::from_le_bytes(take(bytes)) as usize;
                 (text, *bytes) = bytes.split_at(length);
-                return self.push(Cell::Bytes { start: 0, end: length, is_scratch: true }, "", text);
+                return self.push(&Cell::Bytes { start: 0, end: length, is_scratch: true }, "", text);
             }
         };
-        self.push(cell, "", &[]);
+        self.push(&cell, "", &[]);
     }
 }
 
