@@ -24,6 +24,10 @@ use engine::{DataType, Emission, Engine, State};
 use hashbrown::DefaultHashBuilder;
 use runtime::clickstream::{Clickstream, Options};
 
+/// As the program has it.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Records in a chunk: what a poll brings of one partition.
 const ROWS: usize = 8_192;
 

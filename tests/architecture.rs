@@ -30,6 +30,7 @@ const KEPT_APART: &[(&str, &str)] = &[
     ("serde-saphyr", "pipeline"),
     ("rayon", "runtime"),
     ("clap", "cli"),
+    ("tikv-jemallocator", "cli"),
     ("croner", "engine"),
     ("redb", "runtime"),
     ("axum", "web"),

@@ -27,7 +27,7 @@ use crate::commands::Command;
 use crate::global::{Format, Global};
 use crate::profile::Profile;
 
-/// Where all memory comes from, that of librdkafka, too. Its thread takes a piece for every message, which another thread of ours
+/// Where all memory comes from, on Linux that of librdkafka, too. Its thread takes a piece for every message, which another thread of ours
 /// gives back: in the allocator of the GNU C library both wait at one lock for it.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
