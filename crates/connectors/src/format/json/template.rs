@@ -152,7 +152,7 @@ impl<'a> Template<'a> {
             i = before.pass(bytes, i)?;
             let start = i;
             // Written where it belongs in each case: a cell that is made first and copied then is written in parts and read as a
-            // whole, for which a processor waits until the parts have arrived. That was a quarter of a decoder's time.
+            // whole, for which a processor waits until the parts have arrived. That was a fifth of a decoder's time.
             let cell = match column {
                 Some((column, _)) => &mut cells[*column],
                 None => &mut unread,
