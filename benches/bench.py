@@ -2,6 +2,8 @@
 import argparse, glob, os, subprocess, sys
 from dataclasses import dataclass
 
+import measure
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 THREADS = 2
 
@@ -33,7 +35,10 @@ class Bench:
 
     def packages(self, name):
         """Returns the folder of an installed Python package."""
-        return glob.glob(self.path("peers", "venv", "lib", "python3*", "site-packages", name))[0]
+        found = glob.glob(self.path("peers", "venv", "lib", "python3*", "site-packages", name))
+        if not found:
+            raise measure.Failed(f"{name} is not installed")
+        return found[0]
 
     def empty(self, name):
         """Removes what an earlier run left at a path of the folder, and returns the path."""

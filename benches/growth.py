@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Does time grow with the rows alone, memory with the open windows alone, and does a second core help?
 
-    python3 benches/growth.py [rows] [keys] [partitions] [cores] [groups] [--events 10000000] [--runs 3]
+    python3 benches/growth.py [rows] [keys] [partitions] [cores] [groups] [backfill] [--events 10000000] [--runs 3]
 
-All five by default, each a table; batch unless it says otherwise, two threads, medians of --runs.
+All by default, the last one where --brokers are given, each a table; batch unless it says otherwise, two threads, medians of --runs.
 
 rows        a tenth of --events, as many, ten times as many: pages (500 groups a minute) and users (100,000 users)
 keys        1,000 to --events users over the same number of rows
@@ -11,6 +11,7 @@ partitions  1, 4, 16 and 64 of them
 cores       one thread and two, in turn, over four partitions and over one: how many times as fast by wall time, and the CPU it costs
 groups      a stream over a journal with a group for every record, a count and an exact sum of each, in one window that stays open: what
             the process occupies when all is read, and at most, per group; and the same less what a run with 500 groups occupies
+backfill    pages of the same records from a topic by a stream, and from their lake in batch, in turn: how many times as fast batch is
 """
 import re, signal, socket, subprocess, sys, time, urllib.request
 
@@ -28,7 +29,7 @@ def main():
     options = parser.parse_args()
     here = bench.begin(options, ["samestream"])
     print(f"{measure.machine()}\n")
-    for table in options.tables or TABLES:
+    for table in options.tables or [table for table in TABLES if table != "backfill" or here.brokers]:
         TABLES[table](here, options.events, options.runs)
         print(flush=True)
     print(measure.machine())
@@ -77,6 +78,19 @@ def of_cores(here, events, runs):
                     costs.append(samestream.batch(here, work, log, here.empty("out-growth"), threads)[""])
             one, two = (measure.medians(costs) for costs in taken.values())
             print(f"| {partitions} | {work} | {one.wall_s:.2f} | {two.wall_s:.2f} | {one.wall_s / two.wall_s:.2f} | {one.cpu_s:.2f} | {two.cpu_s:.2f} |", flush=True)
+
+
+def of_backfill(here, events, runs):
+    log = here.log(f"users-{events}", events, *CLICKS, topic=True)
+    taken = {"stream": [], "batch": []}
+    for _ in range(runs):
+        for mode, costs in taken.items():
+            costs.append(getattr(samestream, mode)(here, "pages", log, here.empty("out-growth"))[""])
+    print("| pages | CPU ns/event | wall ns/event | peak MiB |\n|---|---|---|---|")
+    stream, batch = (measure.medians(costs) for costs in taken.values())
+    for name, cost in {"stream, from a topic": stream, "batch, from its lake": batch}.items():
+        print(f"| {name} | {cost.cpu_s / events * 1e9:.0f} | {cost.wall_s / events * 1e9:.0f} | {cost.peak_mib:,.0f} |")
+    print(f"| stream / batch | {stream.cpu_s / batch.cpu_s:.1f} | {stream.wall_s / batch.wall_s:.1f} | |", flush=True)
 
 
 GROUPS = """version: 1
@@ -143,7 +157,7 @@ def answer(address, path):
         return None
 
 
-TABLES = {"rows": of_rows, "keys": of_keys, "partitions": of_partitions, "cores": of_cores, "groups": of_groups}
+TABLES = {"rows": of_rows, "keys": of_keys, "partitions": of_partitions, "cores": of_cores, "groups": of_groups, "backfill": of_backfill}
 
 if __name__ == "__main__":
     main()

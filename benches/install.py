@@ -13,20 +13,33 @@ OWN = ["duckdb==2.0.0", "confluent-kafka==2.16.1"]
 
 
 def peers(bench, names):
-    """Installs what these engines need and what is not there yet."""
+    """Installs what these engines need and what is not there yet. What cannot be had is said, and left to whoever asks that engine."""
     engines = [importlib.import_module(f"engines.{name}") for name in names]
     folder = bench.path("peers")
     os.makedirs(folder, exist_ok=True)
     if not os.path.exists(bench.python):
         subprocess.run([sys.executable, "-m", "venv", f"{folder}/venv"], check=True)
-    packages = sorted({*OWN, *(package for engine in engines for package in engine.PACKAGES)})
+    python(bench, folder, OWN)
+    for engine in engines:
+        name = engine.__name__.rpartition(".")[2]
+        try:
+            python(bench, folder, engine.PACKAGES)
+            if engine.JARS:
+                jars(f"{folder}/{name}", engine.JARS, engine.JARS_ALONE)
+        except (subprocess.CalledProcessError, Missing) as error:
+            print(f"{name} is not installed: {error}", file=sys.stderr)
+
+
+class Missing(Exception):
+    """A program that an installation needs is not there."""
+
+
+def python(bench, folder, packages):
+    """Installs Python packages that are not there yet."""
     if any(not os.path.exists(mark(folder, package)) for package in packages):
         subprocess.run([bench.python, "-m", "pip", "install", "-q", *packages], check=True)
         for package in packages:
             open(mark(folder, package), "w").close()
-    for engine in engines:
-        if engine.JARS:
-            jars(f"{folder}/{engine.__name__.rpartition('.')[2]}", engine.JARS, engine.JARS_ALONE)
 
 
 def mark(folder, package):
@@ -38,7 +51,7 @@ def jars(folder, coordinates, alone):
     if os.path.exists(f"{folder}/jars.installed"):
         return
     if not shutil.which("mvn"):
-        sys.exit("mvn is not on PATH")
+        raise Missing("mvn is not on PATH")
     os.makedirs(folder, exist_ok=True)
     dependencies = "".join(DEPENDENCY.format(*coordinate.split(":")) for coordinate in coordinates)
     with open(f"{folder}/pom.xml", "w") as pom:

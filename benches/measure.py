@@ -82,8 +82,11 @@ def memory_mib(pid, name):
 
 def machine():
     """Returns one line about where and when this was measured."""
+    with open("/proc/cpuinfo") as text:
+        model = next((line.partition(":")[2].strip() for line in text if line.startswith("model name")), "unknown")
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     load = " ".join(f"{value:.1f}" for value in os.getloadavg())
-    return f"{time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC, {os.cpu_count()} cores, load {load}, {sys.platform}"
+    return f"{time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC, {os.cpu_count()} cores ({model}), {memory:.0f} GiB, load {load}, {sys.platform} {os.uname().release.partition('-')[0]}"
 
 
 def started(pid):

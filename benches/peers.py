@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """What does a record cost, beside the peers, in the same run, on the same files and the same topic?
 
-    python3 benches/peers.py batch [WORK ...] [--events 10000000] [--runs 5] [--engines samestream,duckdb,polars,spark,flink]
+    python3 benches/peers.py batch [WORK ...] [--events 10000000] [--runs 5] [--keys 100000] [--engines samestream,duckdb,polars,spark,flink]
     python3 benches/peers.py stream [WORK ...] --brokers 127.0.0.1:19092 [--engines samestream,flink,spark,bytewax,pathway]
 
 Works: pages, users, hops, sessions, distinct, top, quantile; a stream: pages, hops, sessions. Installs the peers below --work at
-the first call (PyPI, Maven Central; 3 GB with all of them) and makes the log with `samestream gen` (100,000 users, 500 pages, 1,000
+the first call (PyPI, Maven Central; 3 GB with all of them) and makes the log with `samestream gen` (--keys users, 500 pages, 1,000
 events a second, 1 % late). Each run asks every engine once, one after the other; what is printed are medians over the runs.
 benches/README.md has the last tables and what they mean.
 """
@@ -23,11 +23,13 @@ def main():
     parser.add_argument("--events", type=int, default=10_000_000)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--engines")
+    parser.add_argument("--keys", type=int, default=100_000, help="how many users there are (default: 100000)")
     options = parser.parse_args()
     names, works = engines.MODES[options.mode]
     names, works = options.engines.split(",") if options.engines else names, options.works or works
     here = bench.begin(options, names)
-    log = here.log(f"users-{options.events}", options.events, "--keys", "100000", topic=options.mode == "stream")
+    name = f"users-{options.events}" if options.keys == 100_000 else f"keys-{options.events}-{options.keys}"
+    log = here.log(name, options.events, "--keys", str(options.keys), topic=options.mode == "stream")
     print(f"{options.mode}, {log.events:,} events, medians of {options.runs} runs; {measure.machine()}\n")
     print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}", flush=True)
     for work in works:

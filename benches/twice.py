@@ -20,6 +20,7 @@ RUNS = {
         ("stream, small fetches", "stream", {"kafka": {"fetch.message.max.bytes": "20000", "queued.min.messages": "500"}}),
         ("batch", "batch", {}),
         ("batch, one thread", "batch", {"threads": 1}),
+        ("batch 2", "batch", {}),
     ],
     "flink": [("stream 1", "stream", {"warm_up": 0}), ("stream 2", "stream", {"warm_up": 0}), ("batch", "batch", {"warm_up": 0}), ("batch 2", "batch", {"warm_up": 0})],
     "spark": [

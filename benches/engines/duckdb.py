@@ -21,7 +21,7 @@ BATCH = {
     "distinct": f"select page, {MINUTE} as window_start, count(distinct user_id) as users from lake group by all",
     "top": f"""with sums as (select page, {MINUTE} as window_start, sum(amount) as revenue from lake group by all)
         select * from sums qualify row_number() over (partition by window_start order by revenue desc, page) <= 10""",
-    "quantile": f"select page, {MINUTE} as window_start, quantile_disc(amount, 0.5) as middle from lake group by all",
+    "quantile": f"select page, {MINUTE} as window_start, quantile_cont(amount, 0.5) as middle from lake group by all",
 }
 STREAM = {}
 

@@ -23,7 +23,7 @@ BATCH = {
     "distinct": f"lake.group_by('page', {MINUTE}).agg(pl.col('user_id').n_unique().alias('users'))",
     "top": f"""(lake.group_by('page', {MINUTE}).agg(a.sum().alias('revenue')).sort('revenue', descending=True)
         .group_by('window_start').head(10))""",
-    "quantile": f"lake.group_by('page', {MINUTE}).agg(a.quantile(0.5, 'nearest').alias('middle'))",
+    "quantile": f"lake.group_by('page', {MINUTE}).agg(a.quantile(0.5, 'linear').alias('middle'))",
 }
 STREAM = {}
 
