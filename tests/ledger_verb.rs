@@ -541,3 +541,19 @@ fn a_range_that_was_replaced_beside_a_stream_takes_nothing_from_what_the_stream_
     ok(at, "run shop.yaml --mode batch --from 2026-11-03 --to 2026-11-04");
     assert_eq!((hours(&shop.status(), "hours"), rows(&at.join("out"))), before);
 }
+
+/// Killed between its first checkpoint and its first commit, a stream leaves sinks that are nobody's.
+#[test]
+fn a_range_written_before_the_first_commit_of_a_killed_stream_is_replaced_by_it() {
+    let shop = Shop::of_three_days();
+    let at = shop.path();
+    let mut stream = samestream(at);
+    stream.env("FAILPOINTS", "checkpoint.made=return");
+    let ended = stream.args(["run", "shop.yaml", "--mode", "stream", "--checkpoint-every", "20ms"]).output().unwrap();
+    assert!(!ended.status.success() && !at.join("out/hours/_manifest.json").exists(), "{}", stderr(&ended));
+    ok(at, "run shop.yaml --mode batch --from 2026-11-03 --to 2026-11-04");
+    assert_eq!(rows(&at.join("out/hours")).len(), 24);
+    ok(at, "run shop.yaml --mode stream --until-caught-up");
+    ok(at, "run shop.yaml --mode batch --out expected --state-dir other");
+    assert_eq!(rows(&at.join("out")), rows(&at.join("expected")));
+}

@@ -353,7 +353,7 @@ mod tests {
         let hasher = DefaultHashBuilder::default();
         let chunk = chunk(&[1, 2, 3, 3], &hasher);
         let wave = |rows| Dictionary::default().wave(&[&chunk.keys], rows, &Alone).is_some();
-        assert_eq!((wave(5), wave(6)), (false, true));
+        assert_eq!((wave(8), wave(9)), (false, true));
     }
 
     #[test]
