@@ -555,5 +555,6 @@ fn a_range_written_before_the_first_commit_of_a_killed_stream_is_replaced_by_it(
     assert_eq!(rows(&at.join("out/hours")).len(), 24);
     ok(at, "run shop.yaml --mode stream --until-caught-up");
     ok(at, "run shop.yaml --mode batch --out expected --state-dir other");
-    assert_eq!(rows(&at.join("out")), rows(&at.join("expected")));
+    // Counts rows that are there twice, as a set of them does not.
+    ["hours", "days"].iter().for_each(|sink| ok(at, &format!("diff out/{sink} expected/{sink}")));
 }
