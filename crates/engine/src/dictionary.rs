@@ -4,7 +4,7 @@
 //! keys again and again, most of that is done over and over. So each key of a chunk is looked up once, in a dictionary that
 //! knows the place of each key among all, its *rank*. A table then finds a group where an array has that rank, and gives
 //! numbers to its new groups by rank, so that it is in canonical order from the start. An index by hash is made when somebody
-//! searches it (`group.rs`). Of the CPU time of whole runs, two builds in turn, medians of 7, that took 12 and 22 % (`hops` of
+//! searches it (`group.rs`). Of the CPU time of whole runs, two builds in turn, medians of 7, that saved 12 and 22 % (`hops` of
 //! `benches/peers.py batch`, asked twice) and 1 and 11 % (`users`).
 //!
 //! It pays where rows come to windows a few times as often as chunks have keys. Keys that do not come again are forgotten with

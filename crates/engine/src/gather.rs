@@ -4,7 +4,7 @@
 //! costs as much as making them. So a run without a budget of memory only gathers: which rows of a chunk go to which
 //! windows. When a wave of chunks has been gathered, each window's table takes in all of its rows, window by window, each by one
 //! thread: nothing is to be joined, and a table stays in the processor's cache while it is written to. Of the CPU time of whole
-//! runs that took, with zstd's first level for the output, 11 % (`users` of `benches/peers.py batch`) and 17 % (`hops`).
+//! runs that saved, with zstd's first level for the output, 11 % (`users` of `benches/peers.py batch`) and 17 % (`hops`).
 //!
 //! Rows that are in several windows, and in the same, meet in a table of their own first, and each of their windows takes in that
 //! one's groups: where a key comes again within a pane, this is less than all of its rows as often as there are windows.
