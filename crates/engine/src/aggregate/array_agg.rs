@@ -76,6 +76,10 @@ impl Lists {
 }
 
 impl Accumulator for Lists {
+    fn skips_nulls(&self) -> bool {
+        false
+    }
+
     fn resize(&mut self, groups: usize) {
         grow(&mut self.lists, groups, Vec::new());
     }

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Decimal128Array, Float64Array};
+use arrow::array::{ArrayRef, Decimal128Array};
+use arrow::datatypes::Float64Type;
 
 use super::count::Counts;
-use super::scalar::decimal_array;
+use super::scalar::{decimal_array, primitive};
 use super::sum::{Summed, Sums, fits_decimal};
 use super::totals::{DecimalTotals, FloatTotals, IntegerTotals, LongInteger, Totals};
 use super::{About, Accumulator, Aggregate, Example, GroupId, Overflow, Rows, only_argument};
@@ -115,7 +116,7 @@ fn finish_floats<T: Totals>(
     let average = |group: &GroupId| totals.total(*group).map(|total| round(total) / counts[*group as usize] as f64);
     // A subnormal sum of negative numbers divided by a count can be −0.0.
     let values = groups.iter().map(|group| average(group).map(crate::value::canonical_f64));
-    Ok(Arc::new(values.collect::<Float64Array>()))
+    Ok(Arc::new(primitive::<Float64Type>(values)))
 }
 
 fn finish_decimals(

@@ -254,7 +254,8 @@ impl Case {
     }
 
     /// Rows in random order and batches over several accumulators that number the groups differently, grown on the way,
-    /// merged in random order, some through accumulators that were merged into before.
+    /// merged in random order, some through accumulators that were merged into before. Null rows, where they are skipped, may be
+    /// left out before.
     fn scattered(&self, random: &mut Random) -> Box<dyn Accumulator> {
         let mut rows: Vec<u32> = (0..self.groups.len() as u32).collect();
         random.shuffle(&mut rows);
@@ -267,6 +268,13 @@ impl Case {
             let mut accumulator = self.accumulator();
             accumulator.resize(self.group_count);
             let own = &rows[part * rows.len() / part_count..(part + 1) * rows.len() / part_count];
+            let mut own = own.to_vec();
+            if let [column] = &self.arguments[..]
+                && accumulator.skips_nulls()
+                && random.below(2) == 0
+            {
+                own.retain(|row| column.is_valid(*row as usize));
+            }
             let batch = random.pick(&[1, 2, 7, 64, 4096]);
             for chunk in own.chunks(batch) {
                 self.update(&mut *accumulator, chunk, |group| numbers[group as usize]);

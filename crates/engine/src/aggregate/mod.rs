@@ -141,7 +141,7 @@ pub struct Rows<'a> {
 pub trait Accumulator: Send + Sync {
     /// Makes room for groups `0..groups`; new groups are empty. Never shrinks.
     fn resize(&mut self, groups: usize);
-    /// Takes in rows. Nulls are skipped, except by `count(*)`.
+    /// Takes in rows. Nulls are skipped, except by `count(*)` and where `skips_nulls` says otherwise.
     fn update(&mut self, rows: &Rows<'_>);
     /// Takes in states: row `i` of `state` joins group `groups[i]`. The arrays have the types that `state` returns.
     fn merge(&mut self, groups: &[GroupId], state: &[ArrayRef]);
@@ -151,6 +151,10 @@ pub trait Accumulator: Send + Sync {
     fn finish(&self, groups: &[GroupId]) -> Result<ArrayRef, Overflow>;
     /// Returns about how many bytes the groups occupy.
     fn size_bytes(&self) -> usize;
+    /// Returns whether rows whose only argument is null change nothing, so that they may be left out before.
+    fn skips_nulls(&self) -> bool {
+        true
+    }
     /// Of an average: the sums that it is made of, as `sum` of the same arguments keeps and gives them.
     fn sums(&self) -> Option<&dyn Accumulator> {
         None

@@ -72,6 +72,10 @@ impl Accumulator for OverBytes {
     fn size_bytes(&self) -> usize {
         self.inner.size_bytes()
     }
+
+    fn skips_nulls(&self) -> bool {
+        self.inner.skips_nulls()
+    }
 }
 
 /// Returns the ordered bytes of every value; null stays null.

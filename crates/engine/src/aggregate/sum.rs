@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Decimal128Array, Float64Array, Int64Array};
+use arrow::array::{ArrayRef, Decimal128Array, Int64Array};
+use arrow::datatypes::Float64Type;
 
-use super::scalar::decimal_array;
+use super::scalar::{decimal_array, primitive};
 use super::totals::{DecimalTotals, FloatTotals, IntegerTotals, Totals};
 use super::{About, Accumulator, Aggregate, Example, GroupId, Overflow, Rows, only_argument};
 use crate::expr::Literal;
@@ -106,7 +107,7 @@ impl<T: Summed> Accumulator for Sums<T> {
 }
 
 fn finish_floats(totals: &FloatTotals, _: DataType, groups: &[GroupId]) -> Result<ArrayRef, Overflow> {
-    Ok(Arc::new(groups.iter().map(|group| totals.total(*group)).collect::<Float64Array>()))
+    Ok(Arc::new(primitive::<Float64Type>(groups.iter().map(|group| totals.total(*group)))))
 }
 
 fn finish_integers(totals: &IntegerTotals, argument: DataType, groups: &[GroupId]) -> Result<ArrayRef, Overflow> {
