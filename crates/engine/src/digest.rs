@@ -127,12 +127,12 @@ impl<'a> Cells<'a> {
             Self::Floats(values, nulls) => (nulls, canonical_f64(values[row]).to_bits() as i64),
             Self::Others(column) => return put_value(buffer, column, row),
         };
-        if nulls.is_some_and(|nulls| nulls.is_null(row)) {
-            return buffer.push(0);
-        }
-        let mut cell = [1; 9];
+        let is_valid = nulls.is_none_or(|nulls| nulls.is_valid(row));
+        let mut cell = [u8::from(is_valid); 9];
         cell[1..].copy_from_slice(&value.to_le_bytes());
+        // Which cells are null cannot be foreseen, so that a branch would cost more than bytes that are taken back.
         buffer.extend_from_slice(&cell);
+        buffer.truncate(buffer.len() - if is_valid { 0 } else { 8 });
     }
 }
 

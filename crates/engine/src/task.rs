@@ -1,6 +1,7 @@
 //! What single records and rows do at a step: which are valid, which are late, which windows they go to, what is kept
 //! aside. The way of a whole chunk through the steps is in [`crate::fold`].
 
+use std::fmt::Write;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -587,14 +588,15 @@ pub fn duration(micros: i64) -> String {
     let mut text = String::from(sign);
     for (value, unit) in [(days, "d "), (hours, "h "), (minutes, "m ")] {
         if value > 0 {
-            text.push_str(&format!("{value}{unit}"));
+            _ = write!(text, "{value}{unit}");
         }
     }
-    let fraction = format!("{rest:06}");
-    match fraction.trim_end_matches('0') {
-        "" => text.push_str(&format!("{}s", seconds % 60)),
-        fraction => text.push_str(&format!("{}.{fraction}s", seconds % 60)),
+    _ = write!(text, "{}", seconds % 60);
+    if rest > 0 {
+        _ = write!(text, ".{rest:06}");
+        text.truncate(text.trim_end_matches('0').len());
     }
+    text.push('s');
     text
 }
 
