@@ -26,6 +26,7 @@ const KEPT_APART: &[(&str, &str)] = &[
     ("fail", "connectors"),
     ("scylla", "connectors"),
     ("openssl", "connectors"),
+    ("rustix", "connectors"),
     ("sqlparser", "pipeline"),
     ("serde-saphyr", "pipeline"),
     ("rayon", "runtime"),

@@ -69,6 +69,8 @@ pub trait LogScan: Send + Sync {
     fn units(&self, partition: Partition) -> &[Unit];
     /// Reads and decodes the records of a unit with `start <= offset < end`.
     fn load(&self, unit: &Unit, start: Offset, end: Offset) -> Result<Chunk>;
+    /// Hears that a unit is among the next to be loaded, so that it can be fetched from where it is meanwhile.
+    fn announce(&self, _: &Unit) {}
     /// Returns what loading a unit whole reads, if that is known beforehand.
     fn stored(&self, _: &Unit) -> Option<Stored<'_>> {
         None

@@ -365,6 +365,10 @@ impl LogScan for Metered {
         self.scan.load(unit, start, end)
     }
 
+    fn announce(&self, unit: &Unit) {
+        self.scan.announce(unit);
+    }
+
     fn stored(&self, unit: &Unit) -> Option<Stored<'_>> {
         self.scan.stored(unit)
     }

@@ -5,8 +5,9 @@
 //! event time of each unit – from the file's statistics where they may be relied on, else from the column – and a prefix
 //! scan give it. That is what makes one large partition as parallel as many small ones.
 //!
-//! What a wave brought is on its way out – digested, encoded, written – while threads read, fold and close the next one; but
-//! where memory is bounded, or there is one thread, one thing is done after the other.
+//! What a wave brought is on its way out – encoded, written – while threads read, fold, close and digest the next one; but
+//! where memory is bounded, or there is one thread, one thing is done after the other. What the wave after it reads is
+//! announced to its log beforehand.
 //!
 //! A run over a range does not load units that are known to hold nothing its rows are made of. What it knows of them is
 //! enough for the rest: their largest event times move the running maxima, and with them lateness and finality.
@@ -18,7 +19,7 @@ use engine::edge::{Hands, LogScan, Unit};
 use engine::log::{Chunk, Offset, Partition};
 use engine::reach::Reach;
 use engine::watermark::NEVER;
-use engine::{Closed, Closing, Code, Engine, Error, Folding, Memory, Result, State};
+use engine::{Closed, Closing, Code, Emission, Engine, Error, Folded, Folding, Memory, Result, State};
 use rayon::prelude::*;
 
 use crate::checkpoint::Resumed;
@@ -26,7 +27,7 @@ use crate::cut::{Cut, check_partitions};
 use crate::driver::{Observer, Outcome, Outlet, Output, PartitionState, Progress, Settings, frontiers, slowest};
 use crate::spill::{Budget, Spill};
 use crate::summary::Mode;
-use crate::tally::Tally;
+use crate::tally::{Digested, Digesters, Tally};
 
 /// Runs a plan over bounded logs, one per source in plan order (None: no step or sink reads that source).
 pub fn run(
@@ -43,7 +44,9 @@ pub fn run(
     let at_end = frontiers(engine.plan(), &reading.partitions);
     output.outlet.settle(&engine.settled(&at_end));
     let closing = Closing { reach: reading.reach.as_ref(), hands: &threads };
-    let counts = reading.spill.finish(engine, closing, &at_end, state, |closed| output.closed(closed, true))?;
+    let counts = reading.spill.finish(engine, closing, &at_end, state, |closed| {
+        digested(closed, engine, &reading.digesters, &threads).hand_on(&mut output, true)
+    })?;
     output.check_end()?;
     output.outlet.commit(None)?;
     observer.progress(&progress(&reading, &output.tally));
@@ -89,6 +92,9 @@ struct Reading<'a> {
     /// What the rows of the range are made of; None: all rows are wanted.
     reach: Option<Reach>,
     spill: Spill,
+    digesters: Arc<Digesters>,
+    /// What the wave after this one will load, as far as that is known now.
+    coming: Vec<Piece>,
 }
 
 /// The threads of a run, or of several that go on at once.
@@ -110,6 +116,36 @@ impl Hands for Threads {
 
     fn each(&self, pieces: usize, work: &(dyn Fn(usize) + Sync)) {
         self.0.install(|| (0..pieces).into_par_iter().with_max_len(1).for_each(work));
+    }
+}
+
+/// Units in the order in which they are read: again and again the next one of the partition with the least running maximum
+/// known so far.
+struct Order<'a> {
+    reading: &'a Reading<'a>,
+    /// Per source and partition: its running maximum then, as far as that is known.
+    expected: Vec<Vec<i64>>,
+    /// Per source and partition: how many units are left.
+    left: Vec<Vec<usize>>,
+}
+
+impl Iterator for Order<'_> {
+    type Item = Piece;
+
+    fn next(&mut self) -> Option<Piece> {
+        let candidates = self.left.iter().enumerate().flat_map(|(source, left)| {
+            left.iter().enumerate().filter(|(_, left)| **left > 0).map(move |(place, _)| (source, place))
+        });
+        let (source, place) = candidates.min_by_key(|(source, place)| self.expected[*source][*place])?;
+        self.left[source][place] -= 1;
+        let unit = self.reading.remaining[source][place][self.left[source][place]].clone();
+        let state = &self.reading.partitions[source][place];
+        let (start, end) = (unit.start.max(state.start), unit.end.min(state.end.unwrap_or(unit.end)));
+        let largest = largest(&unit, start, end);
+        let expected = &mut self.expected[source][place];
+        *expected = (*expected).max(largest.unwrap_or(NEVER));
+        let is_skipped = is_skipped(self.reading.reach.as_ref(), source, &unit, largest);
+        Some(Piece { source, place, unit, start, end, largest, is_skipped, chunk: None, maximum: NEVER })
     }
 }
 
@@ -143,26 +179,54 @@ struct Begun {
 #[derive(Default)]
 struct Brought {
     rows: u64,
-    folded: Vec<Folding>,
-    closed: Vec<Closed>,
+    folded: Vec<Ready<Folded>>,
+    closed: Vec<Ready<Closed>>,
     /// Why no more could be closed. What came before may be worse: a record that ends the run.
     failed: Option<Error>,
 }
 
+/// What folding or closing brought, its rows taken out of it and digested.
+struct Ready<T> {
+    rows: Vec<Digested>,
+    rest: T,
+}
+
 impl Brought {
-    /// Counts it, digests it, and gives it to the sinks.
+    /// Counts it and gives it to the sinks.
     fn hand_on(self, output: &mut Output<'_>) -> Result<()> {
         let plan = output.engine.plan();
         output.tally.read += self.rows;
-        for folded in self.folded.into_iter().map(Folding::done) {
+        for Ready { rows, rest: folded } in self.folded {
             output.tally.dedups(plan, &folded.dedups);
             output.tally.checked(plan, &folded.checked);
-            output.emissions(folded.emissions)?;
+            rows.into_iter().try_for_each(|rows| output.rows(rows))?;
             output.asides(folded.asides)?;
         }
-        self.closed.into_iter().try_for_each(|closed| output.closed(closed, false))?;
+        self.closed.into_iter().try_for_each(|closed| closed.hand_on(output, false))?;
         self.failed.map_or(Ok(()), Err)
     }
+}
+
+impl Ready<Closed> {
+    fn hand_on(self, output: &mut Output<'_>, is_end: bool) -> Result<()> {
+        output.closing(self.rest, is_end)?;
+        self.rows.into_iter().try_for_each(|rows| output.rows(rows))
+    }
+}
+
+/// Tells the logs which units will be loaded next.
+fn announce(scans: &[Option<Arc<dyn LogScan>>], coming: Vec<Piece>) {
+    for piece in coming.iter().filter(|piece| !piece.is_skipped) {
+        scans[piece.source].as_ref().expect("a piece has a scan").announce(&piece.unit);
+    }
+}
+
+/// Digests the rows of a closing, several emissions at once.
+fn digested(mut closed: Closed, engine: &Engine, digesters: &Digesters, Threads(pool): &Threads) -> Ready<Closed> {
+    let emissions = std::mem::take(&mut closed.emissions);
+    let digest = |emission| digesters.digest(engine.plan(), emission);
+    let rows = pool.install(|| emissions.into_par_iter().with_max_len(1).map(digest).collect());
+    Ready { rows, rest: closed }
 }
 
 /// Loads the pieces of a wave and takes them through the first stage, several at once.
@@ -288,9 +352,12 @@ impl<'a> Batch<'a> {
         }
         let reach = (settings.range != (None, None)).then(|| Reach::new(engine.plan(), settings.range));
         let (budget, spill) = (settings.memory.as_ref(), Spill::new(settings.memory.as_ref()));
-        let reading = Reading { engine, scans, budget, partitions, remaining, total, reach, spill };
+        let output = Output::new(engine, outlet, settings);
+        let digesters = output.tally.digesters.clone();
+        let coming = Vec::new();
+        let reading = Reading { engine, scans, budget, partitions, remaining, total, reach, spill, digesters, coming };
         let threads = settings.shared.clone().map_or_else(|| Threads::new(settings.threads), Ok)?;
-        Ok(Self { reading, output: Output::new(engine, outlet, settings), threads })
+        Ok(Self { reading, output, threads })
     }
 
     /// Reads wave after wave to the end, closes what is final, and returns the state at the end.
@@ -298,6 +365,8 @@ impl<'a> Batch<'a> {
         let Self { reading, output, threads } = self;
         let mut state = reading.engine.empty();
         let mut brought = Brought::default();
+        let wave_size = threads.count() * 2;
+        announce(reading.scans, reading.some_of(&mut reading.order(), wave_size));
         loop {
             if output.settings.stopped() {
                 return Err(Error::new(
@@ -305,13 +374,13 @@ impl<'a> Batch<'a> {
                     "the run was stopped before it was done; its sinks hold what they held",
                 ));
             }
-            let wave = reading.next_wave(threads.count() * 2);
+            let wave = reading.next_wave(wave_size);
             if wave.is_empty() {
                 break;
             }
             if reading.budget.is_some() {
                 reading.take_in(wave, &mut state, threads)?.hand_on(output)?;
-                reading.close(&mut state, threads, |closed| output.closed(closed, false))?;
+                reading.close(&mut state, threads, |closed| closed.hand_on(output, false))?;
             } else if threads.count() == 1 {
                 brought.hand_on(output)?;
                 brought = reading.take_in_and_close(wave, &mut state, threads)?;
@@ -337,35 +406,44 @@ impl<'a> Batch<'a> {
 }
 
 impl Reading<'_> {
-    /// Takes the next units: again and again one of the partition with the least running maximum known so far, until
-    /// there are `size` to load.
+    /// Returns the units that remain, in the order in which they are read by what is known now.
+    fn order(&self) -> Order<'_> {
+        let maxima = |states: &Vec<PartitionState>| states.iter().map(|state| state.maximum).collect();
+        let lengths = |lists: &Vec<Vec<Unit>>| lists.iter().map(Vec::len).collect();
+        Order {
+            reading: self,
+            expected: self.partitions.iter().map(maxima).collect(),
+            left: self.remaining.iter().map(lengths).collect(),
+        }
+    }
+
+    /// Takes the next units.
     fn next_wave(&mut self, size: usize) -> Vec<Piece> {
-        let mut expected: Vec<Vec<i64>> =
-            self.partitions.iter().map(|states| states.iter().map(|state| state.maximum).collect()).collect();
+        let mut order = self.order();
+        let wave = self.some_of(&mut order, size);
+        self.coming = self.some_of(&mut order, size);
+        for piece in &wave {
+            let taken = self.remaining[piece.source][piece.place].pop();
+            debug_assert_eq!(taken.as_ref(), Some(&piece.unit), "units are taken in their order");
+            if piece.is_skipped {
+                self.total -= piece.unit.rows as u64;
+            }
+        }
+        wave
+    }
+
+    /// Returns units until there are `size` to load, or as many rows as a budget has room for.
+    fn some_of(&self, order: &mut Order<'_>, size: usize) -> Vec<Piece> {
         let (mut wave, mut loaded, mut rows) = (Vec::new(), 0, 0);
         // Each unit of a wave makes a state of its own.
         let most_rows = self.budget.map_or(u64::MAX, |budget| budget.in_flight() / ROW_BYTES);
         while loaded < size && (rows < most_rows || loaded == 0) {
-            let candidates = self.remaining.iter().enumerate().flat_map(|(source, lists)| {
-                lists.iter().enumerate().filter(|(_, list)| !list.is_empty()).map(move |(place, _)| (source, place))
-            });
-            let Some((source, place)) = candidates.min_by_key(|(source, place)| expected[*source][*place]) else {
-                break;
-            };
-            let unit = self.remaining[source][place].pop().expect("a candidate has units");
-            let state = &self.partitions[source][place];
-            let (start, end) = (unit.start.max(state.start), unit.end.min(state.end.unwrap_or(unit.end)));
-            let largest = largest(&unit, start, end);
-            expected[source][place] = expected[source][place].max(largest.unwrap_or(NEVER));
-            let is_skipped = is_skipped(self.reach.as_ref(), source, &unit, largest);
-            match is_skipped {
-                true => self.total -= unit.rows as u64,
-                false => {
-                    loaded += 1;
-                    rows += unit.rows as u64;
-                }
+            let Some(piece) = order.next() else { break };
+            if !piece.is_skipped {
+                loaded += 1;
+                rows += piece.unit.rows as u64;
             }
-            wave.push(Piece { source, place, unit, start, end, largest, is_skipped, chunk: None, maximum: NEVER });
+            wave.push(piece);
         }
         wave
     }
@@ -375,28 +453,42 @@ impl Reading<'_> {
         let (engine, scans, Threads(pool)) = (self.engine, self.scans, threads);
         // What is gathered is in no table, where it would be counted and could leave for a while.
         let gathers = self.budget.is_none();
-        let mut begun = pool.install(|| begin(engine, scans, wave, &mut self.partitions, gathers))?;
+        let (coming, partitions) = (std::mem::take(&mut self.coming), &mut self.partitions);
+        let begin = || begin(engine, scans, wave, partitions, gathers);
+        let mut begun = pool.install(|| rayon::join(|| announce(scans, coming), begin).1)?;
         let stages = begun.iter().map(|begun| engine.stages(begun.piece.source)).max().unwrap_or(1);
         for stage in 1..stages {
             begun = next_stage(engine, pool, stage, begun, state);
         }
-        let mut brought = Brought::default();
+        let (mut rows_read, mut folded) = (0, Vec::new());
         for Begun { piece, rows, parts, state: partial } in begun {
-            brought.rows += rows;
-            brought.folded.extend(parts);
+            rows_read += rows;
+            folded.extend(parts.into_iter().map(Folding::done));
             self.partitions[piece.source][piece.place].next = piece.end;
             engine.merge(state, partial);
             self.spill.relieve(engine, state)?;
         }
         engine.settle(state, threads);
-        Ok(brought)
+        let digest = |emission: Emission| self.digesters.digest(engine.plan(), emission);
+        let ready = |mut rest: Folded| {
+            let emissions = std::mem::take(&mut rest.emissions).into_iter();
+            Ready { rows: emissions.map(digest).collect(), rest }
+        };
+        let folded = pool.install(|| folded.into_par_iter().with_max_len(1).map(ready).collect());
+        Ok(Brought { rows: rows_read, folded, ..Brought::default() })
     }
 
     /// Closes what is final by now.
-    fn close(&mut self, state: &mut State, threads: &Threads, take: impl FnMut(Closed) -> Result<()>) -> Result<()> {
+    fn close(
+        &mut self,
+        state: &mut State,
+        threads: &Threads,
+        mut take: impl FnMut(Ready<Closed>) -> Result<()>,
+    ) -> Result<()> {
         let frontiers = frontiers(self.engine.plan(), &self.partitions);
         let closing = Closing { reach: self.reach.as_ref(), hands: threads };
-        self.spill.close(self.engine, closing, &frontiers, state, take)
+        let digest = |closed| digested(closed, self.engine, &self.digesters, threads);
+        self.spill.close(self.engine, closing, &frontiers, state, |closed| take(digest(closed)))
     }
 
     fn take_in_and_close(&mut self, wave: Vec<Piece>, state: &mut State, threads: &Threads) -> Result<Brought> {

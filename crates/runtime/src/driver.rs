@@ -15,7 +15,7 @@ use crate::cut::Cut;
 use crate::numbers::{Counters, Numbers, SinkNumbers};
 use crate::spill::{Budget, SpillCounts};
 use crate::summary::{HeldBy, Mode};
-use crate::tally::Tally;
+use crate::tally::{Digested, Tally};
 
 /// Where a run's rows go.
 pub trait Outlet {
@@ -265,7 +265,7 @@ pub(crate) fn frontiers(plan: &Plan, partitions: &[Vec<PartitionState>]) -> Vec<
     partitions.iter().enumerate().map(of_source).collect()
 }
 
-/// What a driver hands on: digests, counts and limits in one place, then the outlet.
+/// What a driver hands on: counts and limits in one place, then the outlet; digests, too, where they were not made before.
 pub(crate) struct Output<'a> {
     pub(crate) engine: &'a Engine,
     pub(crate) tally: Tally,
@@ -281,11 +281,15 @@ impl<'a> Output<'a> {
     }
 
     pub(crate) fn emissions(&mut self, emissions: Vec<Emission>) -> Result<()> {
-        for emission in emissions {
-            let emission = self.tally.emission(self.engine.plan(), emission);
-            if emission.rows.num_rows() > 0 {
-                self.outlet.rows(&emission)?;
-            }
+        let (plan, digesters) = (self.engine.plan(), self.tally.digesters.clone());
+        emissions.into_iter().try_for_each(|emission| self.rows(digesters.digest(plan, emission)))
+    }
+
+    /// Takes rows that are digested already.
+    pub(crate) fn rows(&mut self, rows: Digested) -> Result<()> {
+        self.tally.rows(self.engine.plan(), &rows);
+        if rows.emission.rows.num_rows() > 0 {
+            self.outlet.rows(&rows.emission)?;
         }
         Ok(())
     }
@@ -303,14 +307,21 @@ impl<'a> Output<'a> {
     }
 
     /// Takes what a closing brought. Rows of the end of input count nowhere but among all rows.
-    pub(crate) fn closed(&mut self, closed: Closed, is_end: bool) -> Result<()> {
+    pub(crate) fn closed(&mut self, mut closed: Closed, is_end: bool) -> Result<()> {
+        let emissions = std::mem::take(&mut closed.emissions);
+        self.closing(closed, is_end)?;
+        self.emissions(emissions)
+    }
+
+    /// Takes what a closing brought beside its rows.
+    pub(crate) fn closing(&mut self, closed: Closed, is_end: bool) -> Result<()> {
         self.tally.lasted(&closed.longest);
         if !is_end {
             self.tally.windows += closed.windows;
             self.tally.checked(self.engine.plan(), &closed.checked);
             self.asides(closed.asides)?;
         }
-        self.emissions(closed.emissions)
+        Ok(())
     }
 
     /// Judges a run that reached its end, before anything of it is published: a result that is empty by mistake must not

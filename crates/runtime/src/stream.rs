@@ -472,7 +472,7 @@ impl<'a> Stream<'a> {
         self.close()?;
         if self.early && goes_on {
             for emission in self.open_rows()? {
-                let emission = self.output.tally.in_range(emission);
+                let emission = self.output.tally.digesters.in_range(emission);
                 if emission.rows.num_rows() > 0 {
                     self.output.outlet.early(&emission)?;
                 }

@@ -1,6 +1,7 @@
 //! What a run counts and digests, the same in both modes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrow::array::BooleanArray;
 use arrow::compute::filter_record_batch;
@@ -33,8 +34,47 @@ pub struct Tally {
     pub checks: BTreeMap<String, Vec<(String, u64, u64)>>,
     /// By step, how long the longest session lasted that this run has closed.
     pub longest: BTreeMap<usize, i64>,
-    digesters: BTreeMap<String, RowDigester>,
+    /// What digests rows before they are counted.
+    pub digesters: Arc<Digesters>,
+}
+
+/// Which rows are in the range of a run, and how they are digested: the same for each of its threads.
+#[derive(Clone)]
+pub struct Digesters {
+    by_name: BTreeMap<String, RowDigester>,
     range: (Option<i64>, Option<i64>),
+}
+
+/// Rows in the range, and their digest if their step has a sink.
+pub struct Digested {
+    /// The rows.
+    pub emission: Emission,
+    digest: Option<Digest>,
+}
+
+impl Digesters {
+    /// Leaves only the rows of the range.
+    pub fn in_range(&self, mut emission: Emission) -> Emission {
+        if self.range != (None, None) {
+            let (from, to) = self.range;
+            let inside = |time: &i64| from.is_none_or(|from| *time >= from) && to.is_none_or(|to| *time < to);
+            let mask: BooleanArray = emission.times.iter().map(|time| Some(inside(time))).collect();
+            emission.rows = filter_record_batch(&emission.rows, &mask).expect("the mask is as long as the batch");
+            emission.times.retain(inside);
+        }
+        emission
+    }
+
+    /// Leaves only the rows of the range, and digests them if their step has a sink.
+    pub fn digest(&self, plan: &Plan, emission: Emission) -> Digested {
+        let emission = self.in_range(emission);
+        let digest = self.by_name.get(plan.name_of(emission.input)).map(|digester| {
+            let mut sum = Digest::default();
+            digester.clone().rows(emission.rows.columns(), emission.rows.num_rows(), |_, row| sum.add(row));
+            sum
+        });
+        Digested { emission, digest }
+    }
 }
 
 impl Tally {
@@ -71,8 +111,7 @@ impl Tally {
                 .map(|step| (step.name.clone(), step.rules.iter().map(|rule| (rule.name.clone(), 0, 0)).collect()))
                 .collect(),
             longest: BTreeMap::new(),
-            digesters,
-            range,
+            digesters: Arc::new(Digesters { by_name: digesters, range }),
         }
     }
 
@@ -84,33 +123,15 @@ impl Tally {
         }
     }
 
-    /// Leaves only the rows of the range.
-    pub fn in_range(&self, mut emission: Emission) -> Emission {
-        if self.range != (None, None) {
-            let (from, to) = self.range;
-            let inside = |time: &i64| from.is_none_or(|from| *time >= from) && to.is_none_or(|to| *time < to);
-            let mask: BooleanArray = emission.times.iter().map(|time| Some(inside(time))).collect();
-            emission.rows = filter_record_batch(&emission.rows, &mask).expect("the mask is as long as the batch");
-            emission.times.retain(inside);
+    /// Counts rows with their digest.
+    pub fn rows(&mut self, plan: &Plan, rows: &Digested) {
+        let Some(digest) = &rows.digest else { return };
+        let (finals, all) =
+            self.rows.get_mut(plan.name_of(rows.emission.input)).expect("a digested step has its digests");
+        all.merge(digest);
+        if rows.emission.is_final {
+            finals.merge(digest);
         }
-        emission
-    }
-
-    /// Leaves only the rows of the range, and digests them if their step has a sink.
-    pub fn emission(&mut self, plan: &Plan, emission: Emission) -> Emission {
-        let emission = self.in_range(emission);
-        let name = plan.name_of(emission.input);
-        if let Some((finals, all)) = self.rows.get_mut(name) {
-            let digester = self.digesters.get_mut(name).expect("a digested step has a digester");
-            let is_final = emission.is_final;
-            digester.rows(emission.rows.columns(), emission.rows.num_rows(), |_, digest| {
-                all.add(digest);
-                if is_final {
-                    finals.add(digest);
-                }
-            });
-        }
-        emission
     }
 
     /// Counts and digests rows kept aside.

@@ -1,6 +1,8 @@
 //! Logs in memory: what a topic and a lake are to the drivers, in the most awkward pieces that a seed can think of.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
@@ -160,6 +162,10 @@ pub struct MemoryScan {
     typed: bool,
     /// What was loaded: partition, first offset, offset past the last.
     loaded: Mutex<Vec<(Partition, Offset, Offset)>>,
+    /// Units that were announced, and whether they were loaded since.
+    announced: Mutex<BTreeMap<(Partition, usize), bool>>,
+    /// How many units were loaded that nobody had announced.
+    surprises: AtomicUsize,
 }
 
 /// The units of a partition, and where each begins and ends among the records.
@@ -177,7 +183,30 @@ impl MemoryScan {
         let range = |log: &PartitionLog| PartitionRange { partition: log.partition, start: log.start, end: log.end };
         let ranges = log.partitions.iter().map(range).collect();
         let units = log.partitions.iter().map(|partition| cut(case, partition, &mut random, size)).collect();
-        Ok(Self { log, codec: codec(plan)?, ranges, units, typed: random.chance(50), loaded: Mutex::default() })
+        Ok(Self {
+            log,
+            codec: codec(plan)?,
+            ranges,
+            units,
+            typed: random.chance(50),
+            loaded: Mutex::default(),
+            announced: Mutex::default(),
+            surprises: AtomicUsize::new(0),
+        })
+    }
+
+    /// Checks, at the end of a run, that what was announced was loaded; and where only one order is possible, that what was
+    /// loaded had been announced.
+    pub fn check_announced(&self, has_one_order: bool) {
+        let announced = self.announced.lock().expect("no loader panics");
+        assert!(announced.values().all(|is_loaded| *is_loaded), "a unit was announced and not loaded: {announced:?}");
+        let surprises = self.surprises.load(Ordering::Relaxed);
+        assert!(!has_one_order || surprises == 0, "{surprises} units were not announced before they were loaded");
+    }
+
+    /// Returns how many partitions it has.
+    pub fn partition_count(&self) -> usize {
+        self.ranges.len()
     }
 
     /// Returns what was loaded so far: partition, first offset, offset past the last.
@@ -223,7 +252,15 @@ impl LogScan for MemoryScan {
         &self.units[self.place(partition)].list
     }
 
+    fn announce(&self, unit: &Unit) {
+        self.announced.lock().expect("no loader panics").entry((unit.partition, unit.id)).or_insert(false);
+    }
+
     fn load(&self, unit: &Unit, start: Offset, end: Offset) -> Result<Chunk> {
+        match self.announced.lock().expect("no loader panics").get_mut(&(unit.partition, unit.id)) {
+            Some(is_loaded) => *is_loaded = true,
+            None => _ = self.surprises.fetch_add(1, Ordering::Relaxed),
+        }
         self.loaded.lock().expect("no loader panics").push((unit.partition, unit.start.max(start), unit.end.min(end)));
         let place = self.place(unit.partition);
         let (from, to) = self.units[place].places[unit.id];

@@ -228,6 +228,8 @@ pub fn run_on(
             runtime::batch::run(engine, &scans, (start.as_ref(), end.as_ref()), &mut gathered, &settings, &())?
         }
     };
+    let partitions: usize = scans.iter().map(|scan| scan.partition_count()).sum();
+    scans.iter().for_each(|scan| scan.check_announced(partitions == 1));
     let mut found = gathered.found(&outcome);
     found.had_pieces = had_pieces;
     if !scans.is_empty() {

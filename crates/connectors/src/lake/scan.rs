@@ -1,5 +1,8 @@
 //! Reading a lake: which units it has, and the records of each.
 
+use std::collections::HashSet;
+use std::sync::Mutex;
+
 use arrow::array::{Array, AsArray, Int64Array, RecordBatch};
 use arrow::datatypes as ty;
 use arrow::datatypes::{DataType as ArrowType, TimeUnit};
@@ -31,6 +34,8 @@ pub struct LakeScan {
     maxima: Vec<Option<i64>>,
     units: Vec<Vec<Unit>>,
     pub(super) places: Vec<Place>,
+    /// File and row group of what was announced.
+    announced: Mutex<HashSet<(usize, usize)>>,
 }
 
 /// A file and what is read of it.
@@ -87,6 +92,7 @@ impl LakeScan {
             maxima: Vec::new(),
             units: Vec::new(),
             places: Vec::new(),
+            announced: Mutex::default(),
         };
         let listed = wanted(listing::list(binding)?, source, &binding.path)?;
         for partition in &listed {
@@ -415,6 +421,15 @@ impl LogScan for LakeScan {
         let entry = &self.files[file];
         let bytes = entry.file.stored_bytes(stretch, &self.columns_read(entry, stretch.group));
         Some(Stored { file: &entry.file.path, part: stretch.group as u64, bytes })
+    }
+
+    fn announce(&self, unit: &Unit) {
+        let Some(Place { file, stretch }) = self.places.get(unit.id) else { return };
+        let is_new = self.announced.lock().is_ok_and(|mut announced| announced.insert((*file, stretch.group)));
+        if is_new {
+            let entry = &self.files[*file];
+            entry.file.fetch(stretch.group, &self.columns_read(entry, stretch.group));
+        }
     }
 
     fn load(&self, unit: &Unit, start: Offset, end: Offset) -> Result<Chunk> {
