@@ -11,11 +11,12 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray};
 use connectors::format::codec;
+use connectors::lake::{LakeOptions, LakeScan, LakeWriter};
 use connectors::sink;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use engine::aggregate::{self, Rows};
 use engine::digest::RowDigester;
-use engine::edge::Replace;
+use engine::edge::{Alone, LogScan, Replace};
 use engine::group::{Groups, KeyCodec, intern};
 use engine::log::{Chunk, RawRecords};
 use engine::plan::Plan;
@@ -33,9 +34,15 @@ const ROWS: usize = 8_192;
 
 const PAGES: &str = "group_by: [page], aggregate: {events: 'count(*)', revenue: 'sum(amount)', least: 'min(amount)', best: 'max(amount)', mean: 'avg(amount)'}";
 const USERS: &str = "group_by: [user_id], aggregate: {events: 'count(*)', revenue: 'sum(amount)'}";
+const COUNT: &str = "group_by: [user_id], aggregate: {events: 'count(*)'}";
 
 /// Returns the plan of a tumbling minute.
 fn plan(step: &str, out: &Path) -> Arc<Plan> {
+    plan_of("tumbling: {size: 1m}", step, out)
+}
+
+/// Returns the plan of one window step.
+fn plan_of(window: &str, step: &str, out: &Path) -> Arc<Plan> {
     let text = format!(
         "version: 1
 name: kernels
@@ -43,12 +50,13 @@ sources:
   clicks:
     journal: {{path: none}}
     format: json
+    lake: {{path: '{0}-lake'}}
     schema: {{event_id: string!, user_id: int64!, page: string!, action: string, amount: float64, event_time: timestamp!}}
     event_time: {{column: event_time, out_of_orderness: 30s}}
 steps:
-  result: {{from: clicks, window: {{tumbling: {{size: 1m}}}}, {step}}}
+  result: {{from: clicks, window: {{{window}}}, {step}}}
 sinks:
-  result: {{from: result, parquet: {{path: '{}'}}}}
+  result: {{from: result, parquet: {{path: '{0}'}}}}
 ",
         out.display()
     );
@@ -138,6 +146,70 @@ fn fold(criterion: &mut Criterion) {
         let last = chunks.pop().expect("there are some");
         let (mut state, maximum) = folded(&engine, &chunks);
         group.bench_function(name, |bench| bench.iter(|| engine.fold(0, black_box(&last), maximum, &mut state)));
+    }
+}
+
+/// What a wave of batch does with rows that are loaded: they are judged, put in order and gathered, and each window or shard takes
+/// in its own, by a dictionary of keys where that pays, into panes where windows share them.
+fn wave(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("wave");
+    const CHUNKS: usize = 64;
+    group.throughput(Throughput::Elements((CHUNKS * ROWS) as u64)).sample_size(20);
+    let works = [
+        ("count, sum, min, max, avg by page", "tumbling: {size: 1m}", PAGES),
+        ("count, sum by user", "tumbling: {size: 1m}", USERS),
+        ("count by user, hopping 5m/1m", "hopping: {size: 5m, every: 1m}", COUNT),
+        ("count by user, sessions of 30s", "session: {gap: 30s}", COUNT),
+    ];
+    for (name, window, step) in works {
+        let plan = plan_of(window, step, Path::new("none"));
+        let engine = Engine::new(plan.clone());
+        let chunks = decoded(&plan, &records(CHUNKS));
+        group.bench_function(name, |bench| {
+            bench.iter(|| {
+                let (mut state, mut maximum) = (engine.empty(), NEVER);
+                // Four units of a wave.
+                for unit in chunks.chunks(CHUNKS / 4) {
+                    let mut gathered = engine.gathering();
+                    for chunk in unit {
+                        maximum = engine.fold(0, black_box(chunk), maximum, &mut gathered).maximum;
+                    }
+                    engine.merge(&mut state, gathered);
+                }
+                engine.settle(&mut state, &Alone);
+                state
+            });
+        });
+    }
+}
+
+fn lake(criterion: &mut Criterion) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let out = folder.path().join("out");
+    let source = &plan(PAGES, &out).sources[0];
+    let raw = records(32);
+    let path = source.bindings.lake.as_ref().expect("it has one").path.clone();
+    let write = || {
+        _ = std::fs::remove_dir_all(&path);
+        let writer = LakeWriter::open(&path, source, LakeOptions::default(), &[(0, 0)]);
+        let mut writer = writer.expect("the folder is ours");
+        raw.iter().for_each(|raw| writer.append(raw, 0).expect("there is room"));
+        writer.finish().expect("there is room");
+    };
+    let mut group = criterion.benchmark_group("lake");
+    group.throughput(Throughput::Elements((raw.len() * ROWS) as u64)).sample_size(20);
+    group.bench_function("write", |bench| bench.iter(write));
+    write();
+    for (name, step) in [("load time, page, amount", PAGES), ("load time, user, amount", USERS)] {
+        let scan = LakeScan::open(&plan(step, &out).sources[0]).expect("it was just written");
+        group.bench_function(name, |bench| {
+            bench.iter(|| {
+                let units = scan.units(0).iter();
+                units
+                    .map(|unit| scan.load(unit, unit.start, unit.end).expect("it was just written").len())
+                    .sum::<usize>()
+            });
+        });
     }
 }
 
@@ -231,5 +303,5 @@ fn output(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(kernels, json, fold, keys, sums, output);
+criterion_group!(kernels, json, lake, fold, wave, keys, sums, output);
 criterion_main!(kernels);
