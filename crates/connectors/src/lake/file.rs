@@ -1,7 +1,7 @@
 //! One Parquet file: its footer, checked before anything is made of it, and stretches of its columns.
 //!
 //! Text that is stored with a dictionary stays one, so that a key is looked up once for all of its rows. Three columns take 37 to 43 ns a
-//! record (`benches/kernels.rs`), most of it decompression.
+//! record (`benches/kernels.rs`), half of it decompression.
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
