@@ -45,7 +45,7 @@ pub fn run(
     output.outlet.settle(&engine.settled(&at_end));
     let closing = Closing { reach: reading.reach.as_ref(), hands: &threads };
     let counts = reading.spill.finish(engine, closing, &at_end, state, |closed| {
-        digested(closed, engine, &reading.digesters, &threads).hand_on(&mut output, true)
+        Ready::closed(closed, engine, &reading.digesters, &threads).hand_on(&mut output, true)
     })?;
     output.check_end()?;
     output.outlet.commit(None)?;
@@ -208,6 +208,10 @@ impl Brought {
 }
 
 impl Ready<Closed> {
+    fn closed(mut rest: Closed, engine: &Engine, digesters: &Digesters, Threads(pool): &Threads) -> Self {
+        Self { rows: pool.install(|| digested(&mut rest.emissions, engine, digesters)), rest }
+    }
+
     fn hand_on(self, output: &mut Output<'_>, is_end: bool) -> Result<()> {
         output.closing(self.rest, is_end)?;
         self.rows.into_iter().try_for_each(|rows| output.rows(rows))
@@ -221,12 +225,10 @@ fn announce(scans: &[Option<Arc<dyn LogScan>>], coming: Vec<Piece>) {
     }
 }
 
-/// Digests the rows of a closing, several emissions at once.
-fn digested(mut closed: Closed, engine: &Engine, digesters: &Digesters, Threads(pool): &Threads) -> Ready<Closed> {
-    let emissions = std::mem::take(&mut closed.emissions);
+/// Digests rows, several emissions at once.
+fn digested(emissions: &mut Vec<Emission>, engine: &Engine, digesters: &Digesters) -> Vec<Digested> {
     let digest = |emission| digesters.digest(engine.plan(), emission);
-    let rows = pool.install(|| emissions.into_par_iter().with_max_len(1).map(digest).collect());
-    Ready { rows, rest: closed }
+    std::mem::take(emissions).into_par_iter().with_max_len(1).map(digest).collect()
 }
 
 /// Loads the pieces of a wave and takes them through the first stage, several at once.
@@ -469,11 +471,7 @@ impl Reading<'_> {
             self.spill.relieve(engine, state)?;
         }
         engine.settle(state, threads);
-        let digest = |emission: Emission| self.digesters.digest(engine.plan(), emission);
-        let ready = |mut rest: Folded| {
-            let emissions = std::mem::take(&mut rest.emissions).into_iter();
-            Ready { rows: emissions.map(digest).collect(), rest }
-        };
+        let ready = |mut rest: Folded| Ready { rows: digested(&mut rest.emissions, engine, &self.digesters), rest };
         let folded = pool.install(|| folded.into_par_iter().with_max_len(1).map(ready).collect());
         Ok(Brought { rows: rows_read, folded, ..Brought::default() })
     }
@@ -487,8 +485,8 @@ impl Reading<'_> {
     ) -> Result<()> {
         let frontiers = frontiers(self.engine.plan(), &self.partitions);
         let closing = Closing { reach: self.reach.as_ref(), hands: threads };
-        let digest = |closed| digested(closed, self.engine, &self.digesters, threads);
-        self.spill.close(self.engine, closing, &frontiers, state, |closed| take(digest(closed)))
+        let ready = |closed| Ready::closed(closed, self.engine, &self.digesters, threads);
+        self.spill.close(self.engine, closing, &frontiers, state, |closed| take(ready(closed)))
     }
 
     fn take_in_and_close(&mut self, wave: Vec<Piece>, state: &mut State, threads: &Threads) -> Result<Brought> {

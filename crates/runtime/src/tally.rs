@@ -39,7 +39,6 @@ pub struct Tally {
 }
 
 /// Which rows are in the range of a run, and how they are digested: the same for each of its threads.
-#[derive(Clone)]
 pub struct Digesters {
     by_name: BTreeMap<String, RowDigester>,
     range: (Option<i64>, Option<i64>),
