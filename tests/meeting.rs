@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -222,14 +222,36 @@ fn lines(folder: &Path) -> Vec<String> {
     canonical(&text)
 }
 
+/// Lets a stream stand still, but not in the middle of a commit or while it has the catalogue: a firing would wait for it.
+/// `rests` is asked of what cannot be held from here.
+fn halt(running: &Running, at: &Path, rests: impl Fn() -> bool) {
+    let turns = fs::read_dir(at.join("out")).unwrap().map(|sink| sink.unwrap().path().join(".turn"));
+    let held: Vec<File> = turns.chain([at.join(".samestream/runs.lock")]).map(hold).collect();
+    wait_for("a stream between two commits", || {
+        signal(&running.0, "-STOP");
+        rests() || {
+            signal(&running.0, "-CONT");
+            false
+        }
+    });
+    drop(held);
+}
+
+fn hold(lock: PathBuf) -> File {
+    let file = File::options().write(true).open(lock).unwrap();
+    file.lock().unwrap();
+    file
+}
+
 const TRIGGER: &str = "schedule trigger meet.yaml year";
 
-/// Lets them meet. `spoil` is called before the first firing and after it.
+/// Lets them meet. `spoil` is called before the first firing and after it; `rests` says that no commit to a server goes on.
 fn meet(
     (at, url): (&Path, &str),
     mut log: Log,
     archives: bool,
     mut spoil: impl FnMut(),
+    rests: impl Fn() -> bool,
     readers: &[&(dyn Fn(&AtomicBool) -> u32 + Sync)],
 ) {
     let fire = |more: &str| {
@@ -262,7 +284,7 @@ fn meet(
         // A part of it, from the middle of a file to the middle of another.
         fire("--from 2026-01-01T00:02:00Z --to 2026-01-01T00:05:00Z");
         // The firing knows more than the stream, which stands still.
-        signal(&running.0, "-STOP");
+        halt(&running, at, &rests);
         (20..26).for_each(|round| log.write(round));
         fire("");
         signal(&running.0, "-CONT");
@@ -312,7 +334,7 @@ fn firings_and_a_stream_meet_in_folders_and_leave_what_the_law_says() {
     fs::write(at.join("meet.yaml"), pipeline("journal: {path: log}", "")).unwrap();
     let per_page = at.join("out/per_page");
     let reader = |done: &AtomicBool| watch(done, || final_rows(&per_page));
-    meet((at, "unset"), journal(at), false, || (), &[&reader]);
+    meet((at, "unset"), journal(at), false, || (), || true, &[&reader]);
 }
 
 /// The rows of windows that are final in the table, as texts.
@@ -364,11 +386,14 @@ fn firings_and_a_stream_of_a_broker_meet_in_postgres_and_in_folders() {
             assert!(rows.iter().all(|row| now.contains(row)), "{rows:?}\n{now:?}");
         }
     };
+    let transactions = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                        AND application_name = 'samestream' AND xact_start IS NOT NULL";
     meet(
         (at, &database.url()),
         Log::new(Writer::Topic(KafkaWriter::open(&topic).unwrap())),
         true,
         spoil,
+        || database.sql(transactions).trim() == "0",
         &[&of_folder, &of_table],
     );
     for (table, lines_of) in [("per_page", "lines"), ("busy", "busy"), ("late", "late_lines")] {
