@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -22,7 +22,7 @@ use serde_json::Value;
 use crate::broker;
 use crate::cli::{samestream, stderr, stdout};
 use crate::postgres_sink::Database;
-use crate::servers::{Server, canonical, signal, wait_for};
+use crate::servers::{Server, canonical, hold, signal, stop, wait_for};
 
 const MINUTE: i64 = 60_000_000;
 const BOUND: i64 = 10_000_000;
@@ -222,25 +222,19 @@ fn lines(folder: &Path) -> Vec<String> {
     canonical(&text)
 }
 
-/// Lets a stream stand still, but not in the middle of a commit or while it has the catalogue: a firing would wait for it.
-/// `rests` is asked of what cannot be held from here.
+/// Lets a stream stand still, but not in the middle of a sink's commit or while it has the catalogue: a firing would wait
+/// for it. `rests` is asked of what cannot be held from here.
 fn halt(running: &Running, at: &Path, rests: impl Fn() -> bool) {
     let turns = fs::read_dir(at.join("out")).unwrap().map(|sink| sink.unwrap().path().join(".turn"));
     let held: Vec<File> = turns.chain([at.join(".samestream/runs.lock")]).map(hold).collect();
     wait_for("a stream between two commits", || {
-        signal(&running.0, "-STOP");
+        stop(&running.0);
         rests() || {
             signal(&running.0, "-CONT");
             false
         }
     });
     drop(held);
-}
-
-fn hold(lock: PathBuf) -> File {
-    let file = File::options().write(true).open(lock).unwrap();
-    file.lock().unwrap();
-    file
 }
 
 const TRIGGER: &str = "schedule trigger meet.yaml year";

@@ -13,7 +13,7 @@ use crate::cli::{samestream, stderr, stdout};
 use crate::codes::Project;
 use crate::restart::{self, ok, run};
 use crate::runs_verb::{json as answer, runs};
-use crate::servers::{signal, wait_for};
+use crate::servers::{hold, signal, stop, wait_for};
 use crate::state_verb::refused;
 
 /// The pipeline of `codes.rs` with schedules; its records are of the first minutes of 2026.
@@ -396,9 +396,8 @@ fn a_daemon_looks_again_at_a_run_of_the_one_before() {
     let mut second = Daemon(second.stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
     wait_for_run(folder);
     // Not while it holds the catalogue: it may be noting that it begins.
-    let catalogue = fs::File::options().write(true).open(folder.join(".samestream/runs.lock")).unwrap();
-    catalogue.lock().unwrap();
-    signal(&second.0, "-STOP");
+    let catalogue = hold(folder.join(".samestream/runs.lock"));
+    stop(&second.0);
     drop(catalogue);
     let _daemon = daemon(folder);
     // It has looked at the run some times by then.

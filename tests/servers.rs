@@ -1,7 +1,8 @@
 //! What the tests of sinks that are servers share: the pipelines, how a sink's rows are compared with those of files, and
 //! what must hold of each of them whatever happens to the processes.
 
-use std::path::Path;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -345,6 +346,20 @@ impl Drop for Service {
 
 pub(crate) fn signal(child: &Child, name: &str) {
     assert!(Command::new("kill").args([name, &child.id().to_string()]).status().unwrap().success());
+}
+
+/// Lets a process stand still, and returns when it does.
+pub(crate) fn stop(child: &Child) {
+    signal(child, "-STOP");
+    let state = || std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+    wait_for("a process that stands still", || state().rsplit_once(") ").unwrap().1.starts_with('T'));
+}
+
+/// Takes a file that processes lock, until the returned one is dropped.
+pub(crate) fn hold(lock: PathBuf) -> File {
+    let file = File::options().write(true).open(lock).unwrap();
+    file.lock().unwrap();
+    file
 }
 
 /// Returns lines of JSON, sorted, in which equal values have equal texts.
