@@ -12,7 +12,7 @@ use engine::plan::{Layout, SourcePlan};
 use runtime::archive::{ArchiveOptions, archive};
 
 use crate::cli::{samestream, stderr};
-use crate::codes::Project;
+use crate::codes::{Project, lie};
 
 /// Returns the source of a project, over its lake or another one.
 fn source(project: &Project, lake: &Path, layout: Layout) -> SourcePlan {
@@ -222,4 +222,35 @@ fn a_hostile_lake_ends_a_run_with_its_code_and_its_name() {
         assert!(text.contains("error[E_CORRUPT]") && text.contains("00000000000000000002.parquet"), "{text}");
         assert!(!text.contains("has a bug"), "{text}");
     }
+}
+
+/// A run reads several files at once (two or four of these), and further ones while it closes what they brought.
+#[test]
+fn of_several_faults_the_first_is_told_by_one_thread_and_by_two() {
+    let project = Project::bare();
+    for minute in 0..9 {
+        let line = |page: &str, n: i64| format!(r#"{{"page":"{page}","n":{n},"at":"2026-01-01T00:0{minute}:00Z"}}"#);
+        let lines = if minute == 1 { vec![line("/b", i64::MAX), line("/b", 1)] } else { vec![line("/a", 1)] };
+        project.add(&format!("{minute}.jsonl"), &lines.iter().map(String::as_str).collect::<Vec<_>>());
+        project.fill_lake();
+    }
+    let expect = |code: &str| {
+        for threads in ["1", "2"] {
+            let text = stderr(&project.batch(&["--threads", threads]));
+            assert!(text.contains(&format!("\"{code}\"")) && text.matches("\"E_").count() == 1, "{threads}: {text}");
+        }
+    };
+    // The last one alone, which is in a wave of its own on two threads.
+    let total = ", total: \"sum(n)\"";
+    project.changed(&[(total, "")]);
+    lie(&project.file(9), 8);
+    expect("E_STATS");
+    // Beside it a window of the files before it that cannot be closed, and a record of these that ends the run.
+    lie(&project.file(6), 5);
+    expect("E_STATS");
+    project.changed(&[("count(*)\"", &format!("count(*)\"{total}"))]);
+    expect("E_OVERFLOW");
+    let rule = "    check: [{name: known_page, rule: \"page = '/a'\", else: fail}]\n    window";
+    project.changed(&[("    window", rule)]);
+    expect("E_CHECK");
 }

@@ -150,7 +150,7 @@ pub(crate) struct Project {
 
 impl Project {
     /// Makes a project whose journal and lake are empty.
-    fn bare() -> Self {
+    pub(crate) fn bare() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("coins.yaml"), PIPELINE).unwrap();
         Self { folder }
@@ -177,13 +177,13 @@ impl Project {
     }
 
     /// Appends lines to the journal.
-    fn add(&self, name: &str, lines: &[&str]) {
+    pub(crate) fn add(&self, name: &str, lines: &[&str]) {
         fs::write(self.path().join(name), lines.join("\n")).unwrap();
         let output = self.run(&["append", "log", name]);
         assert!(output.status.success(), "{}", stderr(&output));
     }
 
-    fn fill_lake(&self) {
+    pub(crate) fn fill_lake(&self) {
         let output = self.run(&["archive", "coins.yaml", "--until-caught-up"]);
         assert!(output.status.success(), "{}", stderr(&output));
     }
@@ -210,7 +210,7 @@ impl Project {
         self.command(arguments).output().unwrap()
     }
 
-    fn batch(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn batch(&self, arguments: &[&str]) -> Output {
         self.run(&[&["run", "coins.yaml", "--mode", "batch"], arguments].concat())
     }
 
@@ -353,20 +353,24 @@ fn a_truncated_file(project: &Project) -> Output {
 
 /// Makes the footer of a file claim another largest event time than the one of its records.
 fn statistics_that_lie(project: &Project) -> Output {
-    let path = project.file(2);
-    let mut bytes = fs::read(&path).unwrap();
+    lie(&project.file(2), 3);
+    project.batch(&[])
+}
+
+/// Lets the footer of a file say that its largest event time is a minute later than that minute.
+pub(crate) fn lie(path: &Path, minute: i64) {
+    let mut bytes = fs::read(path).unwrap();
     let end = bytes.len();
     let size = u32::from_le_bytes(bytes[end - 8..end - 4].try_into().unwrap()) as usize;
     let micros = |minute: i64| (1_767_225_600_i64 + 60 * minute) * 1_000_000;
-    let (told, lie) = (micros(3).to_le_bytes(), micros(4).to_le_bytes());
+    let (told, lie) = (micros(minute).to_le_bytes(), micros(minute + 1).to_le_bytes());
     let footer = &mut bytes[end - 8 - size..];
     let places: Vec<usize> = (0..size).filter(|&at| footer[at..].starts_with(&told)).collect();
     assert!(!places.is_empty(), "the footer has statistics of `at`");
     for at in places {
         footer[at..at + 8].copy_from_slice(&lie);
     }
-    fs::write(&path, bytes).unwrap();
-    project.batch(&[])
+    fs::write(path, bytes).unwrap();
 }
 
 fn a_start_before_the_lake(project: &Project) -> Output {

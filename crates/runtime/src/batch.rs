@@ -5,9 +5,10 @@
 //! event time of each unit – from the file's statistics where they may be relied on, else from the column – and a prefix
 //! scan give it. That is what makes one large partition as parallel as many small ones.
 //!
-//! What a wave brought is on its way out – encoded, written – while threads read, fold, close and digest the next one; but
-//! where memory is bounded, or there is one thread, one thing is done after the other. What the wave after it reads is
-//! announced to its log beforehand.
+//! Three waves are on their way at once: units of the next one are loaded and folded while the one before is merged and what
+//! it makes final is closed and digested, and while what came of the wave before that is encoded and written. So threads
+//! have something to do while the last units of a wave are folded. Where memory is bounded, or there is one thread, one thing is done after the other. What
+//! the wave after the next reads is announced to its log beforehand.
 //!
 //! A run over a range does not load units that are known to hold nothing its rows are made of. What it knows of them is
 //! enough for the rest: their largest event times move the running maxima, and with them lateness and finality.
@@ -40,20 +41,20 @@ pub fn run(
 ) -> Result<Outcome> {
     let mut batch = Batch::new(engine, scans, start, end, outlet, settings)?;
     let state = batch.read_all(observer)?;
-    let Batch { reading, mut output, threads } = batch;
-    let at_end = frontiers(engine.plan(), &reading.partitions);
+    let Batch { ahead, merged, mut output, threads } = batch;
+    let at_end = frontiers(engine.plan(), &merged.partitions);
     output.outlet.settle(&engine.settled(&at_end));
-    let closing = Closing { reach: reading.reach.as_ref(), hands: &threads };
-    let counts = reading.spill.finish(engine, closing, &at_end, state, |closed| {
-        Ready::closed(closed, engine, &reading.digesters, &threads).hand_on(&mut output, true)
+    let closing = Closing { reach: merged.reach.as_deref(), hands: &threads };
+    let counts = merged.spill.finish(engine, closing, &at_end, state, |closed| {
+        Ready::closed(closed, engine, &merged.digesters, &threads).hand_on(&mut output, true)
     })?;
     output.check_end()?;
     output.outlet.commit(None)?;
-    observer.progress(&progress(&reading, &output.tally));
+    observer.progress(&progress(&merged, ahead.total, &output.tally));
     let caveats = scans.iter().flatten().filter_map(|scan| scan.caveat()).collect();
-    let mut spilled = reading.spill.counts;
+    let mut spilled = merged.spill.counts;
     spilled += counts;
-    Ok(Outcome { tally: output.tally, partitions: reading.partitions, ended: true, caveats, spilled })
+    Ok(Outcome { tally: output.tally, partitions: merged.partitions, ended: true, caveats, spilled })
 }
 
 /// Reads bounded logs as the beginning of a stream: gives the outlet what is final, commits nothing, and returns what the
@@ -68,34 +69,49 @@ pub fn bootstrap(
 ) -> Result<Resumed> {
     let mut batch = Batch::new(engine, scans, start, end, outlet, settings)?;
     let state = batch.read_all(observer)?;
-    let Batch { reading, output, .. } = batch;
-    observer.progress(&progress(&reading, &output.tally));
-    Ok(Resumed { partitions: reading.partitions, tally: output.tally, state, spill: reading.spill })
+    let Batch { ahead, merged, output, .. } = batch;
+    observer.progress(&progress(&merged, ahead.total, &output.tally));
+    Ok(Resumed { partitions: merged.partitions, tally: output.tally, state, spill: merged.spill })
 }
 
 struct Batch<'a> {
-    reading: Reading<'a>,
+    ahead: Ahead<'a>,
+    merged: Merged<'a>,
     output: Output<'a>,
     threads: Threads,
 }
 
-/// How far the logs were read, and how they are read on.
-struct Reading<'a> {
+/// What is still to be loaded. It runs up to a wave ahead of what was merged.
+struct Ahead<'a> {
     engine: &'a Engine,
     scans: &'a [Option<Arc<dyn LogScan>>],
     /// What may be held in memory; None: what there is.
     budget: Option<&'a Budget>,
-    partitions: Vec<Vec<PartitionState>>,
+    /// Per source and partition: the offsets at which reading begins and ends.
+    spans: Vec<Vec<(Offset, Offset)>>,
+    /// Per source and partition: the running maximum after the units that were begun.
+    maxima: Maxima,
     /// Per source and partition: the units that remain, the next one last.
     remaining: Vec<Vec<Vec<Unit>>>,
+    /// Rows of all units, but for those that are left out.
     total: u64,
     /// What the rows of the range are made of; None: all rows are wanted.
-    reach: Option<Reach>,
-    spill: Spill,
-    digesters: Arc<Digesters>,
+    reach: Option<Arc<Reach>>,
     /// What the wave after this one will load, as far as that is known now.
     coming: Vec<Piece>,
 }
+
+/// What was merged into one state, and how far that has come.
+struct Merged<'a> {
+    engine: &'a Engine,
+    partitions: Vec<Vec<PartitionState>>,
+    reach: Option<Arc<Reach>>,
+    spill: Spill,
+    digesters: Arc<Digesters>,
+}
+
+/// Running maxima, per source and partition.
+type Maxima = Vec<Vec<i64>>;
 
 /// The threads of a run, or of several that go on at once.
 #[derive(Clone)]
@@ -122,9 +138,9 @@ impl Hands for Threads {
 /// Units in the order in which they are read: again and again the next one of the partition with the least running maximum
 /// known so far.
 struct Order<'a> {
-    reading: &'a Reading<'a>,
-    /// Per source and partition: its running maximum then, as far as that is known.
-    expected: Vec<Vec<i64>>,
+    ahead: &'a Ahead<'a>,
+    /// The running maxima then, as far as they are known.
+    expected: Maxima,
     /// Per source and partition: how many units are left.
     left: Vec<Vec<usize>>,
 }
@@ -138,13 +154,13 @@ impl Iterator for Order<'_> {
         });
         let (source, place) = candidates.min_by_key(|(source, place)| self.expected[*source][*place])?;
         self.left[source][place] -= 1;
-        let unit = self.reading.remaining[source][place][self.left[source][place]].clone();
-        let state = &self.reading.partitions[source][place];
-        let (start, end) = (unit.start.max(state.start), unit.end.min(state.end.unwrap_or(unit.end)));
+        let unit = self.ahead.remaining[source][place][self.left[source][place]].clone();
+        let span = self.ahead.spans[source][place];
+        let (start, end) = (unit.start.max(span.0), unit.end.min(span.1));
         let largest = largest(&unit, start, end);
         let expected = &mut self.expected[source][place];
         *expected = (*expected).max(largest.unwrap_or(NEVER));
-        let is_skipped = is_skipped(self.reading.reach.as_ref(), source, &unit, largest);
+        let is_skipped = is_skipped(self.ahead.reach.as_deref(), source, &unit, largest);
         Some(Piece { source, place, unit, start, end, largest, is_skipped, chunk: None, maximum: NEVER })
     }
 }
@@ -173,6 +189,13 @@ struct Begun {
     /// Its records, part by part.
     parts: Vec<Folding>,
     state: State,
+}
+
+/// Units that were loaded and folded, each by itself.
+struct Wave {
+    begun: Vec<Begun>,
+    /// The running maxima after it.
+    maxima: Maxima,
 }
 
 /// What a wave brought, on its way out.
@@ -236,7 +259,7 @@ fn begin(
     engine: &Engine,
     scans: &[Option<Arc<dyn LogScan>>],
     mut wave: Vec<Piece>,
-    partitions: &mut [Vec<PartitionState>],
+    maxima: &mut Maxima,
     gathers: bool,
 ) -> Result<Vec<Begun>> {
     let scan = |piece: &Piece| scans[piece.source].as_ref().expect("a piece has a scan").clone();
@@ -247,7 +270,7 @@ fn begin(
         Ok::<_, Error>(())
     })?;
     for piece in &mut wave {
-        let maximum = &mut partitions[piece.source][piece.place].maximum;
+        let maximum = &mut maxima[piece.source][piece.place];
         piece.maximum = *maximum;
         *maximum = (*maximum).max(piece.largest.expect("every piece was scanned"));
     }
@@ -316,10 +339,11 @@ impl<'a> Batch<'a> {
         outlet: &'a mut dyn Outlet,
         settings: &'a Settings,
     ) -> Result<Self> {
-        let (mut partitions, mut remaining, mut total) = (Vec::new(), Vec::new(), 0);
+        let (mut partitions, mut spans, mut remaining, mut total) = (Vec::new(), Vec::new(), Vec::new(), 0);
         for (source, scan) in engine.plan().sources.iter().zip(scans) {
             let Some(scan) = scan else {
                 partitions.push(Vec::new());
+                spans.push(Vec::new());
                 remaining.push(Vec::new());
                 continue;
             };
@@ -331,7 +355,7 @@ impl<'a> Batch<'a> {
                 return Err(Error::new(Code::Empty, format!("source `{}` has no partitions", source.name))
                     .help("archive a topic or journal into the lake first, or check the path"));
             }
-            let (mut states, mut units) = (Vec::new(), Vec::new());
+            let (mut states, mut bounds, mut units) = (Vec::new(), Vec::new(), Vec::new());
             for range in ranges {
                 let (begin, stop) = clip(&source.name, *range, start, end)?;
                 let state = PartitionState {
@@ -347,28 +371,33 @@ impl<'a> Batch<'a> {
                 total += list.iter().map(|unit| unit.rows as u64).sum::<u64>();
                 list.reverse();
                 states.push(state);
+                bounds.push((begin, stop));
                 units.push(list);
             }
             partitions.push(states);
+            spans.push(bounds);
             remaining.push(units);
         }
-        let reach = (settings.range != (None, None)).then(|| Reach::new(engine.plan(), settings.range));
+        let reach = (settings.range != (None, None)).then(|| Arc::new(Reach::new(engine.plan(), settings.range)));
         let (budget, spill) = (settings.memory.as_ref(), Spill::new(settings.memory.as_ref()));
         let output = Output::new(engine, outlet, settings);
         let digesters = output.tally.digesters.clone();
-        let coming = Vec::new();
-        let reading = Reading { engine, scans, budget, partitions, remaining, total, reach, spill, digesters, coming };
+        let (maxima, coming) = (spans.iter().map(|list| vec![NEVER; list.len()]).collect(), Vec::new());
+        let merged = Merged { engine, partitions, reach: reach.clone(), spill, digesters };
+        let ahead = Ahead { engine, scans, budget, spans, maxima, remaining, total, reach, coming };
         let threads = settings.shared.clone().map_or_else(|| Threads::new(settings.threads), Ok)?;
-        Ok(Self { reading, output, threads })
+        Ok(Self { ahead, merged, output, threads })
     }
 
     /// Reads wave after wave to the end, closes what is final, and returns the state at the end.
     fn read_all(&mut self, observer: &dyn Observer) -> Result<State> {
-        let Self { reading, output, threads } = self;
-        let mut state = reading.engine.empty();
+        let Self { ahead, merged, output, threads } = self;
+        let mut state = merged.engine.empty();
+        let mut begun: Option<Result<Wave>> = None;
         let mut brought = Brought::default();
+        let overlaps = ahead.budget.is_none() && threads.count() > 1;
         let wave_size = threads.count() * 2;
-        announce(reading.scans, reading.some_of(&mut reading.order(), wave_size));
+        announce(ahead.scans, ahead.some_of(&mut ahead.order(), wave_size));
         loop {
             if output.settings.stopped() {
                 return Err(Error::new(
@@ -376,47 +405,56 @@ impl<'a> Batch<'a> {
                     "the run was stopped before it was done; its sinks hold what they held",
                 ));
             }
-            let wave = reading.next_wave(wave_size);
-            if wave.is_empty() {
+            let pieces = ahead.next_wave(wave_size);
+            if pieces.is_empty() && begun.is_none() {
                 break;
             }
-            if reading.budget.is_some() {
-                reading.take_in(wave, &mut state, threads)?.hand_on(output)?;
-                reading.close(&mut state, threads, |closed| closed.hand_on(output, false))?;
-            } else if threads.count() == 1 {
-                brought.hand_on(output)?;
-                brought = reading.take_in_and_close(wave, &mut state, threads)?;
-            } else {
-                let mut next = None;
+            if overlaps {
+                let wave = match begun.take() {
+                    // Told after what came before it: a record of that may have ended the run.
+                    Some(Err(error)) => return brought.hand_on(output).and(Err(error)),
+                    wave => wave.and_then(Result::ok),
+                };
+                let (mut next, mut taken) = (None, Ok(Brought::default()));
                 threads.0.in_place_scope(|scope| {
-                    scope.spawn(|_| next = Some(reading.take_in_and_close(wave, &mut state, threads)));
+                    // In this order: merging and closing come in small parts, which leave no thread without work at the end.
+                    if !pieces.is_empty() {
+                        scope.spawn(|_| next = Some(ahead.begin(pieces, threads)));
+                    }
+                    if let Some(wave) = wave {
+                        scope.spawn(|_| taken = merged.take_in_and_close(wave, &mut state, threads));
+                    }
                     brought.hand_on(output)
                 })?;
-                brought = next.expect("the scope waits for it")?;
+                (begun, brought) = (next, taken?);
+            } else if ahead.budget.is_none() {
+                brought.hand_on(output)?;
+                let wave = ahead.begin(pieces, threads)?;
+                brought = merged.take_in_and_close(wave, &mut state, threads)?;
+            } else {
+                let wave = ahead.begin(pieces, threads)?;
+                merged.take_in(wave, &mut state, threads)?.hand_on(output)?;
+                merged.close(&mut state, threads, |closed| closed.hand_on(output, false))?;
             }
-            observer.progress(&progress(reading, &output.tally));
+            observer.progress(&progress(merged, ahead.total, &output.tally));
             if brought.failed.is_some() {
                 break;
             }
         }
         brought.hand_on(output)?;
-        for states in &mut reading.partitions {
+        debug_assert_eq!(merged.maxima(), ahead.maxima, "every wave was merged");
+        for states in &mut merged.partitions {
             states.iter_mut().for_each(|state| state.next = state.end.unwrap_or(state.next).max(state.start));
         }
         Ok(state)
     }
 }
 
-impl Reading<'_> {
+impl Ahead<'_> {
     /// Returns the units that remain, in the order in which they are read by what is known now.
     fn order(&self) -> Order<'_> {
-        let maxima = |states: &Vec<PartitionState>| states.iter().map(|state| state.maximum).collect();
         let lengths = |lists: &Vec<Vec<Unit>>| lists.iter().map(Vec::len).collect();
-        Order {
-            reading: self,
-            expected: self.partitions.iter().map(maxima).collect(),
-            left: self.remaining.iter().map(lengths).collect(),
-        }
+        Order { ahead: self, expected: self.maxima.clone(), left: self.remaining.iter().map(lengths).collect() }
     }
 
     /// Takes the next units.
@@ -450,14 +488,30 @@ impl Reading<'_> {
         wave
     }
 
-    /// Loads and folds a wave and merges its states.
-    fn take_in(&mut self, wave: Vec<Piece>, state: &mut State, threads: &Threads) -> Result<Brought> {
-        let (engine, scans, Threads(pool)) = (self.engine, self.scans, threads);
+    /// Loads units and folds them.
+    fn begin(&mut self, wave: Vec<Piece>, Threads(pool): &Threads) -> Result<Wave> {
+        let (engine, scans, coming) = (self.engine, self.scans, std::mem::take(&mut self.coming));
         // What is gathered is in no table, where it would be counted and could leave for a while.
         let gathers = self.budget.is_none();
-        let (coming, partitions) = (std::mem::take(&mut self.coming), &mut self.partitions);
-        let begin = || begin(engine, scans, wave, partitions, gathers);
-        let mut begun = pool.install(|| rayon::join(|| announce(scans, coming), begin).1)?;
+        let begin = || begin(engine, scans, wave, &mut self.maxima, gathers);
+        let begun = pool.install(|| rayon::join(|| announce(scans, coming), begin).1)?;
+        Ok(Wave { begun, maxima: self.maxima.clone() })
+    }
+}
+
+impl Merged<'_> {
+    fn maxima(&self) -> Maxima {
+        let of = |states: &Vec<PartitionState>| states.iter().map(|state| state.maximum).collect();
+        self.partitions.iter().map(of).collect()
+    }
+
+    /// Merges the states of a wave.
+    fn take_in(&mut self, wave: Wave, state: &mut State, threads: &Threads) -> Result<Brought> {
+        let (engine, Threads(pool)) = (self.engine, threads);
+        let Wave { mut begun, maxima } = wave;
+        for (states, maxima) in self.partitions.iter_mut().zip(maxima) {
+            states.iter_mut().zip(maxima).for_each(|(state, maximum)| state.maximum = maximum);
+        }
         let stages = begun.iter().map(|begun| engine.stages(begun.piece.source)).max().unwrap_or(1);
         for stage in 1..stages {
             begun = next_stage(engine, pool, stage, begun, state);
@@ -484,12 +538,12 @@ impl Reading<'_> {
         mut take: impl FnMut(Ready<Closed>) -> Result<()>,
     ) -> Result<()> {
         let frontiers = frontiers(self.engine.plan(), &self.partitions);
-        let closing = Closing { reach: self.reach.as_ref(), hands: threads };
+        let closing = Closing { reach: self.reach.as_deref(), hands: threads };
         let ready = |closed| Ready::closed(closed, self.engine, &self.digesters, threads);
         self.spill.close(self.engine, closing, &frontiers, state, |closed| take(ready(closed)))
     }
 
-    fn take_in_and_close(&mut self, wave: Vec<Piece>, state: &mut State, threads: &Threads) -> Result<Brought> {
+    fn take_in_and_close(&mut self, wave: Wave, state: &mut State, threads: &Threads) -> Result<Brought> {
         let mut brought = self.take_in(wave, state, threads)?;
         let closed = self.close(state, threads, |closed| {
             brought.closed.push(closed);
@@ -500,13 +554,13 @@ impl Reading<'_> {
     }
 }
 
-fn progress(reading: &Reading<'_>, tally: &Tally) -> Progress {
-    let plan = reading.engine.plan();
-    let slowest = slowest(plan, &reading.partitions);
+fn progress(merged: &Merged<'_>, total: u64, tally: &Tally) -> Progress {
+    let plan = merged.engine.plan();
+    let slowest = slowest(plan, &merged.partitions);
     Progress {
         mode: Mode::Batch,
         read: tally.read,
-        total: Some(reading.total.max(tally.read)),
+        total: Some(total.max(tally.read)),
         lag: None,
         frontier: slowest.as_ref().map(|(.., mark)| *mark).filter(|mark| *mark != NEVER),
         held_by: slowest.map(|(source, state, _)| (plan.sources[source].name.clone(), state.partition)),
