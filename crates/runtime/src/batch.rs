@@ -87,10 +87,8 @@ struct Ahead<'a> {
     scans: &'a [Option<Arc<dyn LogScan>>],
     /// What may be held in memory; None: what there is.
     budget: Option<&'a Budget>,
-    /// Per source and partition: the offsets at which reading begins and ends.
-    spans: Vec<Vec<(Offset, Offset)>>,
-    /// Per source and partition: the running maximum after the units that were begun.
-    maxima: Maxima,
+    /// After the units that were begun.
+    partitions: Partitions,
     /// Per source and partition: the units that remain, the next one last.
     remaining: Vec<Vec<Vec<Unit>>>,
     /// Rows of all units, but for those that are left out.
@@ -104,14 +102,14 @@ struct Ahead<'a> {
 /// What was merged into one state, and how far that has come.
 struct Merged<'a> {
     engine: &'a Engine,
-    partitions: Vec<Vec<PartitionState>>,
+    partitions: Partitions,
     reach: Option<Arc<Reach>>,
     spill: Spill,
     digesters: Arc<Digesters>,
 }
 
-/// Running maxima, per source and partition.
-type Maxima = Vec<Vec<i64>>;
+/// How far each partition was read, per source.
+type Partitions = Vec<Vec<PartitionState>>;
 
 /// The threads of a run, or of several that go on at once.
 #[derive(Clone)]
@@ -139,8 +137,8 @@ impl Hands for Threads {
 /// known so far.
 struct Order<'a> {
     ahead: &'a Ahead<'a>,
-    /// The running maxima then, as far as they are known.
-    expected: Maxima,
+    /// Per source and partition: its running maximum then, as far as that is known.
+    expected: Vec<Vec<i64>>,
     /// Per source and partition: how many units are left.
     left: Vec<Vec<usize>>,
 }
@@ -155,8 +153,8 @@ impl Iterator for Order<'_> {
         let (source, place) = candidates.min_by_key(|(source, place)| self.expected[*source][*place])?;
         self.left[source][place] -= 1;
         let unit = self.ahead.remaining[source][place][self.left[source][place]].clone();
-        let span = self.ahead.spans[source][place];
-        let (start, end) = (unit.start.max(span.0), unit.end.min(span.1));
+        let state = &self.ahead.partitions[source][place];
+        let (start, end) = (unit.start.max(state.start), unit.end.min(state.end.unwrap_or(unit.end)));
         let largest = largest(&unit, start, end);
         let expected = &mut self.expected[source][place];
         *expected = (*expected).max(largest.unwrap_or(NEVER));
@@ -194,8 +192,8 @@ struct Begun {
 /// Units that were loaded and folded, each by itself.
 struct Wave {
     begun: Vec<Begun>,
-    /// The running maxima after it.
-    maxima: Maxima,
+    /// After it.
+    partitions: Partitions,
 }
 
 /// What a wave brought, on its way out.
@@ -259,7 +257,7 @@ fn begin(
     engine: &Engine,
     scans: &[Option<Arc<dyn LogScan>>],
     mut wave: Vec<Piece>,
-    maxima: &mut Maxima,
+    partitions: &mut Partitions,
     gathers: bool,
 ) -> Result<Vec<Begun>> {
     let scan = |piece: &Piece| scans[piece.source].as_ref().expect("a piece has a scan").clone();
@@ -270,9 +268,12 @@ fn begin(
         Ok::<_, Error>(())
     })?;
     for piece in &mut wave {
-        let maximum = &mut maxima[piece.source][piece.place];
-        piece.maximum = *maximum;
-        *maximum = (*maximum).max(piece.largest.expect("every piece was scanned"));
+        let state = &mut partitions[piece.source][piece.place];
+        piece.maximum = state.maximum;
+        state.maximum = state.maximum.max(piece.largest.expect("every piece was scanned"));
+        if !piece.is_skipped {
+            state.next = piece.end;
+        }
     }
     let begun: Vec<Result<Begun>> = wave
         .into_par_iter()
@@ -339,11 +340,10 @@ impl<'a> Batch<'a> {
         outlet: &'a mut dyn Outlet,
         settings: &'a Settings,
     ) -> Result<Self> {
-        let (mut partitions, mut spans, mut remaining, mut total) = (Vec::new(), Vec::new(), Vec::new(), 0);
+        let (mut partitions, mut remaining, mut total) = (Partitions::new(), Vec::new(), 0);
         for (source, scan) in engine.plan().sources.iter().zip(scans) {
             let Some(scan) = scan else {
                 partitions.push(Vec::new());
-                spans.push(Vec::new());
                 remaining.push(Vec::new());
                 continue;
             };
@@ -355,7 +355,7 @@ impl<'a> Batch<'a> {
                 return Err(Error::new(Code::Empty, format!("source `{}` has no partitions", source.name))
                     .help("archive a topic or journal into the lake first, or check the path"));
             }
-            let (mut states, mut bounds, mut units) = (Vec::new(), Vec::new(), Vec::new());
+            let (mut states, mut units) = (Vec::new(), Vec::new());
             for range in ranges {
                 let (begin, stop) = clip(&source.name, *range, start, end)?;
                 let state = PartitionState {
@@ -371,20 +371,17 @@ impl<'a> Batch<'a> {
                 total += list.iter().map(|unit| unit.rows as u64).sum::<u64>();
                 list.reverse();
                 states.push(state);
-                bounds.push((begin, stop));
                 units.push(list);
             }
             partitions.push(states);
-            spans.push(bounds);
             remaining.push(units);
         }
         let reach = (settings.range != (None, None)).then(|| Arc::new(Reach::new(engine.plan(), settings.range)));
         let (budget, spill) = (settings.memory.as_ref(), Spill::new(settings.memory.as_ref()));
         let output = Output::new(engine, outlet, settings);
         let digesters = output.tally.digesters.clone();
-        let (maxima, coming) = (spans.iter().map(|list| vec![NEVER; list.len()]).collect(), Vec::new());
-        let merged = Merged { engine, partitions, reach: reach.clone(), spill, digesters };
-        let ahead = Ahead { engine, scans, budget, spans, maxima, remaining, total, reach, coming };
+        let merged = Merged { engine, partitions: partitions.clone(), reach: reach.clone(), spill, digesters };
+        let ahead = Ahead { engine, scans, budget, partitions, remaining, total, reach, coming: Vec::new() };
         let threads = settings.shared.clone().map_or_else(|| Threads::new(settings.threads), Ok)?;
         Ok(Self { ahead, merged, output, threads })
     }
@@ -442,7 +439,6 @@ impl<'a> Batch<'a> {
             }
         }
         brought.hand_on(output)?;
-        debug_assert_eq!(merged.maxima(), ahead.maxima, "every wave was merged");
         for states in &mut merged.partitions {
             states.iter_mut().for_each(|state| state.next = state.end.unwrap_or(state.next).max(state.start));
         }
@@ -453,8 +449,13 @@ impl<'a> Batch<'a> {
 impl Ahead<'_> {
     /// Returns the units that remain, in the order in which they are read by what is known now.
     fn order(&self) -> Order<'_> {
+        let maxima = |states: &Vec<PartitionState>| states.iter().map(|state| state.maximum).collect();
         let lengths = |lists: &Vec<Vec<Unit>>| lists.iter().map(Vec::len).collect();
-        Order { ahead: self, expected: self.maxima.clone(), left: self.remaining.iter().map(lengths).collect() }
+        Order {
+            ahead: self,
+            expected: self.partitions.iter().map(maxima).collect(),
+            left: self.remaining.iter().map(lengths).collect(),
+        }
     }
 
     /// Takes the next units.
@@ -493,34 +494,26 @@ impl Ahead<'_> {
         let (engine, scans, coming) = (self.engine, self.scans, std::mem::take(&mut self.coming));
         // What is gathered is in no table, where it would be counted and could leave for a while.
         let gathers = self.budget.is_none();
-        let begin = || begin(engine, scans, wave, &mut self.maxima, gathers);
+        let begin = || begin(engine, scans, wave, &mut self.partitions, gathers);
         let begun = pool.install(|| rayon::join(|| announce(scans, coming), begin).1)?;
-        Ok(Wave { begun, maxima: self.maxima.clone() })
+        Ok(Wave { begun, partitions: self.partitions.clone() })
     }
 }
 
 impl Merged<'_> {
-    fn maxima(&self) -> Maxima {
-        let of = |states: &Vec<PartitionState>| states.iter().map(|state| state.maximum).collect();
-        self.partitions.iter().map(of).collect()
-    }
-
     /// Merges the states of a wave.
     fn take_in(&mut self, wave: Wave, state: &mut State, threads: &Threads) -> Result<Brought> {
         let (engine, Threads(pool)) = (self.engine, threads);
-        let Wave { mut begun, maxima } = wave;
-        for (states, maxima) in self.partitions.iter_mut().zip(maxima) {
-            states.iter_mut().zip(maxima).for_each(|(state, maximum)| state.maximum = maximum);
-        }
+        let Wave { mut begun, partitions } = wave;
+        self.partitions = partitions;
         let stages = begun.iter().map(|begun| engine.stages(begun.piece.source)).max().unwrap_or(1);
         for stage in 1..stages {
             begun = next_stage(engine, pool, stage, begun, state);
         }
         let (mut rows_read, mut folded) = (0, Vec::new());
-        for Begun { piece, rows, parts, state: partial } in begun {
+        for Begun { rows, parts, state: partial, .. } in begun {
             rows_read += rows;
             folded.extend(parts.into_iter().map(Folding::done));
-            self.partitions[piece.source][piece.place].next = piece.end;
             engine.merge(state, partial);
             self.spill.relieve(engine, state)?;
         }
